@@ -6,10 +6,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test check lock clean
+.PHONY: help run dev keys test check lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+# make hands HOST, PORT, WORKERS and SERVER on to the commands below, from its own command line or
+# from the environment. These are without shell syntax: then make itself is the parent of the
+# service, which ends when make ends (--with-parent), also when make is killed.
+
+run: $(VENV)/service  ## Start the service: HOST=127.0.0.1 PORT=8000 WORKERS=2 SERVER=granian|gunicorn
+	@$(BIN)/python -m service --with-parent
+
+dev: $(VENV)/service  ## Start Flask's development server, which reloads what you edit: HOST, PORT
+	@$(BIN)/python -m service.dev --with-parent
+
+keys: $(VENV)/service  ## List the keys of the running service's store: PORT
+	@$(BIN)/python -m service.keys
 
 test: $(VENV)/dev  ## Format, lint, types, layers and all tests
 	$(BIN)/ruff format --check .

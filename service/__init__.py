@@ -1,0 +1,1 @@
+"""The ready-to-run service: squares, and universities by country and name."""

@@ -1,0 +1,78 @@
+"""The service's settings, read from the environment and from ``.env``."""
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dotenv import load_dotenv
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used, or that is missing; says what to do."""
+
+
+def load_env() -> None:
+    """Read ``.env`` of the current directory, else of the repository, into the environment.
+
+    What the environment has already stays as it is.
+    """
+    for directory in (Path.cwd(), ROOT):
+        if (directory / ".env").is_file():
+            load_dotenv(directory / ".env", override=False)
+            return
+
+
+class BaseConfig:
+    """The settings of the Flask application.
+
+    Every ``CACHE_*`` variable is handed to the cache as it is; an empty one counts as absent.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self.CACHE_TYPE = "RedisCache"
+        for name, value in environ.items():
+            if name.startswith("CACHE_") and value:
+                setattr(self, name, value)
+        self.UNIVERSITIES_API_URL = _api_url(environ)
+        self.UNIVERSITIES_CONNECT_TIMEOUT = _seconds(environ, "UNIVERSITIES_CONNECT_TIMEOUT", 2.0)
+        self.UNIVERSITIES_READ_TIMEOUT = _seconds(environ, "UNIVERSITIES_READ_TIMEOUT", 5.0)
+        self.UNIVERSITIES_TOTAL_TIMEOUT = _seconds(environ, "UNIVERSITIES_TOTAL_TIMEOUT", 10.0)
+
+
+def _api_url(environ: Mapping[str, str]) -> str:
+    name = "UNIVERSITIES_API_URL"
+    text = environ.get(name) or "http://universities.hipolabs.com"
+    try:
+        url = urlsplit(text)
+        usable = (
+            url.scheme in {"http", "https"}
+            and bool(url.hostname)
+            and url.port != 0
+            and text.isascii()
+            and text.isprintable()
+            and not (url.query or url.fragment or "@" in url.netloc or " " in text)
+        )
+    except ValueError:  # not a port, not an IPv6 address
+        usable = False
+    if not usable:
+        shown = repr(text) if "@" not in text else "an address with credentials or without a host"
+        raise ConfigError(
+            f"{name} is {shown}; give http:// or https://, a host and, if need be, a port and a "
+            "path, for instance http://127.0.0.1:9009"
+        )
+    return text.rstrip("/")
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= 300:  # also false for NaN
+        raise ConfigError(f"{name} is {text!r}; give seconds, more than 0 and at most 300")
+    return seconds

@@ -1,0 +1,102 @@
+"""The client of the universities API: pooled, and bounded in time and in size."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+import urllib3
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
+
+from service import deadline
+
+MOST_BYTES = 8 * 1024 * 1024
+POOL_SIZE = 64  # as many as a worker has threads
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "Flask-Larder"}
+
+logger = logging.getLogger("service")
+
+
+class ApiFailedError(Exception):
+    """The API does not answer, or not with a list."""
+
+
+class ApiTimeoutError(Exception):
+    """The API did not answer in time."""
+
+
+class UniversitiesApi:
+    """Searches in the universities API."""
+
+    def __init__(
+        self, url: str, *, connect_timeout: float, read_timeout: float, total_timeout: float
+    ) -> None:
+        """Take the address of the API and, in seconds, its limits.
+
+        ``read_timeout`` is for each wait for bytes, ``total_timeout`` for the whole answer. That
+        the address of the host is looked up has the limits of the system's resolver.
+        """
+        self._path = urlsplit(url).path.rstrip("/") + "/search"
+        self._total_timeout = total_timeout
+        self._pool = urllib3.connection_from_url(
+            url,
+            maxsize=POOL_SIZE,
+            timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
+            retries=False,
+            headers=HEADERS,
+        )
+        tls = self._pool.scheme == "https"
+        self._pool.ConnectionCls = (
+            deadline.BoundedTLSConnection if tls else deadline.BoundedConnection
+        )
+
+    def search(self, parameters: Mapping[str, str]) -> bytes:
+        """Return the JSON list that the API answers, as it is.
+
+        Raises ApiTimeoutError, or ApiFailedError for all but a JSON list of a bearable size.
+        """
+        try:
+            with deadline.within(self._total_timeout):
+                body = self._get(f"{self._path}?{urlencode(parameters)}")
+        except (Urllib3TimeoutError, TimeoutError) as error:
+            logger.warning("The universities API is too slow: %s", error)
+            raise ApiTimeoutError("The universities API did not answer in time.") from error
+        except (HTTPError, OSError) as error:
+            logger.warning("The universities API is not reached: %s", error)
+            raise ApiFailedError("The universities API is not reached.") from error
+        return _checked(body)
+
+    def _get(self, target: str) -> bytes:
+        # A redirect is not followed: who could point the service at any host of its network?
+        response = self._pool.urlopen("GET", target, redirect=False, preload_content=False)
+        try:
+            return _read(response)
+        except BaseException:
+            response.close()  # it is not read to its end: its connection cannot be used again
+            raise
+        finally:
+            response.release_conn()
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    if response.status != 200:
+        raise _failed(f"The universities API answered with status {response.status}.")
+    body = response.read(MOST_BYTES + 1)
+    if len(body) > MOST_BYTES:
+        raise _failed(f"The universities API answered with more than {MOST_BYTES} bytes.")
+    return body
+
+
+def _checked(body: bytes) -> bytes:
+    try:
+        msgspec.json.decode(body, type=list[Any])
+    except (ValueError, RecursionError) as error:
+        raise _failed("The universities API did not answer with a JSON list.") from error
+    return body
+
+
+def _failed(detail: str) -> ApiFailedError:
+    logger.warning("%s", detail)
+    return ApiFailedError(detail)
