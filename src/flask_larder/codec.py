@@ -1,0 +1,213 @@
+"""Entries and values to bytes and back. Bytes from a store are data, never code.
+
+Everything begins with ``larder1`` and one letter for its kind::
+
+    r  a response: length of the header (4 bytes, big-endian), the header, the body untouched
+    v  the names of the header fields by which a URL varies
+    d  a value of the application
+
+The header, the names and the value are MessagePack. The body stands last and as it is, so that
+whoever looks at Redis sees the JSON.
+"""
+
+import math
+import re
+import struct
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+
+from flask_larder.entry import StoredResponse, Variants
+from flask_larder.errors import CorruptEntry, UnstorableValue
+
+_MAGIC: Final = b"larder1"
+_RESPONSE: Final = _MAGIC + b"r"
+_VARIANTS: Final = _MAGIC + b"v"
+_VALUE: Final = _MAGIC + b"d"
+_LENGTH: Final = struct.Struct(">I")
+_BODY_AT: Final = len(_RESPONSE) + _LENGTH.size
+
+# RFC 9110 sections 5.1 and 5.5. A field that breaks these could smuggle another one in.
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIELD_VALUE: Final = re.compile(r"[^\x00\r\n]*")
+
+
+class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    status: Annotated[int, msgspec.Meta(ge=100, le=999)]
+    fields: tuple[tuple[str, str], ...]
+    stored_at: float
+    lifetime: float
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_header_decoder: Final = msgspec.msgpack.Decoder(_Header)
+_names_decoder: Final = msgspec.msgpack.Decoder(tuple[str, ...])
+
+
+def encode_response(stored: StoredResponse) -> bytes:
+    """The bytes of a stored response; they end with its body."""
+    header = _encoder.encode(
+        _Header(stored.status, stored.fields, stored.stored_at, stored.lifetime)
+    )
+    return b"".join((_RESPONSE, _LENGTH.pack(len(header)), header, stored.body))
+
+
+def encode_variants(variants: Variants) -> bytes:
+    """The bytes of the list of selecting header fields."""
+    return _VARIANTS + _encoder.encode(variants.names)
+
+
+def decode_entry(data: bytes) -> StoredResponse | Variants:
+    """What :func:`encode_response` or :func:`encode_variants` made; else ``CorruptEntry``."""
+    try:
+        if data.startswith(_RESPONSE):
+            return _decode_response(data)
+        if data.startswith(_VARIANTS):
+            return Variants(_names_decoder.decode(memoryview(data)[len(_VARIANTS) :]))
+    except (msgspec.MsgspecError, struct.error, RecursionError, UnicodeDecodeError) as error:
+        raise CorruptEntry(f"an entry does not decode: {error}") from error
+    raise CorruptEntry(f"an entry begins with {data[:8]!r}; expected {_RESPONSE!r}")
+
+
+def _decode_response(data: bytes) -> StoredResponse:
+    (length,) = _LENGTH.unpack_from(data, len(_RESPONSE))
+    end = _BODY_AT + length
+    if end > len(data):
+        raise CorruptEntry(f"an entry is cut off after {len(data)} bytes of its header of {length}")
+    header = _header_decoder.decode(memoryview(data)[_BODY_AT:end])
+    if not (math.isfinite(header.stored_at) and math.isfinite(header.lifetime)):
+        raise CorruptEntry("an entry has a time that is not a number")
+    for name, value in header.fields:
+        if not (_FIELD_NAME.fullmatch(name) and _FIELD_VALUE.fullmatch(value)):
+            raise CorruptEntry(f"an entry has the malformed header field {name!r}")
+    return StoredResponse(
+        header.status, header.fields, data[end:], header.stored_at, header.lifetime
+    )
+
+
+# --- values: what comes back has the type that went in, or it does not go in ---
+
+_EXACT: Final = frozenset({type(None), bool, float, str, bytes})
+_LONGEST_NESTING: Final = 100
+
+# Extension types of MessagePack (0 to 127 are the application's).
+_TUPLE, _SET, _FROZENSET, _DICT, _INT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID = range(
+    1, 12
+)
+
+
+def encode_value(value: object) -> bytes:
+    """The bytes of a value made of the types that come back the same.
+
+    These are ``None``, ``bool``, ``int``, ``float``, ``str``, ``bytes``, ``list``, ``tuple``,
+    ``dict``, ``set``, ``frozenset``, ``datetime`` (a time zone is kept as its offset), ``date``,
+    ``time``, ``timedelta``, ``Decimal`` and ``UUID``. Raises ``UnstorableValue`` for others.
+    """
+    try:
+        return _VALUE + _encoder.encode(_pack(value, 0))
+    except UnicodeEncodeError as error:
+        raise UnstorableValue(f"a text is not valid Unicode: {error}") from error
+
+
+def decode_value(data: bytes) -> Any:
+    """The value that :func:`encode_value` was given; else ``CorruptEntry``."""
+    if not data.startswith(_VALUE):
+        raise CorruptEntry(f"a value begins with {data[:8]!r}; expected {_VALUE!r}")
+    try:
+        return _unpack(memoryview(data)[len(_VALUE) :])
+    except (
+        msgspec.MsgspecError,
+        InvalidOperation,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise CorruptEntry(f"a value does not decode: {error}") from error
+
+
+def _pack(value: Any, depth: int) -> Any:
+    """*value* with each type that MessagePack lacks put into an extension."""
+    kind = type(value)
+    if kind in _EXACT:
+        return value
+    if depth > _LONGEST_NESTING:
+        raise UnstorableValue(f"a value nests deeper than {_LONGEST_NESTING} levels")
+    if kind is int:
+        return value if -(2**63) <= value < 2**64 else _extension(_INT, f"{value:x}")
+    if kind is list:
+        return [_pack(item, depth + 1) for item in value]
+    if kind is dict:
+        return _pack_dict(value, depth)
+    if kind in _COLLECTIONS:
+        items = [_pack(item, depth + 1) for item in value]
+        return msgspec.msgpack.Ext(_COLLECTIONS[kind], _encoder.encode(items))
+    if kind in _TEXTS:
+        code, to_text = _TEXTS[kind]
+        return _extension(code, to_text(value))
+    raise UnstorableValue(
+        f"a value of type {kind.__module__}.{kind.__qualname__} cannot be stored: it would not "
+        f"come back the same; give plain data (dict, list, str, numbers, dates, ...)"
+    )
+
+
+def _pack_dict(value: dict[Any, Any], depth: int) -> Any:
+    items = [(_pack(key, depth + 1), _pack(item, depth + 1)) for key, item in value.items()]
+    if any(type(key) is msgspec.msgpack.Ext for key, _ in items):  # cannot be a key in Python
+        return msgspec.msgpack.Ext(_DICT, _encoder.encode(items))
+    return dict(items)
+
+
+def _extension(code: int, text: str) -> msgspec.msgpack.Ext:
+    return msgspec.msgpack.Ext(code, text.encode("ascii"))
+
+
+_COLLECTIONS: Final[dict[type, int]] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
+_TEXTS: Final[dict[type, tuple[int, Any]]] = {
+    datetime: (_DATETIME, datetime.isoformat),
+    date: (_DATE, date.isoformat),
+    time: (_TIME, time.isoformat),
+    timedelta: (_TIMEDELTA, lambda v: f"{v.days} {v.seconds} {v.microseconds}"),
+    Decimal: (_DECIMAL, str),
+    UUID: (_UUID, str),
+}
+
+
+def _timedelta_of(text: str) -> timedelta:
+    days, seconds, microseconds = text.split(" ")
+    return timedelta(int(days), int(seconds), int(microseconds))
+
+
+_FROM_TEXT: Final[dict[int, Any]] = {
+    _INT: lambda text: int(text, 16),
+    _DATETIME: datetime.fromisoformat,
+    _DATE: date.fromisoformat,
+    _TIME: time.fromisoformat,
+    _TIMEDELTA: _timedelta_of,
+    _DECIMAL: Decimal,
+    _UUID: UUID,
+}
+_FROM_ITEMS: Final[dict[int, Any]] = {
+    _TUPLE: tuple,
+    _SET: set,
+    _FROZENSET: frozenset,
+    _DICT: dict,
+}
+
+
+def _unpack_extension(code: int, data: memoryview) -> Any:
+    if code in _FROM_ITEMS:
+        return _FROM_ITEMS[code](_unpack(data))
+    if code in _FROM_TEXT:
+        return _FROM_TEXT[code](str(data, "ascii"))
+    raise ValueError(f"unknown extension {code}")
+
+
+_value_decoder: Final = msgspec.msgpack.Decoder(ext_hook=_unpack_extension)
+
+
+def _unpack(data: memoryview) -> Any:
+    return _value_decoder.decode(data)

@@ -1,0 +1,87 @@
+"""From the current Flask request to what the engine is asked: a request and its key."""
+
+import inspect
+from typing import Any
+
+from flask import current_app, has_request_context, request
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.exceptions import SecurityError
+from werkzeug.sansio.utils import host_is_trusted
+
+from flask_larder.codec import encode_value
+from flask_larder.entry import Request
+from flask_larder.errors import InvalidPolicy
+from flask_larder.flask.options import Options
+from flask_larder.key import encode_path, named_key, url_key, with_selection
+
+
+def core_request() -> Request:
+    """The current request, as the engine knows requests."""
+    environ = request.environ
+    length = environ.get("CONTENT_LENGTH") or "0"
+    return Request(
+        method=request.method,
+        scheme=request.scheme,
+        host=request.host.lower(),
+        # From the raw bytes: Werkzeug's text has one character for all that is not UTF-8.
+        script_name=encode_path(environ.get("SCRIPT_NAME", "").encode("latin-1")),
+        path=encode_path(environ.get("PATH_INFO", "").encode("latin-1")),
+        query=request.query_string,
+        fields=EnvironHeaders(environ),
+        has_body=length != "0" or "HTTP_TRANSFER_ENCODING" in environ,
+    )
+
+
+def host_is_refused() -> bool:
+    """Whether the app has ``TRUSTED_HOSTS`` and the request's host is not one of them."""
+    trusted = current_app.config.get("TRUSTED_HOSTS")
+    try:
+        return trusted is not None and not host_is_trusted(request.host, trusted)
+    except SecurityError:
+        return True
+
+
+def key_of(options: Options, source: str | None, args: Any, kwargs: Any) -> str:
+    """The key of a call, before it is shortened. Calls the functions that the options name."""
+    key = _base_key(options, args, kwargs)
+    if options.vary_fields:
+        key = with_selection(key, "vary", _field_values(options.vary_fields))
+    if options.vary_by:
+        # As data, and not as text: 1 and "1" are different users.
+        key = with_selection(key, "vary-by", [encode_value(options.vary_by()).hex()])
+    if source is not None:
+        key = with_selection(key, "source", [source])
+    return key
+
+
+def _field_values(names: tuple[str, ...]) -> list[str | None]:
+    """Each name and its value in the request. Reading for the key is not the view's reading."""
+    fields = EnvironHeaders(request.environ if has_request_context() else {})
+    return [part for name in names for part in (name, fields.get(name))]
+
+
+def _base_key(options: Options, args: Any, kwargs: Any) -> str:
+    if options.make_cache_key is not None:
+        return named_key(_checked(options.make_cache_key(*args, **kwargs), "make_cache_key"))
+    if callable(options.key_prefix):
+        key = named_key(_checked(options.key_prefix(), "key_prefix"))
+    elif "%s" in options.key_prefix:
+        return url_key(core_request(), options.query, options.key_prefix)
+    else:
+        key = named_key(options.key_prefix)
+    parameters = options.query.canonical(request.query_string) if has_request_context() else ""
+    return f"{key}#query={parameters}" if parameters else key
+
+
+def _checked(key: Any, option: str) -> str:
+    if not isinstance(key, str):
+        raise InvalidPolicy(f"{option} returned {key!r}; it must return a text")
+    return key
+
+
+def source_of(function: Any) -> str | None:
+    """The source code of *function*, or ``None`` where there is none to be found."""
+    try:
+        return inspect.getsource(inspect.unwrap(function))
+    except (OSError, TypeError):
+        return None

@@ -1,0 +1,281 @@
+"""The extension: :class:`Cache`."""
+
+import functools
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+from flask import Flask, current_app, has_app_context
+
+from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
+from flask_larder.flask.cached import Call, answer_value, answer_view
+from flask_larder.flask.options import (
+    Options,
+    Timeout,
+    Vary,
+    query_rule,
+    seconds_of,
+    statuses_of,
+    vary_of,
+)
+from flask_larder.flask.reads import track_requests
+from flask_larder.flask.settings import Settings
+from flask_larder.flask.values import NO_VALUE
+from flask_larder.flask.wiring import Wiring, wire
+from flask_larder.key import HashMethod, named_key
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+_EXTENSION = "flask_larder"
+
+
+class CachedFunction(Protocol[P, R_co]):
+    """A function decorated with :meth:`Cache.cached`. It is called as before.
+
+    ``uncached`` is the function itself. ``cache_timeout`` may be set at any time.
+    """
+
+    uncached: Callable[..., Any]
+    cache_timeout: Timeout | None
+    __name__: str
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Answer from the cache, or run the function."""
+
+    def __get__(self, instance: object, owner: type | None = None, /) -> Callable[..., R_co]:
+        """Bind a method to its object."""
+
+
+class Cache:
+    """A cache for the responses of views, and for values, of one Flask app or of several.
+
+    *app* is initialised at once where it is given, with *config*; see :meth:`init_app`.
+    *name* distinguishes several caches of one app in logs.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        name: str = "cache",
+    ) -> None:
+        self.name = name
+        self._config = dict(_checked_config(config))
+        self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def __repr__(self) -> str:
+        return f"<Cache {self.name!r}>"
+
+    def init_app(self, app: Flask, config: Mapping[str, Any] | None = None) -> None:
+        """Prepare *app*, with the ``CACHE_*`` settings of ``app.config``.
+
+        What is in *config*, and before it in the one given to :class:`Cache`, stands above the
+        app's. Connects to nothing yet. Raises ``InvalidConfig`` for a value that cannot be used.
+        """
+        settings = Settings({**app.config, **self._config, **_checked_config(config)})
+        wiring = wire(settings)
+        track_requests(app)
+        app.extensions.setdefault(_EXTENSION, {})[self] = wiring
+        self._apps.add(app)
+
+    # --- responses ---
+
+    def cached(  # noqa: PLR0913, PLR0917 - the options of Flask-Caching, and ours
+        self,
+        timeout: Timeout | None = None,
+        key_prefix: str | Callable[[], str] = "view/%s",
+        unless: Callable[..., object] | None = None,
+        forced_update: Callable[..., object] | None = None,
+        is_stale: Callable[..., object] | None = None,
+        response_filter: Callable[[Any], object] | None = None,
+        query_string: bool | Iterable[str] = False,
+        hash_method: HashMethod | None = None,
+        cache_none: bool = False,
+        make_cache_key: Callable[..., str] | None = None,
+        source_check: bool | None = None,
+        response_hit_indication: bool = False,
+        *,
+        ignore_query: Iterable[str] = (),
+        vary: Vary | None = None,
+        statuses: Iterable[int] | None = None,
+    ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
+        """Cache the responses of a view, or the results of a function.
+
+        Put it below ``@app.route``. The key is the URL: scheme, host, path and, where asked
+        for, the query. Responses with ``Set-Cookie``, those that their ``Cache-Control`` keeps
+        private, and those made by looking at who is asking are never stored; the header
+        ``Cache-Status`` of each answer tells what was done and why.
+
+        :param timeout: for how long a response is fresh, in seconds or as a ``timedelta``.
+            ``None`` means ``CACHE_DEFAULT_TIMEOUT``, 0 a year. A ``max-age`` or ``s-maxage`` of
+            the response can only shorten it.
+        :param key_prefix: with ``%s``, a view's: the URL is put there, so that views with
+            different prefixes never share. Without, the function's result is kept as a value
+            under this name, where :meth:`get` and :meth:`delete` find it too. A callable
+            returns the whole name of the key.
+        :param unless: a function; where it returns something true, the cache is left alone. It
+            gets the view and its arguments if it takes any.
+        :param forced_update: a function, which may take the view's arguments; where it returns
+            something true, the view runs and its response replaces the stored one.
+        :param is_stale: a function that gets the stored response, or value, and may take the
+            view's arguments; something true means that it is not to be used.
+        :param response_filter: a function that gets what the view returned; something false
+            means that it is not to be stored.
+        :param query_string: ``True`` makes the whole query part of the key, whatever its order;
+            a sequence of names just these parameters. ``False``: the query is no part of it.
+        :param hash_method: what digests a key that is too long; ``None`` means
+            ``CACHE_HASH_METHOD``.
+        :param cache_none: whether a function's ``None`` is kept as a value.
+        :param make_cache_key: a function that gets the view's arguments and returns the name of
+            the key. Stands above *key_prefix*.
+        :param source_check: whether the function's source code is part of the key; ``None``
+            means ``CACHE_SOURCE_CHECK``.
+        :param response_hit_indication: adds the header ``hit_cache: True`` to hits.
+        :param ignore_query: patterns for names of parameters that are no part of the key, such
+            as ``("utm_*",)``.
+        :param vary: names of request header fields that select, or a function, for answers that
+            differ by user: its result joins the key, and what it or anything before the view
+            read of cookies, session and ``Authorization`` counts as told apart by it.
+        :param statuses: the status codes that are stored; ``None`` means 200, 203, 204, 301, 308.
+
+        Raises ``InvalidPolicy`` for an option that cannot be used.
+        """
+        vary_fields, vary_by = vary_of(vary)
+        options = Options(
+            key_prefix=key_prefix,
+            make_cache_key=make_cache_key,
+            query=query_rule(query_string, ignore_query),
+            vary_fields=vary_fields,
+            vary_by=vary_by,
+            statuses=statuses_of(statuses),
+            unless=unless,
+            forced_update=forced_update,
+            is_stale=is_stale,
+            response_filter=response_filter,
+            hash_method=hash_method,
+            source_check=source_check,
+            cache_none=cache_none,
+            response_hit_indication=response_hit_indication,
+        )
+        seconds_of(timeout, default=0)
+        return functools.partial(self._decorate, options, timeout)
+
+    def _decorate(
+        self, options: Options, timeout: Timeout | None, function: Callable[P, R]
+    ) -> CachedFunction[P, R]:
+        answer = answer_value if options.is_value else answer_view
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+            wiring = self._wiring()
+            default = wiring.settings["CACHE_DEFAULT_TIMEOUT"]
+            seconds = seconds_of(decorated.cache_timeout, default)
+            return answer(Call(self, wiring, options, seconds, function, args, kwargs))
+
+        decorated = cast("CachedFunction[P, R]", wrapper)
+        decorated.uncached = function
+        decorated.cache_timeout = timeout
+        return decorated
+
+    # --- values ---
+
+    def get(self, key: str) -> Any:
+        """The value under *key*; ``None`` where there is none, or where the store is away."""
+        return self.get_many(key)[0]
+
+    def get_many(self, *keys: str) -> list[Any]:
+        """The values under *keys*, in order, with ``None`` for each that is not there."""
+        found = self._wiring().values.get_many([named_key(key) for key in keys])
+        return [None if value is NO_VALUE else value for value in found]
+
+    def get_dict(self, *keys: str) -> dict[str, Any]:
+        """As :meth:`get_many`, by key."""
+        return dict(zip(keys, self.get_many(*keys), strict=True))
+
+    def set(self, key: str, value: Any, timeout: Timeout | None = None) -> bool:
+        """Keep *value* under *key* for *timeout* (as in :meth:`cached`). Whether it was kept.
+
+        It has to be plain data: ``None``, numbers, texts, bytes, dates and times, ``Decimal``,
+        ``UUID``, and lists, tuples, sets and dicts of them, which come back as they are.
+        Raises ``UnstorableValue`` for anything else, and never pickles.
+        """
+        return self._wiring().values.set(named_key(key), value, self._seconds(timeout))
+
+    def set_many(self, mapping: Mapping[str, Any], timeout: Timeout | None = None) -> list[str]:
+        """As :meth:`set` for each item; the keys that were kept."""
+        return [key for key, value in mapping.items() if self.set(key, value, timeout)]
+
+    def add(self, key: str, value: Any, timeout: Timeout | None = None) -> bool:
+        """As :meth:`set`, if there is nothing under *key*; atomic also over processes."""
+        return self._wiring().values.add(named_key(key), value, self._seconds(timeout))
+
+    def has(self, key: str) -> bool:
+        """Whether there is something under *key*."""
+        return self._wiring().values.has(named_key(key))
+
+    def delete(self, key: str) -> bool:
+        """Forget what is under *key*; whether there was something.
+
+        Raises ``StoreUnavailable`` where that cannot be done.
+        """
+        return self._wiring().values.delete(named_key(key)) > 0
+
+    def delete_many(self, *keys: str) -> list[str]:
+        """Forget what is under *keys*; those keys, since nothing is there any more.
+
+        Raises ``StoreUnavailable`` where that cannot be done, unless ``CACHE_IGNORE_ERRORS``
+        is on.
+        """
+        wiring = self._wiring()
+        try:
+            wiring.values.delete(*map(named_key, keys))
+        except StoreUnavailable:
+            if wiring.settings["CACHE_IGNORE_ERRORS"]:
+                return []
+            raise
+        return list(keys)
+
+    def clear(self) -> bool:
+        """Forget all responses and values under this cache's ``CACHE_KEY_PREFIX``; ``True``.
+
+        Raises ``StoreUnavailable`` where that cannot be done.
+        """
+        self._wiring().store.clear()
+        return True
+
+    def ping(self, timeout: float = 1.0) -> None:
+        """Return if the store answers within *timeout* seconds, else raise ``StoreUnavailable``."""
+        self._wiring().store.ping(timeout)
+
+    # --- the app that is meant ---
+
+    def _wiring(self) -> Wiring:
+        app = current_app._get_current_object() if has_app_context() else self._only_app()  # type: ignore[attr-defined]  # noqa: SLF001
+        wiring = app.extensions.get(_EXTENSION, {}).get(self)
+        if wiring is None:
+            raise NotInitialised(f"{self!r} does not know {app!r}; call init_app with it first")
+        return cast("Wiring", wiring)
+
+    def _only_app(self) -> Flask:
+        apps = list(self._apps)
+        if len(apps) == 1:
+            return apps[0]
+        known = f"{len(apps)} apps use it" if apps else "init_app was never called"
+        raise NotInitialised(
+            f"{self!r} cannot tell which app is meant, since {known}; "
+            f"use it inside `with app.app_context():`"
+        )
+
+    def _seconds(self, timeout: Timeout | None) -> float:
+        return seconds_of(timeout, self._wiring().settings["CACHE_DEFAULT_TIMEOUT"])
+
+
+def _checked_config(config: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if not isinstance(config, Mapping | None):
+        raise InvalidConfig(f"config is {config!r}; give a mapping of CACHE_* settings, or None")
+    return config or {}

@@ -1,0 +1,102 @@
+"""The options of ``cached``, checked where they are written."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from flask_larder.errors import InvalidPolicy
+from flask_larder.flask.settings import seconds
+from flask_larder.key import NO_QUERY, HashMethod, QueryRule
+from flask_larder.policy import DEFAULT_STATUSES, storable_statuses
+
+Timeout: TypeAlias = float | timedelta
+"""Seconds or a ``timedelta``; 0 means "for ever", which is a year."""
+
+Vary: TypeAlias = str | Iterable[str] | Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What ``cached`` was given, in the form in which it is used for each call.
+
+    *vary_fields* are names of header fields in lower case; *vary_by* is a function whose result
+    joins the key.
+    """
+
+    key_prefix: str | Callable[[], str]
+    make_cache_key: Callable[..., str] | None
+    query: QueryRule
+    vary_fields: tuple[str, ...]
+    vary_by: Callable[[], Any] | None
+    statuses: frozenset[int]
+    unless: Callable[..., object] | None
+    forced_update: Callable[..., object] | None
+    is_stale: Callable[..., object] | None
+    response_filter: Callable[[Any], object] | None
+    hash_method: HashMethod | None
+    source_check: bool | None
+    cache_none: bool
+    response_hit_indication: bool
+
+    @property
+    def is_value(self) -> bool:
+        """Whether the function's result is kept as a value rather than as a response."""
+        return (
+            isinstance(self.key_prefix, str)
+            and "%s" not in self.key_prefix
+            and self.make_cache_key is None
+        )
+
+
+def seconds_of(timeout: Timeout | None, default: float) -> float:
+    """*timeout* in seconds; *default* where it is ``None``. Raises ``InvalidPolicy``."""
+    if timeout is None:
+        return default
+    try:
+        return seconds(timeout)
+    except (TypeError, ValueError) as error:
+        shown = f"{timeout} s" if isinstance(timeout, int | float) else repr(timeout)
+        raise InvalidPolicy(
+            f"timeout is {shown}; give seconds above 0, a timedelta, 0 for no end (a year), "
+            f"or None for CACHE_DEFAULT_TIMEOUT ({default:g} s)"
+        ) from error
+
+
+def query_rule(selected: bool | Iterable[str], ignored: Iterable[str]) -> QueryRule:
+    """Which parameters of the query select, from ``query_string`` and ``ignore_query``."""
+    ignored = _names("ignore_query", ignored)
+    if isinstance(selected, bool):
+        return QueryRule(None, ignored) if selected else NO_QUERY
+    return QueryRule(_names("query_string", selected), ignored)
+
+
+def vary_of(vary: Vary | None) -> tuple[tuple[str, ...], Callable[[], Any] | None]:
+    """The header fields and the function that ``vary`` stands for; one of them at most."""
+    if vary is None:
+        return (), None
+    if callable(vary):
+        return (), vary
+    names = (vary,) if isinstance(vary, str) else _names("vary", vary)
+    return tuple(sorted({name.lower() for name in names})), None
+
+
+def statuses_of(statuses: Iterable[int] | None) -> frozenset[int]:
+    """The status codes to store; ``None`` means the ones that are by default."""
+    return DEFAULT_STATUSES if statuses is None else storable_statuses(statuses)
+
+
+def call_with_fitting(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call *function* with the arguments if it takes any, else without, as Flask-Caching does."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind != parameter.KEYWORD_ONLY for parameter in parameters):
+        return function(*args, **kwargs)
+    return function()
+
+
+def _names(option: str, given: Iterable[str]) -> tuple[str, ...]:
+    names = () if isinstance(given, str) else tuple(given)
+    if isinstance(given, str) or not all(isinstance(name, str) for name in names):
+        raise InvalidPolicy(f"{option} is {given!r}; give a sequence of names, as in ('page',)")
+    return names

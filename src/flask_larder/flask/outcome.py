@@ -1,0 +1,65 @@
+"""What became of a request in the cache: recorded once, and told in the response's fields."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+from flask import Response, request
+
+from flask_larder.status import CacheStatus
+
+ENVIRON_KEY: Final = "flask_larder.status"
+"""Where the WSGI environ holds the :class:`Outcome`; its ``str`` is the ``Cache-Status``."""
+
+_log = logging.getLogger("flask_larder")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The record of one answer of a cached view.
+
+    *age* is in seconds and ``None`` unless the answer was stored; the times that the cache and
+    the view took are in milliseconds, *view_ms* ``None`` where the view did not run. *vary* are
+    the header fields that select. *send* tells whether the client may see the status.
+    """
+
+    status: CacheStatus
+    send: bool
+    age: float | None = None
+    cache_ms: float = 0.0
+    view_ms: float | None = None
+    vary: frozenset[str] = field(default_factory=frozenset)
+    hit_indication: bool = False
+
+    def __str__(self) -> str:
+        return str(self.status)
+
+    def record(self) -> None:
+        """Make this the outcome of the current request. Of nested views the outer one counts."""
+        request.environ[ENVIRON_KEY] = self
+        _log.debug("%s %s: %s", request.method, request.path, self)
+
+    @property
+    def server_timing(self) -> str:
+        """The members for ``Server-Timing``, which browsers show."""
+        cache = f"cache;dur={self.cache_ms:.2f}"
+        return cache if self.view_ms is None else f"{cache}, view;dur={self.view_ms:.2f}"
+
+
+def write_fields(response: Response) -> Response:
+    """Put the outcome of the current request into the fields of its *response*."""
+    outcome = request.environ.get(ENVIRON_KEY)
+    if not isinstance(outcome, Outcome):
+        return response
+    fields = response.headers
+    if outcome.age is not None:
+        fields["Age"] = str(int(outcome.age))
+    if outcome.vary:
+        response.vary.update(name.title() for name in sorted(outcome.vary))
+    if outcome.send:
+        # Lists, to which each cache on the way appends (RFC 9211 section 2).
+        fields.add("Cache-Status", str(outcome))
+        fields.add("Server-Timing", outcome.server_timing)
+    if outcome.hit_indication and outcome.status.is_hit:
+        fields["hit_cache"] = "True"
+    return response

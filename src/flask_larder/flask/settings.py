@@ -1,0 +1,194 @@
+"""The ``CACHE_*`` settings: their names, what they take, and their defaults, in one table."""
+
+import difflib
+import hashlib
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from flask_larder.errors import InvalidConfig
+from flask_larder.freshness import LONGEST_LIFETIME
+from flask_larder.key import FORMAT
+
+TYPES: Final = {
+    "RedisCache": "redis",
+    "redis": "redis",
+    "SimpleCache": "simple",
+    "simple": "simple",
+    "NullCache": "null",
+    "null": "null",
+}
+"""The values of ``CACHE_TYPE``, and what each means."""
+
+_YES: Final = frozenset({"true", "yes", "on", "1"})
+_NO: Final = frozenset({"false", "no", "off", "0"})
+
+Parser = Callable[[Any], Any]
+"""Makes a setting of what was given, maybe a text from ``.env``. Raises ValueError, TypeError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How one setting is read. *accepts* completes the sentence "give ..." in an error."""
+
+    parse: Parser
+    default: Any
+    accepts: str
+
+
+def seconds(value: Any) -> float:
+    """Seconds from a number, a ``timedelta``, or a text with a number.
+
+    As in Flask-Caching 0, and -1 too, mean "for ever", which here is a year.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else _number(value)
+    if number in {0, -1}:
+        return LONGEST_LIFETIME
+    if number < 0:
+        raise ValueError
+    return min(number, LONGEST_LIFETIME)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(number := float(value)):
+        raise ValueError
+    return number
+
+
+def _positive(value: Any) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError
+    return number
+
+
+def _integer(low: int, high: int | None = None) -> Parser:
+    def parse(value: Any) -> int:
+        number = int(value) if isinstance(value, str) else _number(value)
+        if number != int(number) or number < low or (high is not None and number > high):
+            raise ValueError
+        return int(number)
+
+    return parse
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word not in _YES | _NO:
+        raise ValueError
+    return word in _YES
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _key_prefix(value: Any) -> str:
+    if FORMAT in _text(value):  # another cache's clear() would reach into this one's keys
+        raise ValueError
+    return str(value)
+
+
+def _type(value: Any) -> str:
+    # A team that comes from Flask-Caching may have the whole path of its class.
+    name = _text(value)
+    if name.startswith("flask_caching.backends."):
+        name = name.rpartition(".")[2]
+    return TYPES[name]
+
+
+def _hash_method(value: Any) -> Any:
+    method = getattr(hashlib, value) if isinstance(value, str) else value
+    method(b"").hexdigest()
+    return method
+
+
+def _options(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError
+    return dict(value)
+
+
+def _nothing(value: Any) -> None:
+    if value:
+        raise ValueError
+
+
+_SECONDS: Final = "seconds above 0, a timedelta, or 0 for no end (a year)"
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    "CACHE_TYPE": Setting(_type, "null", f"one of {', '.join(TYPES)}"),
+    "CACHE_NO_NULL_WARNING": Setting(_flag, False, "true or false"),
+    "CACHE_DEFAULT_TIMEOUT": Setting(seconds, 300.0, _SECONDS),
+    "CACHE_KEY_PREFIX": Setting(_key_prefix, "flask_cache_", f"a text without {FORMAT!r}"),
+    "CACHE_REDIS_URL": Setting(_text, None, "a URL, for example redis://localhost:6379/0"),
+    "CACHE_REDIS_HOST": Setting(_text, "localhost", "a host name or an address"),
+    "CACHE_REDIS_PORT": Setting(_integer(1, 65535), 6379, "a port from 1 to 65535"),
+    "CACHE_REDIS_DB": Setting(_integer(0), 0, "a whole number from 0"),
+    "CACHE_REDIS_USERNAME": Setting(_text, None, "a text"),
+    "CACHE_REDIS_PASSWORD": Setting(_text, None, "a text"),
+    "CACHE_REDIS_CONNECT_TIMEOUT": Setting(_positive, 1.0, "seconds above 0"),
+    "CACHE_REDIS_TIMEOUT": Setting(_positive, 0.1, "seconds above 0"),
+    "CACHE_OPTIONS": Setting(_options, {}, "a dict of keyword arguments for the store"),
+    "CACHE_ARGS": Setting(_nothing, None, "nothing: use CACHE_OPTIONS, which has names"),
+    "CACHE_THRESHOLD": Setting(_integer(1), 500, "a whole number from 1"),
+    "CACHE_MEMORY_BYTES": Setting(_integer(1), 64 * 1024 * 1024, "a number of bytes from 1"),
+    "CACHE_MAX_BODY_BYTES": Setting(_integer(0), 1024 * 1024, "a number of bytes from 0"),
+    "CACHE_SEND_STATUS": Setting(_flag, True, "true or false"),
+    "CACHE_IGNORE_ERRORS": Setting(_flag, False, "true or false"),
+    "CACHE_SOURCE_CHECK": Setting(_flag, False, "true or false"),
+    "CACHE_ENABLE_SIGNALS": Setting(_flag, False, "true or false"),
+    "CACHE_HASH_METHOD": Setting(
+        _hash_method, hashlib.sha256, "a constructor of hashlib, or its name, for example sha256"
+    ),
+    "CACHE_SERIALIZER": Setting(
+        _nothing, None, "nothing: values are stored as plain data, never pickled"
+    ),
+}
+
+# A value that must not be shown where it is wrong.
+_SECRET: Final = frozenset({"CACHE_REDIS_PASSWORD", "CACHE_REDIS_URL"})
+
+
+class Settings(dict[str, Any]):
+    """The settings of one cache in one app: every name of :data:`SETTINGS`, parsed.
+
+    *given* holds the names that were set to something.
+    """
+
+    given: frozenset[str]
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        own = {name: value for name, value in config.items() if name.startswith("CACHE_")}
+        _warn_of_unknown(own)
+        given = {name: value for name, value in own.items() if value not in (None, "")}
+        self.given = frozenset(given)
+        super().__init__(
+            (name, _parse(name, given[name]) if name in given else setting.default)
+            for name, setting in SETTINGS.items()
+        )
+
+
+def _parse(name: str, value: Any) -> Any:
+    setting = SETTINGS[name]
+    try:
+        return setting.parse(value)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        shown = "not usable" if name in _SECRET else repr(value)
+        raise InvalidConfig(f"{name} is {shown}; give {setting.accepts}") from error
+
+
+def _warn_of_unknown(config: Mapping[str, Any]) -> None:
+    for name in sorted(config.keys() - SETTINGS.keys()):
+        near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0)[0]
+        warnings.warn(
+            f"{name} is not a setting of Flask-Larder and has no effect; the nearest is {near}",
+            stacklevel=2,
+        )

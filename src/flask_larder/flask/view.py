@@ -1,0 +1,122 @@
+"""Run a view, and show the engine what it answered without taking it away from Flask."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from flask import Response, current_app
+from werkzeug.exceptions import HTTPException
+
+from flask_larder.entry import Reads
+from flask_larder.flask.reads import Watch
+from flask_larder.headers import Fields
+from flask_larder.policy import Reason
+
+
+class ViewAnswer:
+    """What a view answered: an :class:`~flask_larder.entry.Forwarded` for the engine.
+
+    *value* is what Flask is to get: what the view returned, so that a decorator around the
+    cache sees the same as without it, unless a stream had to be read; then a response that
+    begins again at the beginning. *raised* is the HTTP error by which the view answered instead.
+    *refused* tells that the developer's own filter does not want it stored.
+    """
+
+    def __init__(
+        self, watch: Watch, value: Any, raised: HTTPException | None, *, refused: bool
+    ) -> None:
+        self.value = value
+        self.raised = raised
+        self._refused = refused
+        self._watch = watch
+
+    @cached_property
+    def _response(self) -> Response | None:
+        """The response that Flask will make of it, or ``None`` where it will not manage to."""
+        made = self.raised.get_response() if self.raised else self.value
+        try:
+            return current_app.make_response(made)
+        except (TypeError, ValueError):
+            return None
+
+    @property
+    def refusal(self) -> Reason | None:
+        """Why it is not to be stored, beside what the policy says."""
+        if self._refused:
+            return "response-filter"
+        return "not-a-response" if self._response is None else None
+
+    @property
+    def status(self) -> int:
+        """The status code; 0 where there is no response."""
+        return 0 if self._response is None else self._response.status_code
+
+    @property
+    def fields(self) -> Fields:
+        """The header fields."""
+        return () if self._response is None else self._response.headers.to_wsgi_list()
+
+    def reads(self) -> Reads:
+        """What the view has looked at until now."""
+        return self._watch.reads()
+
+    def read_body(self, limit: int) -> bytes | None:
+        """The whole body, or ``None`` where it is longer than *limit* bytes."""
+        response = self._response
+        if response is None:
+            return None
+        if not response.is_streamed:
+            body = response.get_data()
+            return body if len(body) <= limit else None
+        if (response.content_length or 0) > limit:
+            return None
+        self.value = response
+        return _collect(response, limit)
+
+
+def _collect(response: Response, limit: int) -> bytes | None:
+    """Read the stream; what has been read is sent in any case, and the rest still streams."""
+    stream = response.response
+    chunks: list[bytes] = []
+    size = 0
+    rest = iter(response.iter_encoded())
+    try:
+        for chunk in rest:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                response.response = _Resumed(chunks, rest, stream)
+                return None
+    except BaseException:
+        _close(stream)
+        raise
+    _close(stream)
+    body = b"".join(chunks)
+    response.direct_passthrough = False
+    response.response = [body]
+    if response.content_length is None:
+        response.content_length = len(body)
+    return body
+
+
+class _Resumed:
+    """A stream of which the beginning has already been read."""
+
+    def __init__(self, chunks: list[bytes], rest: Iterator[bytes], stream: Any) -> None:
+        self._chunks = chunks
+        self._rest = rest
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+        self._chunks.clear()
+        yield from self._rest
+
+    def close(self) -> None:
+        """Close what the view made, as the server would have done."""
+        _close(self._stream)
+
+
+def _close(stream: Any) -> None:
+    if hasattr(stream, "close"):
+        stream.close()

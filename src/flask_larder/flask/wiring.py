@@ -1,0 +1,103 @@
+"""Which store and which clock are used: decided here, once for each cache and app."""
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from flask_larder.engine import Engine
+from flask_larder.errors import InvalidConfig
+from flask_larder.flask.settings import SETTINGS, Settings
+from flask_larder.flask.values import Values
+from flask_larder.memory import MemoryStore, NullStore
+from flask_larder.redis import Address, RedisStore
+from flask_larder.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """All that one cache is in one app. *enabled* is false where nothing is ever kept."""
+
+    settings: Settings
+    store: Store
+    engine: Engine
+    values: Values
+    enabled: bool
+
+
+def wire(settings: Settings) -> Wiring:
+    """Build what *settings* describe. Connects to nothing yet."""
+    _move_options(settings)
+    if "CACHE_TYPE" not in settings.given and not settings["CACHE_NO_NULL_WARNING"]:
+        warnings.warn(
+            "CACHE_TYPE is not set, so nothing is cached; set it to RedisCache or SimpleCache, "
+            "or CACHE_NO_NULL_WARNING to True",
+            stacklevel=4,
+        )
+    store = _STORES[settings["CACHE_TYPE"]](settings)
+    return Wiring(
+        settings=settings,
+        store=store,
+        engine=Engine(store, clock=time.time),
+        values=Values(store, settings["CACHE_HASH_METHOD"]),
+        enabled=not isinstance(store, NullStore),
+    )
+
+
+def _redis_store(settings: Settings) -> Store:
+    address = Address(
+        url=settings["CACHE_REDIS_URL"] or _url_of_host(settings),
+        db=settings["CACHE_REDIS_DB"],
+        username=settings["CACHE_REDIS_USERNAME"],
+        password=settings["CACHE_REDIS_PASSWORD"],
+        connect_timeout=settings["CACHE_REDIS_CONNECT_TIMEOUT"],
+        timeout=settings["CACHE_REDIS_TIMEOUT"],
+        options=settings["CACHE_OPTIONS"],
+    )
+    return RedisStore(address, settings["CACHE_KEY_PREFIX"])
+
+
+def _url_of_host(settings: Settings) -> str:
+    host = settings["CACHE_REDIS_HOST"]
+    if any(char in host for char in "/@?#[]") or host.strip() != host:
+        raise InvalidConfig(
+            f"CACHE_REDIS_HOST is {host!r}; give a host name or an address, or set CACHE_REDIS_URL"
+        )
+    name = f"[{host}]" if ":" in host else host
+    return f"redis://{name}:{settings['CACHE_REDIS_PORT']}"
+
+
+def _memory_store(settings: Settings) -> Store:
+    if options := settings["CACHE_OPTIONS"]:
+        raise InvalidConfig(
+            f"CACHE_OPTIONS has {', '.join(sorted(options))}, which the SimpleCache does not "
+            f"take; give threshold, default_timeout or key_prefix"
+        )
+    return MemoryStore(
+        max_entries=settings["CACHE_THRESHOLD"],
+        max_bytes=settings["CACHE_MEMORY_BYTES"],
+        clock=time.monotonic,
+    )
+
+
+def _null_store(_: Settings) -> Store:
+    return NullStore()
+
+
+_STORES = {"redis": _redis_store, "simple": _memory_store, "null": _null_store}
+
+# What Flask-Caching takes in CACHE_OPTIONS although it has a setting of its own.
+_SETTING_OF_OPTION = {
+    "default_timeout": "CACHE_DEFAULT_TIMEOUT",
+    "key_prefix": "CACHE_KEY_PREFIX",
+    "threshold": "CACHE_THRESHOLD",
+    "ignore_delete_many_errors": "CACHE_IGNORE_ERRORS",
+}
+
+
+def _move_options(settings: Settings) -> None:
+    options: dict[str, Any] = dict(settings["CACHE_OPTIONS"])
+    for option, name in _SETTING_OF_OPTION.items():
+        if option in options:
+            settings[name] = SETTINGS[name].parse(options.pop(option))
+    settings["CACHE_OPTIONS"] = options

@@ -1,0 +1,151 @@
+"""Keys: readable, and injective, so that no two requests share one by accident.
+
+A URL's key is ``larder1:`` and::
+
+    view/ [METHOD ␠] scheme://host [script_name|] path [?query] [#label=digest …]
+
+and a named key ``larder1:key:`` and the name. Between the delimiters ``: ␠ | ? #`` everything
+is percent-encoded where it could be taken for one of them. A key that is too long keeps its
+beginning, followed by a digest of all of it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import Any, Final
+from urllib.parse import quote, unquote_to_bytes
+
+from flask_larder.entry import Request, RequestFields
+from flask_larder.errors import InvalidPolicy
+
+FORMAT: Final = "larder1:"
+"""Begins each key, behind the prefix of the configuration: the version of keys and values."""
+
+LONGEST_KEY: Final = 250
+"""In bytes, without the configured prefix."""
+
+_KEPT_OF_LONG_KEY: Final = 120
+
+# What may stand unencoded: RFC 3986's pchar and "/", less what delimits there.
+_SAFE_IN_PATH: Final = "/!$&'()*+,;=:@"
+_SAFE_IN_QUERY: Final = "/!$'()*,;:@"
+_SAFE_IN_PREFIX: Final = "/!$&'()*+,;@"
+_SAFE_IN_HOST: Final = ":[]"
+_SAFE_IN_NAME: Final = "/!$&'()*+,;=:@?[]{}<>|^\"`\\"
+
+HashMethod = Callable[[bytes], Any]
+"""A constructor like :func:`hashlib.sha256`."""
+
+
+class QueryRule:
+    """Which parameters of a query are part of the key.
+
+    *names* are the only ones; ``None`` means all. *ignored* are patterns of
+    :mod:`fnmatch` for names that never are, such as ``utm_*``.
+    """
+
+    __slots__ = ("_ignored", "_names")
+
+    def __init__(self, names: Iterable[str] | None, ignored: Iterable[str] = ()) -> None:
+        if isinstance(names, str) or isinstance(ignored, str):
+            given = names if isinstance(names, str) else ignored
+            raise InvalidPolicy(f"{given!r} is one text; give a sequence of names: ({given!r},)")
+        self._names = None if names is None else frozenset(names)
+        self._ignored = tuple(ignored)
+
+    def selects(self, name: str) -> bool:
+        """Whether the parameter *name* is part of the key."""
+        if self._names is not None and name not in self._names:
+            return False
+        return not any(fnmatchcase(name, pattern) for pattern in self._ignored)
+
+    def canonical(self, query: bytes) -> str:
+        """The selected parameters, sorted by name and encoded in one way.
+
+        The order of values of one name is kept: ``a=1&a=2`` and ``a=2&a=1`` differ.
+        """
+        pairs = [pair for pair in _parse_query(query) if self.selects(_text(pair[0]))]
+        pairs.sort(key=lambda pair: pair[0])
+        return "&".join(f"{_encode(name)}={_encode(value)}" for name, value in pairs)
+
+
+NO_QUERY: Final = QueryRule(names=())
+
+
+def _parse_query(query: bytes) -> list[tuple[bytes, bytes]]:
+    pairs = []
+    for part in query.split(b"&"):
+        if part:
+            name, _, value = part.replace(b"+", b" ").partition(b"=")
+            pairs.append((unquote_to_bytes(name), unquote_to_bytes(value)))
+    return pairs
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _encode(value: bytes) -> str:
+    return quote(value, safe=_SAFE_IN_QUERY)
+
+
+def url_key(request: Request, query: QueryRule, template: str = "view/%s") -> str:
+    """The key of a request: everything that selects, readable.
+
+    *template* is a ``key_prefix``, in which the first ``%s`` stands for the URL. HEAD has the
+    key of GET, whose entry answers it.
+    """
+    before, _, after = template.partition("%s")
+    method = "" if request.method in {"GET", "HEAD"} else f"{request.method} "
+    mount = f"{request.script_name}|" if request.script_name else ""
+    parameters = query.canonical(request.query)
+    key = (
+        f"{quote(before, safe=_SAFE_IN_PREFIX)}{method}{request.scheme}://"
+        f"{quote(request.host, safe=_SAFE_IN_HOST)}{mount}{request.path}"
+    )
+    if parameters:
+        key += f"?{parameters}"
+    if after:
+        key += f"#{quote(after, safe=_SAFE_IN_PREFIX)}"
+    return key
+
+
+def encode_path(path: bytes) -> str:
+    """A path as it stands in a key and in a URL: percent-encoded, in ASCII."""
+    return quote(path, safe=_SAFE_IN_PATH)
+
+
+def named_key(name: str) -> str:
+    """The key for a *name* that the developer chose. It can never be the key of a URL."""
+    return f"key:{quote(name, safe=_SAFE_IN_NAME, errors='surrogatepass')}"
+
+
+def with_selection(key: str, label: str, parts: Iterable[str | None]) -> str:
+    """*key*, further selected by *parts*, which may be secret: only their digest is seen."""
+    return f"{key}#{label}={_digest(parts)}"
+
+
+def variant_key(key: str, names: Iterable[str], fields: RequestFields) -> str:
+    """The key of the variant that the request's *fields* of these *names* select."""
+    parts: list[str | None] = []
+    for name in names:
+        parts += [name, fields.get(name)]
+    return with_selection(key, "variant", parts)
+
+
+def stored_key(key: str, hash_method: HashMethod = hashlib.sha256) -> str:
+    """*key* as it is given to a store: with the format's version, and not too long."""
+    if len(key) > LONGEST_KEY:
+        digest = hash_method(key.encode()).hexdigest()
+        key = f"{key[:_KEPT_OF_LONG_KEY]}#hash={digest}"
+    return FORMAT + key
+
+
+def _digest(parts: Iterable[str | None]) -> str:
+    """Hash *parts* with their boundaries, so that ("a", "bc") and ("ab", "c") differ."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        encoded = b"-" if part is None else part.encode("utf-8", "surrogatepass")
+        length = "none" if part is None else str(len(encoded))
+        digest.update(f"{length}:".encode() + encoded)
+    return digest.hexdigest()

@@ -1,0 +1,182 @@
+"""What may be answered from the cache, and what may be stored: one function for each rule.
+
+A rule returns ``None`` where it does not object, and otherwise its reason: the word that
+``Cache-Status`` shows as ``detail``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from flask_larder.entry import Reads, Request
+from flask_larder.errors import InvalidPolicy
+from flask_larder.headers import Fields, parse_cache_control, parse_vary, values_of
+
+Reason: TypeAlias = str
+Directives: TypeAlias = Mapping[str, str | None]
+
+DEFAULT_STATUSES: Final = frozenset({200, 203, 204, 301, 308})
+# 206 is a part of a response and 304 has no body of its own; both need more than storing
+# (RFC 9111 sections 3.3 and 4.3). 1xx is not final (section 3).
+_UNSTORABLE_STATUSES: Final = frozenset({206, 304})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the developer stated for one view.
+
+    *timeout* is the freshness lifetime in seconds. *covered* names the credentials (see
+    :class:`~flask_larder.entry.Reads`) that are part of the key, so that an answer for one user
+    is selected for that user only. *body_limit* is in bytes.
+    """
+
+    timeout: float
+    statuses: frozenset[int] = DEFAULT_STATUSES
+    methods: frozenset[str] = SAFE_METHODS
+    covered: frozenset[str] = frozenset()
+    body_limit: int = 1024 * 1024
+
+
+def storable_statuses(statuses: Iterable[int]) -> frozenset[int]:
+    """*statuses* as a policy takes them; raises ``InvalidPolicy`` for one that cannot be stored."""
+    chosen = frozenset(statuses)
+    for status in chosen:
+        if not 200 <= status <= 599 or status in _UNSTORABLE_STATUSES:
+            raise InvalidPolicy(
+                f"status {status} cannot be stored; give final ones from 200 to 599, "
+                f"but neither 206 nor 304"
+            )
+    return chosen
+
+
+# --- May this request be answered from the cache at all? ---
+
+
+def may_reuse(request: Request, policy: Policy) -> Reason | None:
+    """Why this request goes past the cache, or ``None``."""
+    return method_is_not_cached(request, policy) or safe_request_has_body(request)
+
+
+def method_is_not_cached(request: Request, policy: Policy) -> Reason | None:
+    """Only the policy's methods are looked up and stored (RFC 9111 section 3)."""
+    return None if request.method in policy.methods else "method"
+
+
+def safe_request_has_body(request: Request) -> Reason | None:
+    """A body on GET or HEAD has no meaning that a key could hold (RFC 9110 section 9.3.1)."""
+    return "request-body" if request.has_body and request.method in SAFE_METHODS else None
+
+
+# --- May this response be stored? ---
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request and the head of its response, with the ``Cache-Control`` read once."""
+
+    request: Request
+    status: int
+    fields: Fields
+    directives: Directives
+
+    @classmethod
+    def of(cls, request: Request, status: int, fields: Fields) -> "Exchange":
+        """The exchange whose directives are those in *fields*."""
+        return cls(request, status, fields, parse_cache_control(fields))
+
+
+def may_store(exchange: Exchange, policy: Policy) -> Reason | None:
+    """Why the head of this response forbids storing it, or ``None``."""
+    for rule in _STORING_RULES:
+        if reason := rule(exchange, policy):
+            return reason
+    return None
+
+
+def response_is_to_head(exchange: Exchange, _: Policy) -> Reason | None:
+    """An answer to HEAD has no body to store. GET's entry answers HEAD, never the reverse."""
+    return "head" if exchange.request.method == "HEAD" else None
+
+
+def status_is_not_stored(exchange: Exchange, policy: Policy) -> Reason | None:
+    """Errors and whatever else the policy does not name are not kept."""
+    return None if exchange.status in policy.statuses else f"status-{exchange.status}"
+
+
+def sets_cookie(exchange: Exchange, _: Policy) -> Reason | None:
+    """A cookie is for one user; replaying it hands a session to a stranger."""
+    return "set-cookie" if values_of(exchange.fields, "set-cookie") else None
+
+
+def is_no_store(exchange: Exchange, _: Policy) -> Reason | None:
+    """RFC 9111 section 5.2.2.5."""
+    return "no-store" if "no-store" in exchange.directives else None
+
+
+def is_private(exchange: Exchange, _: Policy) -> Reason | None:
+    """RFC 9111 section 5.2.2.7. The form with field names is taken as the one without."""
+    return "private" if "private" in exchange.directives else None
+
+
+def is_no_cache(exchange: Exchange, _: Policy) -> Reason | None:
+    """RFC 9111 section 5.2.2.4: not to be reused unvalidated, and nothing here validates yet."""
+    return "no-cache" if "no-cache" in exchange.directives else None
+
+
+def request_is_authorized(exchange: Exchange, policy: Policy) -> Reason | None:
+    """RFC 9111 section 3.5, unless the key tells one ``Authorization`` from another."""
+    if "authorization" in policy.covered or exchange.request.fields.get("authorization") is None:
+        return None
+    allowed = exchange.directives.keys() & {"public", "s-maxage", "must-revalidate"}
+    return None if allowed else "authorization"
+
+
+def varies_on_everything(exchange: Exchange, _: Policy) -> Reason | None:
+    """``Vary: *`` matches no later request (RFC 9111 section 4.1)."""
+    return "vary-star" if "*" in parse_vary(exchange.fields) else None
+
+
+def is_event_stream(exchange: Exchange, _: Policy) -> Reason | None:
+    """A stream of events has no end that one could wait for."""
+    kinds = values_of(exchange.fields, "content-type")
+    is_stream = any(kind.strip().lower().startswith("text/event-stream") for kind in kinds)
+    return "event-stream" if is_stream else None
+
+
+_STORING_RULES: Final[tuple[Callable[[Exchange, Policy], Reason | None], ...]] = (
+    response_is_to_head,
+    status_is_not_stored,
+    sets_cookie,
+    is_no_store,
+    is_private,
+    is_no_cache,
+    request_is_authorized,
+    varies_on_everything,
+    is_event_stream,
+)
+
+
+# --- May it be stored, after what the view did to make it? ---
+
+
+def may_share(reads: Reads, policy: Policy) -> Reason | None:
+    """Why what the view looked at forbids answering others with its response, or ``None``."""
+    return read_uncovered_credential(reads, policy) or registered_after_this_request(reads)
+
+
+def read_uncovered_credential(reads: Reads, policy: Policy) -> Reason | None:
+    """A view that looked at who is asking made an answer for that user."""
+    uncovered = reads.credentials - policy.covered
+    return f"read-{min(uncovered)}" if uncovered else None
+
+
+def registered_after_this_request(reads: Reads) -> Reason | None:
+    """``flask.after_this_request`` would run for the first caller only."""
+    return "after-this-request" if reads.after_this_request else None
+
+
+def body_is_incomplete(fields: Fields, body: bytes) -> Reason | None:
+    """A body that differs from ``Content-Length`` is not the whole (RFC 9111 section 3.3)."""
+    lengths = values_of(fields, "content-length")
+    return "incomplete" if any(length.strip() != str(len(body)) for length in lengths) else None

@@ -1,0 +1,39 @@
+"""The outcome of one request in this cache, and how ``Cache-Status`` tells it (RFC 9211)."""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+Forward: TypeAlias = Literal["bypass", "method", "uri-miss", "vary-miss", "request", "stale"]
+"""Why a request was forwarded (RFC 9211 section 2.2)."""
+
+CACHE_NAME: Final = "larder"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    """One outcome: a hit if *fwd* is ``None``, else why the request went to the view.
+
+    *ttl* is the remaining freshness in seconds, *detail* a reason in one word.
+    """
+
+    fwd: Forward | None = None
+    stored: bool = False
+    ttl: float | None = None
+    detail: str | None = None
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether the answer came from the cache."""
+        return self.fwd is None
+
+    def __str__(self) -> str:
+        """The member of ``Cache-Status`` that this cache adds, as a structured field."""
+        parts = [CACHE_NAME, "hit" if self.fwd is None else f"fwd={self.fwd}"]
+        if self.stored:
+            parts.append("stored")
+        if self.ttl is not None:
+            parts.append(f"ttl={math.ceil(self.ttl)}")
+        if self.detail is not None:
+            parts.append(f"detail={self.detail}")
+        return "; ".join(parts)
