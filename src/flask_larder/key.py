@@ -117,6 +117,8 @@ def encode_path(path: bytes) -> str:
 
 def named_key(name: str) -> str:
     """The key for a *name* that the developer chose. It can never be the key of a URL."""
+    if not isinstance(name, str):
+        raise TypeError(f"a key is {name!r}; give a text")
     return f"key:{quote(name, safe=_SAFE_IN_NAME, errors='surrogatepass')}"
 
 

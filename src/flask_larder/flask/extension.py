@@ -8,7 +8,9 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from flask import Flask, current_app, has_app_context
 
 from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
-from flask_larder.flask.cached import Call, answer_value, answer_view
+from flask_larder.flask.cached_value import answer_value
+from flask_larder.flask.cached_view import answer_view
+from flask_larder.flask.call import Call, is_view
 from flask_larder.flask.options import (
     Options,
     Timeout,
@@ -168,14 +170,13 @@ class Cache:
     def _decorate(
         self, options: Options, timeout: Timeout | None, function: Callable[P, R]
     ) -> CachedFunction[P, R]:
-        answer = answer_value if options.is_value else answer_view
-
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
             wiring = self._wiring()
             default = wiring.settings["CACHE_DEFAULT_TIMEOUT"]
             seconds = seconds_of(decorated.cache_timeout, default)
-            return answer(Call(self, wiring, options, seconds, function, args, kwargs))
+            call = Call(self, wiring, options, seconds, function, args, kwargs)
+            return answer_view(call) if is_view(call, decorated) else answer_value(call)
 
         decorated = cast("CachedFunction[P, R]", wrapper)
         decorated.uncached = function

@@ -41,13 +41,9 @@ class Options:
     response_hit_indication: bool
 
     @property
-    def is_value(self) -> bool:
-        """Whether the function's result is kept as a value rather than as a response."""
-        return (
-            isinstance(self.key_prefix, str)
-            and "%s" not in self.key_prefix
-            and self.make_cache_key is None
-        )
+    def has_own_key(self) -> bool:
+        """Whether a function makes the key."""
+        return self.make_cache_key is not None or callable(self.key_prefix)
 
 
 def seconds_of(timeout: Timeout | None, default: float) -> float:

@@ -15,6 +15,7 @@ from werkzeug.datastructures import Authorization, EnvironHeaders, ImmutableMult
 from werkzeug.routing import Rule
 
 from flask_larder.entry import Reads
+from flask_larder.flask.options import Options
 
 _ALL: Final = "*"
 
@@ -95,16 +96,52 @@ def credentials_read(context: RequestContext) -> frozenset[str]:
     return frozenset(names | {"session"}) if _session_accessed(context) else frozenset(names)
 
 
+# What a header field that the key holds tells apart.
+_COVERED_BY_FIELD: Final = {
+    "cookie": frozenset({"cookie", "session"}),
+    "authorization": frozenset({"authorization"}),
+}
+
+
+def covered_credentials(options: Options, context: RequestContext) -> frozenset[str]:
+    """What identifies the user and is part of the key, once the key has been made.
+
+    A function that makes the key, or a part of it, covers what was read until it returned: it
+    says who is asking, and a user whom a hook or a decorator loaded before is the same one.
+    """
+    covered: frozenset[str] = frozenset()
+    for name in options.vary_fields:
+        covered |= _COVERED_BY_FIELD.get(name, frozenset())
+    if options.vary_by or options.has_own_key:
+        covered |= credentials_read(context)
+    return covered
+
+
+def is_anonymous(context: RequestContext) -> bool:
+    """Whether the request carries neither cookies nor ``Authorization``."""
+    environ = context.request.environ
+    return "HTTP_COOKIE" not in environ and "HTTP_AUTHORIZATION" not in environ
+
+
 class Watch:
     """Tells what is read within its ``with`` block from what was read before it.
 
     Watches nest: what is read under an inner one is read under the outer one too.
     *ours* is the function that the cache itself registers with ``after_this_request``.
+    *harmless* are credentials whose reading before the block means nothing for the response.
     """
 
-    def __init__(self, context: RequestContext, ours: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        context: RequestContext,
+        ours: Callable[..., Any],
+        harmless: frozenset[str] = frozenset(),
+    ) -> None:
         self._context = context
         self._ours = ours
+        # Where a request carries it, storing needs the response's explicit word in any case
+        # (RFC 9111 section 3.5), and a hook that only checks it does not take that away.
+        self._harmless = harmless | {"authorization"}
 
     def __enter__(self) -> Self:
         context = self._context
@@ -129,13 +166,12 @@ class Watch:
     def reads(self) -> Reads:
         """What the response depends on.
 
-        A cookie or a session that was read before the block counts: a hook may have put the
-        user into ``flask.g``. ``Authorization`` does not: where a request carries it, storing
-        needs the response's explicit word in any case (RFC 9111 section 3.5).
+        A cookie or a session that was read before the block counts too: a hook may have put the
+        user into ``flask.g``.
         """
         names = _headers_of(self._context).names_read | self._names_before
         return Reads(
-            credentials=self.credentials() | (self._credentials_before - {"authorization"}),
+            credentials=self.credentials() | (self._credentials_before - self._harmless),
             selecting=frozenset(name for name in names if name.startswith("accept")),
             after_this_request=self._functions() != self._functions_before,
         )

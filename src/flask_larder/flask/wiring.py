@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask_larder.engine import Engine
@@ -16,13 +16,18 @@ from flask_larder.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """All that one cache is in one app. *enabled* is false where nothing is ever kept."""
+    """All that one cache is in one app.
+
+    *enabled* is false where nothing is ever kept. *warned* names the functions of which a
+    warning has been logged.
+    """
 
     settings: Settings
     store: Store
     engine: Engine
     values: Values
     enabled: bool
+    warned: set[str] = field(default_factory=set)
 
 
 def wire(settings: Settings) -> Wiring:
