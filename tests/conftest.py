@@ -1,0 +1,149 @@
+"""Fixtures of all tests: a real server that speaks Redis's protocol, and hypothesis's settings."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+
+from flask_larder.redis import Address
+from service.guardian import LOG_NAME, SOCKET_NAME, answers, command, find_server, make_directory
+
+# The machine may be busy with other workers; how long an example takes says nothing then.
+settings.register_profile(
+    "tests", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
+
+START_SECONDS = 10.0
+
+# Runs between the test process and the server: has the system kill the server when the thread
+# that started it ends, also by SIGKILL (Linux has this, others do not), and becomes the server.
+_LEASH = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit("the tests ended before their server started")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class RedisServer:
+    """A server of a test's own, on a unix socket in a directory of its own, without TCP."""
+
+    def __init__(self) -> None:
+        self.directory = make_directory()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        """The path of the unix socket."""
+        return self.directory / SOCKET_NAME
+
+    @property
+    def url(self) -> str:
+        """The address, as ``CACHE_REDIS_URL`` takes it."""
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that runs now."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start, or start again with nothing in it, and return once it answers."""
+        server = command(find_server(), self.directory)
+        self._process = subprocess.Popen(
+            [sys.executable, "-IS", "-c", _LEASH, str(os.getpid()), *server],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(self.socket):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                log = self.directory / LOG_NAME
+                pytest.fail(f"no server: {log.read_text() if log.exists() else 'no log'}")
+            time.sleep(0.005)
+        return self
+
+    def kill(self) -> None:
+        """End it at once, as a crash would. The directory stays, for :meth:`start`."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def suspend(self) -> None:
+        """Let it hang: it accepts connections and never answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after :meth:`suspend`."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def remove(self) -> None:
+        """End it and take its directory away."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def client(self, **options: object) -> redis.Redis:
+        """A connection of the test's own, to look at what is stored and to change settings."""
+        arguments = {"protocol": 2, "socket_timeout": 10, **options}
+        return redis.Redis(unix_socket_path=str(self.socket), **arguments)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The server that the tests of one worker share. Not to be stopped or reconfigured."""
+    server = RedisServer()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """A client of the shared server, which is empty when the test begins."""
+    with redis_server.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer, redis_client: redis.Redis) -> str:
+    """The URL of the shared server, which is empty when the test begins."""
+    return redis_server.url
+
+
+@pytest.fixture
+def start_redis() -> Iterator[Callable[[], RedisServer]]:
+    """Starts servers that the test may stop, suspend, kill, start again and reconfigure."""
+    servers: list[RedisServer] = []
+
+    def start() -> RedisServer:
+        servers.append(RedisServer())
+        return servers[-1].start()
+
+    try:
+        yield start
+    finally:
+        for server in servers:
+            server.remove()
+
+
+@pytest.fixture
+def patient_address() -> Callable[[str], Address]:
+    """Makes an address with which a busy machine does not look like a server that is away."""
+    return lambda url: Address(url, connect_timeout=5.0, timeout=5.0)
