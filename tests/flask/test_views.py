@@ -1,0 +1,533 @@
+"""A cached view: what is stored, what comes back, and what the options mean."""
+
+from datetime import timedelta
+
+import pytest
+from flask import Blueprint, Flask, Response, abort, jsonify, make_response, request
+from flask.views import MethodView
+
+from flask_larder import Cache, InvalidPolicy
+from tests.flask.answers import Counter, Get, is_hit, status_of
+
+
+def test_second_answer_is_stored_one(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """The view runs once; status, fields and body come back as they were."""
+
+    @app.get("/square/<int:number>")
+    @cache.cached(timeout=50)
+    def square(number: int) -> tuple[dict[str, int], int, dict[str, str]]:
+        count()
+        return {"computed": number * number}, 203, {"X-Own": "ü"}
+
+    first, second = get("/square/4"), get("/square/4")
+    assert status_of(first) == "larder; fwd=uri-miss; stored; ttl=50"
+    assert status_of(second) == "larder; hit; ttl=50"
+    assert "Age" not in first.headers
+    assert second.headers["Age"] == "0"
+    assert second.status_code == first.status_code == 203
+    assert second.data == first.data == b'{"computed":16}\n'
+    changing = {"Cache-Status", "Server-Timing", "Age"}
+    assert [field for field in second.headers if field[0] not in changing] == [
+        field for field in first.headers if field[0] not in changing
+    ]
+    assert count.runs == 1
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "text",
+        b"bytes",
+        {"a": 1},
+        [1, 2],
+        ("text", 203),
+        ("text", {"X-Own": "1"}),
+        ("text", 200, [("X-Own", "1"), ("X-Own", "2")]),
+        pytest.param(lambda: jsonify(a=1), id="response"),
+        pytest.param(lambda: (chunk for chunk in ("a", "b")), id="generator"),
+        pytest.param(lambda: Response(iter([b"a", b"b"])), id="streamed"),
+        pytest.param(lambda: (Response("x"), 203), id="tuple-of-response"),
+        pytest.param(lambda: make_response(b"", 204), id="empty"),
+    ],
+)
+def test_whatever_a_view_returns(
+    app: Flask, cache: Cache, get: Get, count: Counter, returned: object
+) -> None:
+    """Each thing that Flask takes as a response is stored, and comes back alike."""
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> object:
+        count()
+        return returned() if callable(returned) else returned
+
+    @app.get("/plain")
+    def plain() -> object:
+        return returned() if callable(returned) else returned
+
+    expected, first, second = get("/plain"), get("/"), get("/")
+    assert expected.data == first.data == second.data
+    assert expected.status_code == first.status_code == second.status_code
+    assert expected.content_type == second.content_type
+    assert expected.headers.getlist("X-Own") == second.headers.getlist("X-Own")
+    assert is_hit(second)
+    assert count.runs == 1
+
+
+def test_response_without_content_type_stays_so(app: Flask, cache: Cache, get: Get) -> None:
+    """A hit adds no field that the view's answer did not have."""
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> Response:
+        response = Response("x")
+        del response.headers["Content-Type"]
+        return response
+
+    assert "Content-Type" not in get("/").headers
+    assert "Content-Type" not in get("/").headers
+
+
+def test_async_view(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """A coroutine function is run as Flask runs it."""
+    pytest.importorskip("asgiref")
+
+    @app.get("/")
+    @cache.cached()
+    async def view() -> str:
+        return str(count())
+
+    assert get("/").data == get("/").data == b"1"
+
+
+def test_methods_of_a_class(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """The decorator works on a method, and on the view that a class makes."""
+
+    class Item(MethodView):
+        @cache.cached()
+        def get(self, name: str) -> str:
+            return f"{name} {count()}"
+
+    class Other(MethodView):
+        decorators = (cache.cached(),)
+
+        def get(self) -> str:
+            return str(count())
+
+    app.add_url_rule("/item/<name>", view_func=Item.as_view("item"))
+    app.add_url_rule("/other", view_func=Other.as_view("other"))
+    assert get("/item/a").data == get("/item/a").data == b"a 1"
+    assert get("/other").data == get("/other").data == b"2"
+
+
+def test_expires(app: Flask, get: Get, count: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once its lifetime is over, the response is made again."""
+    now = [1000.0]
+    monkeypatch.setattr("flask_larder.flask.wiring.time.time", lambda: now[0])
+    monkeypatch.setattr("flask_larder.flask.wiring.time.monotonic", lambda: now[0])
+    cache = Cache(app)
+
+    @app.get("/")
+    @cache.cached(timeout=timedelta(seconds=30))
+    def view() -> str:
+        return str(count())
+
+    get("/")
+    now[0] += 29.5
+    late = get("/")
+    assert status_of(late) == "larder; hit; ttl=1"
+    assert late.headers["Age"] == "29"
+    now[0] += 0.5
+    assert status_of(get("/")) == "larder; fwd=uri-miss; stored; ttl=30"
+    assert count.runs == 2
+
+
+def test_max_age_shortens(app: Flask, cache: Cache, get: Get) -> None:
+    """The response's own max-age is kept to, and cannot lengthen the timeout."""
+
+    @app.get("/<int:age>")
+    @cache.cached(timeout=30)
+    def view(age: int) -> Response:
+        return Response("x", headers={"Cache-Control": f"max-age={age}"})
+
+    assert status_of(get("/5")).endswith("ttl=5")
+    assert status_of(get("/500")).endswith("ttl=30")
+    assert status_of(get("/0")) == "larder; fwd=uri-miss; detail=not-fresh"
+
+
+def test_timeouts(app: Flask, cache: Cache, get: Get) -> None:
+    """None is the default, 0 a year; what is no timeout is an error where it is written."""
+
+    @app.get("/default")
+    @cache.cached()
+    def default() -> str:
+        return ""
+
+    @app.get("/ever")
+    @cache.cached(timeout=0)
+    def ever() -> str:
+        return ""
+
+    assert status_of(get("/default")).endswith("ttl=300")
+    assert status_of(get("/ever")).endswith("ttl=31536000")
+    with pytest.raises(InvalidPolicy, match=r"timeout is -3\.0 s; give seconds above 0"):
+        cache.cached(timeout=-3.0)
+    with pytest.raises(InvalidPolicy, match="timeout is 'soon'"):
+        cache.cached(timeout="soon")  # type: ignore[arg-type]
+    default.cache_timeout = 7
+    assert status_of(get("/default")).startswith("larder; hit")
+    cache.clear()
+    assert status_of(get("/default")).endswith("ttl=7")
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_errors_are_not_stored(
+    app: Flask, cache: Cache, get: Get, count: Counter, *, raises: bool
+) -> None:
+    """An error by abort(), or by a status, is made anew each time, and the status says why."""
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> tuple[str, int]:
+        count()
+        if raises:
+            abort(503)
+        return "oops", 503
+
+    assert status_of(get("/")) == "larder; fwd=uri-miss; detail=status-503"
+    assert get("/").status_code == 503
+    assert count.runs == 2
+
+
+def test_exception_passes_through(app: Flask, cache: Cache, get: Get) -> None:
+    """An exception reaches Flask as it is, and the answer still has its status."""
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> str:
+        raise LookupError("gone")
+
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.testing = False
+    assert get("/").status_code == 500
+    assert status_of(get("/")) == "larder; fwd=uri-miss"
+
+
+def test_statuses_that_are_asked_for(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """With statuses=(404,) what the error handler answers is stored; 206 cannot be asked for."""
+
+    @app.errorhandler(404)
+    def not_found(_: Exception) -> tuple[str, int]:
+        return "handled", 404
+
+    @app.get("/")
+    @cache.cached(statuses=(200, 404))
+    def view() -> str:
+        count()
+        abort(404)
+
+    assert get("/").data == b"handled"
+    assert is_hit(get("/"))
+    assert get("/").data == b"handled"
+    assert get("/").status_code == 404
+    assert count.runs == 1
+    with pytest.raises(InvalidPolicy, match="status 206 cannot be stored"):
+        cache.cached(statuses=(200, 206))
+
+
+def test_only_get_and_head(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """HEAD is answered from GET and never the other way round; POST goes past the cache."""
+
+    @app.route("/", methods=["GET", "POST"])
+    @cache.cached()
+    def view() -> str:
+        return f"{request.method} {count()}"
+
+    assert status_of(get("/", method="HEAD")) == "larder; fwd=uri-miss; detail=head"
+    assert get("/").data == b"GET 2"
+    assert status_of(get("/", method="POST")) == "larder; fwd=method"
+    assert get("/", method="POST").data == b"POST 4"
+    head = get("/", method="HEAD")
+    assert is_hit(head)
+    assert head.data == b""
+    assert head.content_length == len(b"GET 2")
+    assert get("/").data == b"GET 2"
+
+
+def test_get_with_body_bypasses(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """A body on GET could select anything, so such a request neither gets nor leaves an entry."""
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> bytes:
+        count()
+        return request.get_data()
+
+    assert get("/", data=b"one").data == b"one"
+    assert get("/").data == b""
+    assert status_of(get("/", data=b"two")) == "larder; fwd=bypass; detail=request-body"
+    assert get("/").data == b""
+    assert count.runs == 3
+
+
+def test_query_rules(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """The query is no part of the key, or all of it in any order, or some names, less patterns."""
+
+    def view() -> str:
+        return str(count())
+
+    for rule, options in {
+        "none": {},
+        "all": {"query_string": True},
+        "some": {"query_string": ("page",)},
+        "less": {"query_string": True, "ignore_query": ("utm_*", "fbclid")},
+    }.items():
+        app.add_url_rule(f"/{rule}", rule, cache.cached(**options)(view))  # type: ignore[arg-type]
+
+    assert get("/none?a=1").data == get("/none?a=2").data
+    assert get("/all?a=1&b=2").data == get("/all?b=2&a=1").data
+    assert get("/all?a=1&a=2").data != get("/all?a=2&a=1").data
+    assert get("/all?a=1%262").data != get("/all?a=1&2").data
+    assert get("/some?page=1&x=1").data == get("/some?x=2&page=1").data
+    assert get("/some?page=1").data != get("/some?page=2").data
+    assert get("/less?a=1&utm_source=x&fbclid=3").data == get("/less?a=1").data
+    for mistake in ({"query_string": "page"}, {"query_string": True, "ignore_query": "utm_*"}):
+        with pytest.raises(InvalidPolicy, match="give a sequence of names"):
+            cache.cached(**mistake)  # type: ignore[arg-type]
+
+
+def test_unless_and_forced_update(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """Unless leaves the cache alone; forced_update replaces what is stored."""
+
+    @app.get("/")
+    @cache.cached(
+        unless=lambda: "skip" in request.args, forced_update=lambda: "fresh" in request.args
+    )
+    def view() -> str:
+        return str(count())
+
+    assert get("/").data == b"1"
+    assert status_of(skipped := get("/?skip")) == "larder; fwd=bypass; detail=unless"
+    assert skipped.data == b"2"
+    assert get("/").data == b"1"
+    forced = get("/?fresh")
+    assert status_of(forced) == "larder; fwd=request; stored; ttl=300; detail=forced-update"
+    assert get("/").data == forced.data == b"3"
+
+
+def test_options_that_take_the_call(app: Flask, cache: Cache, get: Get) -> None:
+    """Unless gets the view and its arguments, the others the arguments, if they take any."""
+    seen: list[object] = []
+
+    @app.get("/<name>")
+    @cache.cached(
+        unless=lambda view, name: seen.append(("unless", view.__name__, name)),
+        forced_update=lambda name: seen.append(("forced", name)),
+        is_stale=lambda stored, name: seen.append(("stale", stored.get_data(), name)),
+        response_filter=lambda returned: seen.append(("filter", returned)) or True,
+    )
+    def view(name: str) -> str:
+        return name
+
+    get("/a")
+    get("/a")
+    assert seen == [
+        ("unless", "view", "a"),
+        ("forced", "a"),
+        ("filter", "a"),
+        ("unless", "view", "a"),
+        ("forced", "a"),
+        ("stale", b"a", "a"),
+    ]
+
+
+def test_is_stale_and_response_filter(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """A stored response that is_stale rejects is made again; what is filtered is not stored."""
+
+    @app.get("/stale")
+    @cache.cached(is_stale=lambda response: response.get_data() == b"1")
+    def stale() -> str:
+        return str(count())
+
+    @app.get("/filtered")
+    @cache.cached(response_filter=lambda returned: "error" not in returned)
+    def filtered() -> dict[str, str]:
+        return {"error": "quota"}
+
+    get("/stale")
+    assert status_of(get("/stale")) == "larder; fwd=stale; stored; ttl=300; detail=is-stale"
+    assert is_hit(get("/stale"))
+    assert status_of(get("/filtered")) == "larder; fwd=uri-miss; detail=response-filter"
+
+
+def test_own_keys(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """make_cache_key and a callable key_prefix return the whole key; delete() takes it."""
+
+    @app.get("/by/<name>")
+    @cache.cached(make_cache_key=lambda name: f"by-{name.lower()}")
+    def by(name: str) -> str:
+        return f"{name} {count()}"
+
+    @app.get("/prefix")
+    @cache.cached(key_prefix=lambda: "mine")
+    def prefix() -> str:
+        return str(count())
+
+    assert get("/by/A").data == get("/by/a").data == b"A 1"
+    assert cache.delete("by-a")
+    assert get("/by/a").data == b"a 2"
+    assert get("/prefix").data == get("/prefix?x=1").data == b"3"
+    assert cache.has("mine")
+
+
+@pytest.mark.parametrize("key", [None, 7, b"x"])
+def test_key_that_is_no_text(
+    app: Flask, cache: Cache, get: Get, caplog: pytest.LogCaptureFixture, key: object
+) -> None:
+    """A key function that returns no text, or raises, leaves the view uncached and says so."""
+
+    @app.get("/")
+    @cache.cached(make_cache_key=lambda: key)  # type: ignore[arg-type, return-value]
+    def view() -> str:
+        return "x"
+
+    assert get("/").data == b"x"
+    assert status_of(get("/")) == "larder; fwd=bypass; detail=key-error"
+    assert "it must return a text" in caplog.text
+
+
+def test_key_prefixes_separate(app: Flask, cache: Cache, count: Counter) -> None:
+    """Views with other prefixes do not share an entry of one URL."""
+    views = [
+        cache.cached(key_prefix=prefix)(lambda: str(count()))
+        for prefix in ("view/%s", "api/%s", "%s/api", "%sapi", "a#b%s")
+    ]
+    app.add_url_rule("/same", "same", lambda: "")
+    with app.test_request_context("/same"):
+        first = [view() for view in views]
+        assert first == ["1", "2", "3", "4", "5"]
+        assert [view().get_data(as_text=True) for view in views] == first
+
+
+def test_source_check(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """With source_check another version of the function has another key."""
+
+    def first() -> str:
+        return f"first {count()}"
+
+    def second() -> str:
+        return f"second {count()}"
+
+    cached = cache.cached(source_check=True)
+    app.add_url_rule("/", "view", cached(first))
+    assert get("/").data == get("/").data == b"first 1"
+    app.view_functions["view"] = cached(second)
+    assert get("/").data == get("/").data == b"second 2"
+
+
+def test_hit_indication_and_attributes(app: Flask, cache: Cache, get: Get) -> None:
+    """response_hit_indication marks hits; uncached is the function itself."""
+
+    @app.get("/")
+    @cache.cached(response_hit_indication=True)
+    def view() -> str:
+        return "x"
+
+    assert "hit_cache" not in get("/").headers
+    assert get("/").headers["hit_cache"] == "True"
+    assert view.uncached() == "x"
+    assert view.__name__ == "view"
+
+
+def test_outer_decorator_sees_the_views_own_value(app: Flask, cache: Cache, get: Get) -> None:
+    """On a miss a decorator around the cache gets what the view returned."""
+    seen: list[object] = []
+
+    def outer(view: object) -> object:
+        def wrapper() -> object:
+            seen.append(view())  # type: ignore[operator]
+            return seen[-1]
+
+        return wrapper
+
+    @cache.cached()
+    def view() -> dict[str, int]:
+        return {"a": 1}
+
+    app.add_url_rule("/", "view", outer(view))  # type: ignore[arg-type]
+    get("/")
+    assert seen == [{"a": 1}]
+
+
+def test_what_is_no_response(app: Flask, cache: Cache) -> None:
+    """A value of which Flask makes no response is handed on and not stored."""
+
+    @cache.cached()
+    def view() -> object:
+        return {1, 2}
+
+    with app.test_request_context("/"):
+        assert view() == view() == {1, 2}
+
+
+def test_view_called_without_request_runs(cache: Cache, count: Counter) -> None:
+    """Outside a request a view is called as if it were not cached."""
+
+    @cache.cached()
+    def view() -> int:
+        return count()
+
+    assert (view(), view()) == (1, 2)
+
+
+def test_nested_views(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """A cached view that returns another one's answer has one status, its own."""
+
+    @app.get("/inner")
+    @cache.cached()
+    def inner() -> str:
+        return str(count())
+
+    @app.get("/outer")
+    @cache.cached(timeout=7, key_prefix="outer/%s")
+    def outer() -> object:
+        return inner()
+
+    get("/outer")
+    hit = get("/outer")
+    assert hit.headers.getlist("Cache-Status") == ["larder; hit; ttl=7"]
+    assert len(hit.headers.getlist("Age")) == 1
+    assert count.runs == 1
+
+
+def test_blueprint(app: Flask, get: Get, count: Counter) -> None:
+    """A cache made before the app serves a blueprint, whose views know no app."""
+    cache = Cache()
+    blueprint = Blueprint("api", __name__, url_prefix="/api")
+
+    @blueprint.get("/x")
+    @cache.cached()
+    def view() -> str:
+        return str(count())
+
+    cache.init_app(app)
+    app.register_blueprint(blueprint)
+    assert get("/api/x").data == get("/api/x").data == b"1"
+
+
+def test_signals(app: Flask, get: Get) -> None:
+    """With CACHE_ENABLE_SIGNALS a miss and a hit are told to whoever listens."""
+    from flask_larder import cache_view_hit, cache_view_miss
+
+    app.config["CACHE_ENABLE_SIGNALS"] = True
+    cache = Cache(app)
+    app.add_url_rule("/<name>", "view", cache.cached()(lambda name: name))
+    told: list[object] = []
+
+    def listen(sender: object, *, cache_key: str, args: object, kwargs: object) -> None:
+        told.append((sender, cache_key, args, kwargs))
+
+    with cache_view_miss.connected_to(listen), cache_view_hit.connected_to(listen):
+        get("/a")
+        get("/a")
+    assert told == [(cache, "view/http://localhost/a", (), {"name": "a"})] * 2
