@@ -1,0 +1,274 @@
+"""Each rule by its name: what may be answered from the cache, and what may be stored."""
+
+import pytest
+
+from flask_larder.entry import Reads, Request
+from flask_larder.errors import InvalidPolicy
+from flask_larder.policy import (
+    DEFAULT_STATUSES,
+    Exchange,
+    Policy,
+    body_is_incomplete,
+    is_event_stream,
+    is_no_cache,
+    is_no_store,
+    is_private,
+    may_reuse,
+    may_share,
+    may_store,
+    method_is_not_cached,
+    read_uncovered_credential,
+    registered_after_this_request,
+    request_is_authorized,
+    response_is_to_head,
+    safe_request_has_body,
+    sets_cookie,
+    status_is_not_stored,
+    storable_statuses,
+    varies_on_everything,
+)
+
+POLICY = Policy(timeout=50.0)
+
+
+def request(method: str = "GET", *, has_body: bool = False, **fields: str) -> Request:
+    return Request(method, "http", "api.example", "", "/", b"", fields, has_body)
+
+
+def exchange(*fields: tuple[str, str], status: int = 200, asked: Request | None = None) -> Exchange:
+    return Exchange.of(asked or request(), status, fields)
+
+
+# --- may it be answered from the cache? ---
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_safe_methods_are_looked_up(method: str) -> None:
+    """GET and HEAD are cached by default (RFC 9110 section 9.2.3)."""
+    assert may_reuse(request(method), POLICY) is None
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "get"])
+def test_other_methods_are_not_cached(method: str) -> None:
+    """RFC 9111 section 3: the method has to be one that the cache understands."""
+    assert method_is_not_cached(request(method), POLICY) == "method"
+    assert may_reuse(request(method), POLICY) == "method"
+
+
+def test_a_policy_may_name_other_methods() -> None:
+    """What the developer names is looked up, and only that."""
+    policy = Policy(timeout=50.0, methods=frozenset({"POST"}))
+
+    assert may_reuse(request("POST", has_body=True), policy) is None
+    assert may_reuse(request("GET"), policy) == "method"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_safe_request_with_a_body_is_not_cached(method: str) -> None:
+    """RFC 9110 section 9.3.1: content of GET has no defined meaning, so no key can hold it."""
+    assert safe_request_has_body(request(method, has_body=True)) == "request-body"
+    assert may_reuse(request(method, has_body=True), POLICY) == "request-body"
+
+
+# --- may its head be stored? ---
+
+
+def test_an_ordinary_answer_is_stored() -> None:
+    """Nothing objects to a 200 without a word about caching."""
+    assert may_store(exchange(("Content-Type", "application/json")), POLICY) is None
+
+
+def test_an_answer_to_head_is_not_stored() -> None:
+    """RFC 9110 section 9.3.2: it has no content, and would answer GET with an empty body."""
+    to_head = exchange(asked=request("HEAD"))
+
+    assert response_is_to_head(to_head, POLICY) == "head"
+    assert may_store(to_head, POLICY) == "head"
+
+
+@pytest.mark.parametrize("status", sorted(DEFAULT_STATUSES))
+def test_default_statuses_are_stored(status: int) -> None:
+    """200, 203, 204, 301 and 308 are what nobody minds being kept."""
+    assert status_is_not_stored(exchange(status=status), POLICY) is None
+
+
+@pytest.mark.parametrize("status", [0, 100, 206, 302, 303, 304, 307, 400, 404, 410, 429, 500, 503])
+def test_other_statuses_are_not_stored(status: int) -> None:
+    """RFC 9111 section 3: errors, redirections for now, parts and 304 are not kept unasked."""
+    assert status_is_not_stored(exchange(status=status), POLICY) == f"status-{status}"
+    assert may_store(exchange(status=status), POLICY) == f"status-{status}"
+
+
+def test_a_policy_may_name_other_statuses() -> None:
+    """Only what the policy names is kept, and 200 is not among it by itself."""
+    policy = Policy(timeout=50.0, statuses=frozenset({404}))
+
+    assert may_store(exchange(status=404), policy) is None
+    assert may_store(exchange(status=200), policy) == "status-200"
+
+
+@pytest.mark.parametrize("status", [0, 99, 100, 199, 206, 304, 600, -1])
+def test_statuses_that_cannot_be_stored_are_refused(status: int) -> None:
+    """RFC 9111 sections 3, 3.3, 4.3: not 1xx, no part, no 304; the error names the range."""
+    with pytest.raises(InvalidPolicy, match=rf"status {status} .* 200 to 599"):
+        storable_statuses([200, status])
+
+
+def test_statuses_are_taken_from_any_iterable() -> None:
+    """A list is as good as a set, and what is given once may be given twice."""
+    assert storable_statuses([200, 404, 404]) == {200, 404}
+    assert storable_statuses(iter((599,))) == {599}
+
+
+@pytest.mark.parametrize("name", ["Set-Cookie", "set-cookie", "SET-COOKIE"])
+def test_an_answer_that_sets_a_cookie_is_not_stored(name: str) -> None:
+    """RFC 9111 section 7.3: a cookie that is replayed hands a session to a stranger."""
+    with_cookie = exchange((name, "session=1"), ("Cache-Control", "public, max-age=60"))
+
+    assert sets_cookie(with_cookie, POLICY) == "set-cookie"
+    assert may_store(with_cookie, POLICY) == "set-cookie"
+
+
+@pytest.mark.parametrize(
+    "line", ["no-store", "max-age=60, No-Store", "no-store=x", 'a="b",no-store']
+)
+def test_no_store_is_not_stored(line: str) -> None:
+    """RFC 9111 section 5.2.2.5."""
+    marked = exchange(("Cache-Control", "public"), ("cache-control", line))
+
+    assert is_no_store(marked, POLICY) == "no-store"
+    assert may_store(marked, POLICY) == "no-store"
+
+
+@pytest.mark.parametrize("line", ["private", "PRIVATE, max-age=60", 'private="Set-Cookie"'])
+def test_private_is_not_stored(line: str) -> None:
+    """RFC 9111 section 5.2.2.7: not for a shared cache; the form with names counts as a whole."""
+    marked = exchange(("Cache-Control", line))
+
+    assert is_private(marked, POLICY) == "private"
+    assert may_store(marked, POLICY) == "private"
+
+
+@pytest.mark.parametrize("line", ["no-cache", 'no-cache="X-User"', "public, no-cache"])
+def test_no_cache_is_not_stored(line: str) -> None:
+    """RFC 9111 section 5.2.2.4: it would have to be validated before each use."""
+    marked = exchange(("Cache-Control", line))
+
+    assert is_no_cache(marked, POLICY) == "no-cache"
+    assert may_store(marked, POLICY) == "no-cache"
+
+
+def test_a_quoted_directive_is_no_directive() -> None:
+    """``no-store`` inside of an argument's quotes is part of that argument."""
+    assert may_store(exchange(("Cache-Control", 'ext="no-store, private"')), POLICY) is None
+
+
+def test_an_authorized_request_is_not_stored() -> None:
+    """RFC 9111 section 3.5: what is answered to credentials is for whoever has them."""
+    authorized = exchange(asked=request(authorization="Bearer x"))
+
+    assert request_is_authorized(authorized, POLICY) == "authorization"
+    assert may_store(authorized, POLICY) == "authorization"
+
+
+def test_empty_credentials_are_credentials() -> None:
+    """An ``Authorization`` field without a value is still one."""
+    assert may_store(exchange(asked=request(authorization="")), POLICY) == "authorization"
+
+
+@pytest.mark.parametrize("line", ["public", "s-maxage=60", "must-revalidate"])
+def test_an_authorized_answer_is_stored_if_it_says_so(line: str) -> None:
+    """RFC 9111 section 3.5 names exactly these three directives."""
+    allowed = exchange(("Cache-Control", line), asked=request(authorization="Bearer x"))
+
+    assert may_store(allowed, POLICY) is None
+
+
+@pytest.mark.parametrize("line", ["max-age=60", "proxy-revalidate", "immutable"])
+def test_an_authorized_answer_is_not_stored_for_less(line: str) -> None:
+    """RFC 9111 section 3.5: other directives are no permission."""
+    asked = request(authorization="Bearer x")
+
+    assert may_store(exchange(("Cache-Control", line), asked=asked), POLICY) == "authorization"
+
+
+def test_an_authorized_answer_is_stored_if_the_key_tells_users_apart() -> None:
+    """Where ``Authorization`` is part of the key, nobody else is answered with it."""
+    policy = Policy(timeout=50.0, covered=frozenset({"authorization"}))
+
+    assert may_store(exchange(asked=request(authorization="Bearer x")), policy) is None
+
+
+@pytest.mark.parametrize("line", ["*", "Accept, *"])
+def test_what_varies_on_everything_is_not_stored(line: str) -> None:
+    """RFC 9111 section 4.1: ``Vary: *`` never matches a later request."""
+    varying = exchange(("Vary", line))
+
+    assert varies_on_everything(varying, POLICY) == "vary-star"
+    assert may_store(varying, POLICY) == "vary-star"
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", " Text/Event-Stream; charset=utf-8"])
+def test_an_event_stream_is_not_stored(kind: str) -> None:
+    """To store it would mean to wait for an end that never comes."""
+    stream = exchange(("Content-Type", kind))
+
+    assert is_event_stream(stream, POLICY) == "event-stream"
+    assert may_store(stream, POLICY) == "event-stream"
+
+
+# --- may others be answered with it, after what the view did? ---
+
+
+@pytest.mark.parametrize("credential", ["cookie", "session", "authorization"])
+def test_a_view_that_read_who_is_asking_is_not_shared(credential: str) -> None:
+    """What a view looked at is what its answer may depend on."""
+    reads = Reads(credentials=frozenset({credential}))
+
+    assert read_uncovered_credential(reads, POLICY) == f"read-{credential}"
+    assert may_share(reads, POLICY) == f"read-{credential}"
+
+
+def test_a_credential_in_the_key_may_be_read() -> None:
+    """Covered by the key it selects; what else was read still forbids."""
+    policy = Policy(timeout=50.0, covered=frozenset({"cookie", "session"}))
+
+    assert may_share(Reads(credentials=frozenset({"cookie", "session"})), policy) is None
+    both = Reads(credentials=frozenset({"cookie", "authorization"}))
+    assert may_share(both, policy) == "read-authorization"
+
+
+def test_selecting_fields_are_no_obstacle() -> None:
+    """``Accept*`` fields select variants, and identify nobody."""
+    assert may_share(Reads(selecting=frozenset({"accept-language"})), POLICY) is None
+
+
+def test_a_view_with_a_function_for_its_own_response_is_not_shared() -> None:
+    """``after_this_request`` runs for the first caller, and would be skipped for all others."""
+    reads = Reads(after_this_request=True)
+
+    assert registered_after_this_request(reads) == "after-this-request"
+    assert may_share(reads, POLICY) == "after-this-request"
+
+
+# --- is it whole? ---
+
+
+@pytest.mark.parametrize("length", ["4", "6", "-5", "five", "", "5, 5"])
+def test_a_body_that_is_not_as_long_as_announced_is_incomplete(length: str) -> None:
+    """RFC 9111 section 3.3: an incomplete response is not stored as a complete one."""
+    assert body_is_incomplete([("content-LENGTH", length)], b"12345") == "incomplete"
+
+
+def test_conflicting_lengths_are_incomplete() -> None:
+    """RFC 9112 section 6.3: of two lengths at least one is wrong."""
+    lengths = [("Content-Length", "5"), ("Content-Length", "6")]
+
+    assert body_is_incomplete(lengths, b"12345") == "incomplete"
+
+
+def test_a_whole_body_is_complete() -> None:
+    """As long as announced, or not announced at all."""
+    assert body_is_incomplete([("Content-Length", " 5 ")], b"12345") is None
+    assert body_is_incomplete([], b"12345") is None
+    assert body_is_incomplete([("Content-Length", "0")], b"") is None
