@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 from granian import Granian
@@ -24,6 +25,13 @@ def serve(launch: Launch) -> None:
     run(launch)
 
 
+def _stop_on_hang_up(before: Any) -> None:
+    # Both servers reload on SIGHUP. Here it says that the terminal was closed, and the service
+    # stops, unless it was started by nohup.
+    stop = before if before == signal.SIG_IGN else lambda *_: signal.raise_signal(signal.SIGTERM)
+    signal.signal(signal.SIGHUP, stop)
+
+
 def _run_granian(launch: Launch) -> None:
     server = Granian(
         "service.wsgi:app",
@@ -38,6 +46,8 @@ def _run_granian(launch: Launch) -> None:
         respawn_interval=0.5,
         log_dictconfig=logs.config(),
     )
+    hang_up = signal.getsignal(signal.SIGHUP)
+    server.on_startup(lambda: _stop_on_hang_up(hang_up))
     server.serve(target_loader=functools.partial(worker.load, os.getpid()), wrap_loader=False)
 
 
@@ -58,6 +68,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # it is not typed
 
 
 def _run_gunicorn(launch: Launch) -> None:
+    hang_up = signal.getsignal(signal.SIGHUP)
     settings = {
         "bind": str(launch.address),
         "workers": launch.workers,
@@ -66,6 +77,7 @@ def _run_gunicorn(launch: Launch) -> None:
         "graceful_timeout": DRAIN_SECONDS,
         "limit_request_line": 8190,
         "control_socket_disable": True,
+        "when_ready": lambda _arbiter: _stop_on_hang_up(hang_up),
         "logconfig_dict": logs.config(),
     }
     _Gunicorn(settings).run()

@@ -23,9 +23,9 @@ def load(parent: int) -> "WSGIApplication":
 
 def prepare(parent: int) -> None:
     """Make this worker stop when its parent tells it to, or is gone, and on nothing else."""
-    # Ctrl-C reaches the whole process group. Only the parent acts on it, by SIGTERM to its
-    # workers; one that ended by itself would look like one that crashed.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Ctrl-C and the end of a terminal reach the whole process group. Only the parent acts on them,
+    # by SIGTERM to its workers; one that ended by itself would look like one that crashed.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     end_with(parent)
 
 
