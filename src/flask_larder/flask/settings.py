@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -153,6 +154,14 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
 }
 
+# What Flask-Caching takes in CACHE_OPTIONS although it has a setting of its own.
+_SETTING_OF_OPTION: Final = {
+    "default_timeout": "CACHE_DEFAULT_TIMEOUT",
+    "key_prefix": "CACHE_KEY_PREFIX",
+    "threshold": "CACHE_THRESHOLD",
+    "ignore_delete_many_errors": "CACHE_IGNORE_ERRORS",
+}
+
 # A value that must not be shown where it is wrong.
 _SECRET: Final = frozenset({"CACHE_REDIS_PASSWORD", "CACHE_REDIS_URL"})
 
@@ -168,12 +177,21 @@ class Settings(dict[str, Any]):
     def __init__(self, config: Mapping[str, Any]) -> None:
         own = {name: value for name, value in config.items() if name.startswith("CACHE_")}
         _warn_of_unknown(own)
-        given = {name: value for name, value in own.items() if value not in (None, "")}
+        given = _with_options({n: value for n, value in own.items() if value not in (None, "")})
         self.given = frozenset(given)
         super().__init__(
             (name, _parse(name, given[name]) if name in given else setting.default)
             for name, setting in SETTINGS.items()
         )
+
+
+def _with_options(given: dict[str, Any]) -> dict[str, Any]:
+    options = given.get("CACHE_OPTIONS")
+    if not isinstance(options, Mapping):
+        return given
+    moved = {n: options[option] for option, n in _SETTING_OF_OPTION.items() if option in options}
+    left = {option: v for option, v in options.items() if option not in _SETTING_OF_OPTION}
+    return {**given, **moved, "CACHE_OPTIONS": left}
 
 
 def _parse(name: str, value: Any) -> Any:
@@ -188,7 +206,14 @@ def _parse(name: str, value: Any) -> Any:
 def _warn_of_unknown(config: Mapping[str, Any]) -> None:
     for name in sorted(config.keys() - SETTINGS.keys()):
         near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0)[0]
-        warnings.warn(
-            f"{name} is not a setting of Flask-Larder and has no effect; the nearest is {near}",
-            stacklevel=2,
+        warn_caller(
+            f"{name} is not a setting of Flask-Larder and has no effect; the nearest is {near}"
         )
+
+
+def warn_caller(message: str) -> None:
+    """Warn, in the name of the line outside of this package that led here."""
+    frame, level = inspect.currentframe(), 1
+    while frame and frame.f_globals.get("__name__", "").startswith("flask_larder"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

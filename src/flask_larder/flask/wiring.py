@@ -1,13 +1,11 @@
 """Which store and which clock are used: decided here, once for each cache and app."""
 
 import time
-import warnings
 from dataclasses import dataclass, field
-from typing import Any
 
 from flask_larder.engine import Engine
 from flask_larder.errors import InvalidConfig
-from flask_larder.flask.settings import SETTINGS, Settings
+from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.values import Values
 from flask_larder.memory import MemoryStore, NullStore
 from flask_larder.redis import Address, RedisStore
@@ -32,12 +30,10 @@ class Wiring:
 
 def wire(settings: Settings) -> Wiring:
     """Build what *settings* describe. Connects to nothing yet."""
-    _move_options(settings)
     if "CACHE_TYPE" not in settings.given and not settings["CACHE_NO_NULL_WARNING"]:
-        warnings.warn(
+        warn_caller(
             "CACHE_TYPE is not set, so nothing is cached; set it to RedisCache or SimpleCache, "
-            "or CACHE_NO_NULL_WARNING to True",
-            stacklevel=4,
+            "or CACHE_NO_NULL_WARNING to True"
         )
     store = _STORES[settings["CACHE_TYPE"]](settings)
     return Wiring(
@@ -90,19 +86,3 @@ def _null_store(_: Settings) -> Store:
 
 
 _STORES = {"redis": _redis_store, "simple": _memory_store, "null": _null_store}
-
-# What Flask-Caching takes in CACHE_OPTIONS although it has a setting of its own.
-_SETTING_OF_OPTION = {
-    "default_timeout": "CACHE_DEFAULT_TIMEOUT",
-    "key_prefix": "CACHE_KEY_PREFIX",
-    "threshold": "CACHE_THRESHOLD",
-    "ignore_delete_many_errors": "CACHE_IGNORE_ERRORS",
-}
-
-
-def _move_options(settings: Settings) -> None:
-    options: dict[str, Any] = dict(settings["CACHE_OPTIONS"])
-    for option, name in _SETTING_OF_OPTION.items():
-        if option in options:
-            settings[name] = SETTINGS[name].parse(options.pop(option))
-    settings["CACHE_OPTIONS"] = options

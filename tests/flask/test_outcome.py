@@ -1,0 +1,90 @@
+"""What each answer tells of the cache, to the client, to the log and to middleware."""
+
+import logging
+import re
+
+import pytest
+from flask import Flask, Response
+
+from flask_larder import Cache
+from tests.flask.answers import Get
+
+
+def test_fields(app: Flask, cache: Cache, get: Get) -> None:
+    """Cache-Status, Age and Server-Timing are there, beside those that the view has sent."""
+
+    @app.get("/")
+    @cache.cached(timeout=30)
+    def view() -> Response:
+        fields = {"Cache-Status": "Origin; hit", "Server-Timing": "db;dur=3", "Age": "7"}
+        return Response("x", headers=fields)
+
+    miss, hit = get("/"), get("/")
+    assert miss.headers.getlist("Cache-Status") == [
+        "Origin; hit",
+        "larder; fwd=uri-miss; stored; ttl=30",
+    ]
+    assert hit.headers.getlist("Cache-Status") == ["Origin; hit", "larder; hit; ttl=30"]
+    timing = r"cache;dur=\d+\.\d\d, view;dur=\d+\.\d\d"
+    assert re.fullmatch(timing, miss.headers.getlist("Server-Timing")[1])
+    assert re.fullmatch(r"cache;dur=\d+\.\d\d", hit.headers["Server-Timing"])
+    assert hit.headers.getlist("Age") == ["0"]
+
+
+def test_times_add_up(app: Flask, cache: Cache, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the view took is told apart from what the cache took."""
+    now = [0.0]
+    monkeypatch.setattr("flask_larder.flask.cached_view.perf_counter", lambda: now[0])
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> str:
+        now[0] += 0.4
+        return "x"
+
+    assert get("/").headers["Server-Timing"] == "cache;dur=0.00, view;dur=400.00"
+
+
+def test_status_can_be_kept_from_clients(
+    app: Flask, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With CACHE_SEND_STATUS off the client sees the Age only; the log still has the status."""
+    app.config["CACHE_SEND_STATUS"] = "false"
+    app.add_url_rule("/", "view", Cache(app).cached()(lambda: "x"))
+    with caplog.at_level(logging.DEBUG, "flask_larder"):
+        get("/")
+        hit = get("/")
+    assert not {"Cache-Status", "Server-Timing"} & {name for name, _ in hit.headers}
+    assert hit.headers["Age"] == "0"
+    assert caplog.messages[-1] == "GET /: larder; hit; ttl=300"
+
+
+def test_middleware_finds_the_status(app: Flask, cache: Cache, get: Get) -> None:
+    """The environ holds the outcome, so that an access log can show it."""
+    found: list[str] = []
+    inner = app.wsgi_app
+
+    def middleware(environ, start_response):  # type: ignore[no-untyped-def]
+        answer = inner(environ, start_response)
+        found.append(str(environ.get("flask_larder.status")))
+        return answer
+
+    app.wsgi_app = middleware  # type: ignore[method-assign]
+    app.add_url_rule("/", "view", cache.cached()(lambda: "x"))
+    app.add_url_rule("/plain", "plain", lambda: "x")
+    get("/")
+    get("/")
+    get("/plain")
+    assert found == ["larder; fwd=uri-miss; stored; ttl=300", "larder; hit; ttl=300", "None"]
+
+
+def test_view_without_cache_has_no_fields(app: Flask, cache: Cache, get: Get) -> None:
+    """Other views of the app are left as they are."""
+    app.add_url_rule("/", "view", lambda: "x")
+    assert not {"Cache-Status", "Server-Timing", "Age"} & {name for name, _ in get("/").headers}
+
+
+def test_no_hooks_are_added(app: Flask) -> None:
+    """The extension registers no hooks on the app, which would run for every request."""
+    Cache(app)
+    assert not any((app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs))

@@ -1,0 +1,229 @@
+"""Values by name: directly, and as the results of decorated functions."""
+
+import datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from flask import Flask, Response, g, request, session
+
+from flask_larder import Cache, UnstorableValue
+from tests.flask.answers import Counter, Get
+
+
+def test_direct_calls(cache: Cache) -> None:
+    """get, set, add, has, delete and their plural forms do what Flask-Caching's do."""
+    assert cache.get("a") is None
+    assert cache.set("a", 1)
+    assert cache.get("a") == 1
+    assert not cache.add("a", 2)
+    assert cache.add("b", None)
+    assert cache.has("b")
+    assert cache.get_many("a", "b", "c") == [1, None, None]
+    assert cache.get_dict("a", "c") == {"a": 1, "c": None}
+    assert cache.set_many({"c": 3, "d": 4}, timeout=5) == ["c", "d"]
+    assert cache.delete("c")
+    assert not cache.delete("c")
+    assert cache.delete_many("a", "nothing") == ["a", "nothing"]
+    assert cache.get_many("a", "b", "c", "d") == [None, None, None, 4]
+    assert cache.clear()
+    assert not cache.has("d")
+
+
+def test_value_comes_back_as_it_went_in(cache: Cache) -> None:
+    """Plain data of all kinds keeps its types, and is a copy."""
+    value = {
+        "tuple": (1, (2.5, b"x")),
+        "set": {1, 2},
+        ("a", 1): Decimal("1.10"),
+        "at": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+        "large": 2**100,
+    }
+    cache.set("value", value)
+    returned = cache.get("value")
+    assert returned == value
+    assert type(returned["tuple"]) is tuple
+    returned["set"].add(3)
+    assert cache.get("value") == value
+
+
+@pytest.mark.parametrize(
+    "value", [object(), Response("x"), lambda: 1, {"deep": [object()]}, "\ud800", Exception("x")]
+)
+def test_what_is_no_data(cache: Cache, value: Any) -> None:
+    """Anything that would need pickling is refused with its type and the remedy, and not kept."""
+    with pytest.raises(UnstorableValue):
+        cache.set("a", value)
+    assert not cache.has("a")
+
+
+@pytest.mark.parametrize("key", [None, 1, b"a"])
+def test_key_has_to_be_a_text(cache: Cache, key: Any) -> None:
+    """A key that is no text is an error that shows it."""
+    with pytest.raises(TypeError, match=f"a key is {key!r}"):
+        cache.set(key, 1)
+
+
+def test_any_text_is_a_key(cache: Cache) -> None:
+    """Keys of any characters and lengths are kept apart."""
+    keys = [
+        "",
+        " ",
+        "a b",
+        "a%20b",
+        "ü",
+        "a\nb",
+        "a\0b",
+        "#",
+        "x" * 5000,
+        "x" * 5000 + "y",
+        "\ud800",
+    ]
+    for number, key in enumerate(keys):
+        cache.set(key, number)
+    assert cache.get_many(*keys) == list(range(len(keys)))
+
+
+def test_function_under_a_name(app: Flask, cache: Cache, count: Counter) -> None:
+    """A function whose key_prefix has no %s is kept as a value, in a request or not."""
+
+    @cache.cached(timeout=50, key_prefix="all_comments")
+    def comments() -> list[tuple[int, str]]:
+        return [(count(), "first")]
+
+    assert comments() == comments() == [(1, "first")]
+    with app.test_request_context("/anywhere"):
+        assert comments() == [(1, "first")]
+    assert cache.get("all_comments") == [(1, "first")]
+    assert cache.delete("all_comments")
+    assert comments() == [(2, "first")]
+
+
+def test_function_with_its_own_key(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """A function that is no view is a value too where a function makes the key."""
+
+    @cache.cached(make_cache_key=lambda user: f"user-{user}")
+    def load(user: int) -> dict[str, int]:
+        return {"user": user, "run": count()}
+
+    @app.get("/<int:user>")
+    def view(user: int) -> dict[str, int]:
+        return load(user)
+
+    assert get("/1").json == get("/1").json == {"user": 1, "run": 1}
+    assert get("/2").json == {"user": 2, "run": 2}
+    assert cache.get("user-1") == {"user": 1, "run": 1}
+
+
+def test_none_is_kept_on_request(cache: Cache, count: Counter) -> None:
+    """Without cache_none a None is not kept; with it, it is no miss."""
+
+    @cache.cached(key_prefix="not-kept")
+    def not_kept() -> None:
+        count()
+
+    @cache.cached(key_prefix="kept", cache_none=True)
+    def kept() -> None:
+        count()
+
+    for function in (not_kept, not_kept, kept, kept):
+        function()
+    assert count.runs == 3
+
+
+def test_options_of_functions(cache: Cache, count: Counter) -> None:
+    """unless, forced_update, is_stale and response_filter mean what they mean for views."""
+    says = dict.fromkeys(("unless", "forced", "stale"), False)
+
+    @cache.cached(
+        key_prefix="value",
+        unless=lambda: says["unless"],
+        forced_update=lambda: says["forced"],
+        is_stale=lambda _: says["stale"],
+        response_filter=lambda value: value != 5,
+    )
+    def value() -> int:
+        return count()
+
+    assert (value(), value()) == (1, 1)
+    for number, option in enumerate(says, start=2):
+        says[option] = True
+        assert value() == number
+        says[option] = False
+    assert value() == 4
+    says["forced"] = True
+    assert value() == 5
+    says["forced"] = False
+    assert value() == 4
+
+
+def test_generator_is_joined(cache: Cache) -> None:
+    """A generator's texts are kept as one, as in Flask-Caching."""
+    texts = cache.cached(key_prefix="texts")(lambda: (text for text in ("a", "b")))
+    mixed = cache.cached(key_prefix="mixed")(lambda: (item for item in ("a", 1)))
+    assert texts() == texts() == "ab"
+    assert mixed() == mixed() == ["a", 1]
+
+
+def test_unstorable_result_is_returned(
+    cache: Cache, caplog: pytest.LogCaptureFixture, count: Counter
+) -> None:
+    """A result that is no data reaches the caller; one line in the log says why it is not kept."""
+
+    @cache.cached(key_prefix="object")
+    def make() -> object:
+        count()
+        return Response("x")
+
+    assert isinstance(make(), Response)
+    make()
+    assert count.runs == 2
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        f"{__name__}.{make.uncached.__qualname__} is not cached"
+    ]
+
+
+def test_value_that_depends_on_the_user(
+    app: Flask, cache: Cache, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function that looks at who asks is not kept under a name that all share."""
+
+    @cache.cached(key_prefix="plan")
+    def plan() -> str:
+        return request.cookies.get("user", "nobody")
+
+    @cache.cached(key_prefix="mine", vary=lambda: request.cookies.get("user"))
+    def mine() -> str:
+        return request.cookies.get("user", "nobody")
+
+    app.add_url_rule("/", "view", lambda: f"{plan()} {mine()}")
+    for user in ("ann", "bob", "ann"):
+        assert get("/", headers={"Cookie": f"user={user}"}).data == f"{user} {user}".encode()
+    assert "it read cookie, which its key does not hold" in caplog.text
+    assert caplog.text.count("is not cached") == 1
+
+
+def test_value_in_a_request_of_a_user(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """A function that does not look at the user is kept, whoever the request is from."""
+
+    @app.before_request
+    def before() -> None:
+        g.user = session.get("user")
+
+    shared = cache.cached(key_prefix="shared")(lambda: [count()])
+    app.add_url_rule("/", "view", lambda: str(shared()))
+    assert get("/").data == get("/").data == b"[1]"
+
+
+def test_response_is_no_value(app: Flask, cache: Cache, get: Get) -> None:
+    """A value and a response under one key do not pass for each other: a miss, and replaced."""
+    cache.set("key", "value")
+
+    @app.get("/")
+    @cache.cached(make_cache_key=lambda: "key")
+    def view() -> str:
+        return "response"
+
+    assert get("/").data == b"response"
+    assert cache.get("key") is None
+    assert get("/").data == b"response"
