@@ -7,11 +7,15 @@ from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import BlockingConnectionPool
 from redis.retry import Retry
 
 from flask_larder.errors import InvalidConfig
 
 SCHEMES: Final = ("redis", "rediss", "unix")
+
+MOST_CONNECTIONS: Final = 50
+"""The connections of one process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,11 @@ def _split(url: str) -> SplitResult:
 
 
 def connect(address: Address, **overrides: Any) -> redis.Redis:
-    """A client that does nothing on its own: no retries, no waiting beyond the timeouts."""
+    """A client that does nothing on its own: no retries, no waiting beyond the timeouts.
+
+    It has at most :data:`MOST_CONNECTIONS`; a thread that finds all of them taken waits for one,
+    for as long as for a reply.
+    """
     arguments: dict[str, Any] = {
         "db": address.db,
         "socket_connect_timeout": address.connect_timeout,
@@ -78,12 +86,14 @@ def connect(address: Address, **overrides: Any) -> redis.Redis:
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "driver_info": None,  # no CLIENT SETINFO: two round trips less for each connection
+        "max_connections": MOST_CONNECTIONS,
+        "timeout": address.timeout,  # to wait for a connection of the pool
         **({"username": address.username} if address.username else {}),
         **({"password": address.password} if address.password else {}),
         **address.options,
         **overrides,
     }
-    return redis.Redis.from_url(address.url, **arguments)
+    return redis.Redis.from_pool(BlockingConnectionPool.from_url(address.url, **arguments))
 
 
 def _check_options(address: Address) -> None:
