@@ -27,9 +27,16 @@ class _TrackedHeaders(EnvironHeaders):
         super().__init__(environ)
         self.names_read: set[str] = set()
 
-    def _get_key(self, key: str) -> str:
-        self.names_read.add(str(key).lower().replace("_", "-"))
+    def __getitem__(self, key: str) -> str:  # type: ignore[override]
+        self._note(key)
+        return super().__getitem__(key)
+
+    def _get_key(self, key: str) -> str:  # what `get` and `in` use
+        self._note(key)
         return super()._get_key(key)
+
+    def _note(self, key: str) -> None:
+        self.names_read.add(str(key).lower().replace("_", "-"))
 
     def getlist(self, key: str, type: Callable[[str], Any] | None = None) -> list[Any]:  # noqa: A002
         # Werkzeug goes through all fields for this one, which would look like reading all.
