@@ -1,0 +1,211 @@
+"""Addresses: what is taken, what is refused and with which words, and what is never shown."""
+
+import socket
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import redis
+
+from flask_larder.errors import InvalidConfig, StoreUnavailable
+from flask_larder.redis import Address, RedisStore, without_password
+from tests.conftest import RedisServer
+
+PASSWORD = "s3cret"
+LONG = 600.0
+
+
+# --- which server, which database ---
+
+
+@pytest.mark.parametrize(
+    ("in_url", "db", "options", "expected"),
+    [
+        ("", 0, {}, 0),
+        ("", 7, {}, 7),
+        ("?db=3", 0, {}, 3),
+        ("?db=3", 7, {}, 3),
+        ("?db=0", 7, {}, 0),
+        ("", 7, {"db": 5}, 5),
+    ],
+)
+def test_the_url_says_which_database(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    in_url: str,
+    db: int,
+    options: Mapping[str, Any],
+    expected: int,
+) -> None:
+    """What the URL says stands above ``CACHE_REDIS_DB``; where it is silent, that counts."""
+    address = Address(redis_server.url + in_url, db=db, timeout=5.0, options=options)
+
+    RedisStore(address, "").set("k", b"v", LONG)
+
+    assert redis_client.info("keyspace").keys() == {f"db{expected}"}
+
+
+def test_the_path_of_a_url_is_its_database(start_tcp: Callable[[], int]) -> None:
+    """``redis://host:port/3`` is the third database, whatever else is set."""
+    port = start_tcp()
+
+    store = RedisStore(Address(f"redis://127.0.0.1:{port}/3", db=7, timeout=5.0), "")
+    store.set("k", b"v", LONG)
+
+    with redis.Redis(port=port, db=3, protocol=2) as client:
+        assert client.get("k") == b"v"
+
+
+@pytest.fixture
+def start_tcp(start_redis: Callable[[], RedisServer]) -> Callable[[], int]:
+    """Starts a server that listens on a port of 127.0.0.1 too, and returns the port."""
+
+    def start() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        with start_redis().client() as client:
+            client.config_set("port", port)
+        return port
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda url: Address(f"{url}?password={PASSWORD}", timeout=5.0),
+        lambda url: Address(url, password=PASSWORD, timeout=5.0),
+        lambda url: Address(url, options={"password": PASSWORD}, timeout=5.0),
+        lambda url: Address(url.replace("://", f"://:{PASSWORD}@"), password="wrong", timeout=5.0),
+        lambda url: Address(url, username="default", password=PASSWORD, timeout=5.0),
+    ],
+)
+def test_a_password_is_taken_from_wherever_it_is(
+    start_redis: Callable[[], RedisServer], given: Callable[[str], Address]
+) -> None:
+    """In the URL, as a setting, or as an option; that of the URL counts before the setting's."""
+    server = start_redis()
+    with server.client() as client:
+        client.config_set("requirepass", PASSWORD)
+
+    assert RedisStore(given(server.url), "").set("k", b"v", LONG)
+
+
+# --- refused when it is made ---
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://localhost", "scheme 'http'; give one of redis://, rediss://, unix://"),
+        ("localhost:6379", "scheme 'localhost'; give one of redis://"),
+        ("/tmp/redis.sock", "scheme ''; give one of redis://, rediss://, unix://"),
+        ("", "scheme ''; give one of redis://"),
+        ("redis://localhost:port", "malformed.* give for example redis://localhost:6379/0"),
+        ("redis://localhost:99999", "malformed.*range 0-65535"),
+        ("redis://[::1", "malformed.* give for example redis://localhost:6379/0"),
+        ("redis:localhost", "redis://, rediss://, unix://"),
+        ("redis://localhost?db=first", "db"),
+        ("redis://localhost?socket_timeout=soon", "socket_timeout"),
+        ("redis://localhost?shoe_size=43", "shoe_size"),
+        ("redis://localhost?decode_responses=true", "decode_responses"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused(url: str, words: str) -> None:
+    """At start-up, and not at the first request; the error says what is accepted."""
+    with pytest.raises(InvalidConfig, match=words):
+        Address(url)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"shoe_size": 43}, "shoe_size"),
+        ({"port": "first"}, "first"),
+        ({"decode_responses": True}, "decode_responses.* values are bytes"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_refused(options: dict[str, Any], words: str) -> None:
+    """At start-up, with its name; nothing has been connected to."""
+    with pytest.raises(InvalidConfig, match=words):
+        Address("redis://localhost", options=options)
+
+
+def test_an_address_connects_to_nothing() -> None:
+    """An app starts while its Redis is away."""
+    RedisStore(Address("redis://127.0.0.1:1"), "")
+
+
+# --- never shown ---
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+        ("redis://me@localhost/0", "redis://me@localhost/0"),
+        (f"redis://:{PASSWORD}@localhost:6379/0", "redis://:***@localhost:6379/0"),
+        (f"redis://me:{PASSWORD}@[::1]:6379/0", "redis://me:***@[::1]:6379/0"),
+        (f"redis://:@localhost/{0}", "redis://:***@localhost/0"),
+        (f"rediss://localhost/1?password={PASSWORD}", "rediss://:***@localhost/1"),
+        (f"redis://localhost/1?db=1&password={PASSWORD}", "redis://:***@localhost/1"),
+        (f"unix://:{PASSWORD}@/run/redis.sock?db=2", "unix://:***@/run/redis.sock"),
+        (f"redis://a:b@{PASSWORD}@localhost", "redis://a:***@localhost"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    """Host, port and database help who reads the log; the password does not."""
+    assert without_password(url) == shown
+    assert str(Address(url)) == shown
+
+
+def test_a_password_beside_the_url_is_not_shown() -> None:
+    """It is neither in the text of an address nor in what a debugger shows of it."""
+    address = Address("redis://localhost", password=PASSWORD)
+
+    assert PASSWORD not in f"{address} {address!r}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{PASSWORD}@localhost:port",
+        f"redis://:{PASSWORD}@localhost:99999",
+        f"http://:{PASSWORD}@localhost",
+        f"redis://:{PASSWORD}@[::1",
+        f"redis://localhost?password={PASSWORD}&shoe_size=43",
+        f"redis://me:{PASSWORD}@localhost?db=first",
+        f"redis://:{PASSWORD}@localhost?decode_responses=true",
+    ],
+)
+def test_a_refusal_does_not_show_the_password(url: str) -> None:
+    """Nor does what was raised on the way to it."""
+    with pytest.raises(InvalidConfig) as raised:
+        Address(url)
+
+    assert PASSWORD not in "".join(traceback.format_exception_only(raised.value))
+    assert raised.value.__cause__ is None or PASSWORD not in str(raised.value.__cause__)
+
+
+@pytest.mark.parametrize("server_is", ["away", "asking for another password"])
+def test_an_outage_does_not_show_the_password(
+    start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture, server_is: str
+) -> None:
+    """Neither the error nor the log line; both name the server."""
+    server = start_redis()
+    with server.client() as client:
+        client.config_set("requirepass", "another")
+    if server_is == "away":
+        server.kill()
+    address = Address(server.url.replace("://", f"://me:{PASSWORD}@"), timeout=5.0)
+    store = RedisStore(address, "")
+
+    for ask in (lambda: store.get("k"), lambda: store.get("k"), lambda: store.ping(5.0)):
+        with pytest.raises(StoreUnavailable) as raised:
+            ask()
+        assert PASSWORD not in "".join(traceback.format_exception(raised.value))
+        assert str(server.socket) in str(raised.value)
+    assert PASSWORD not in caplog.text
+    assert len(caplog.messages) == 1

@@ -1,0 +1,472 @@
+"""The store on a Redis that is away, hangs, comes back, refuses, or is full."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+import redis
+
+from flask_larder.errors import StoreUnavailable
+from flask_larder.redis import Address, RedisStore, breaker
+from tests.conftest import RedisServer
+
+LONG = 600.0
+THREADS = 50
+TIMEOUT = 0.25
+
+OPERATIONS: dict[str, Callable[[RedisStore], object]] = {
+    "get": lambda store: store.get("k"),
+    "get_many": lambda store: store.get_many(["k", "l"]),
+    "set": lambda store: store.set("k", b"v", LONG),
+    "add": lambda store: store.add("k", b"v", LONG),
+    "has": lambda store: store.has("k"),
+    "delete": lambda store: store.delete(["k"]),
+    "clear": lambda store: store.clear(),
+    "ping": lambda store: store.ping(TIMEOUT),
+}
+
+
+@pytest.fixture
+def server(start_redis: Callable[[], RedisServer]) -> RedisServer:
+    """A server of the test's own."""
+    return start_redis()
+
+
+@pytest.fixture
+def store(server: RedisServer) -> RedisStore:
+    """A store on it."""
+    return RedisStore(Address(server.url, timeout=TIMEOUT), "p_")
+
+
+@pytest.fixture
+def _rests_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A breaker that tries again after 20 ms, so that a test need not wait for a second."""
+    monkeypatch.setattr(breaker, "REST_SECONDS", 0.02)
+
+
+def seconds_of(operate: Callable[[], object]) -> float:
+    """How long it takes until *operate* raises ``StoreUnavailable``."""
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        operate()
+    return time.monotonic() - started
+
+
+def await_answer(operate: Callable[[], object], seconds: float = 10.0) -> object:
+    """What *operate* returns once the store is back."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return operate()
+        except StoreUnavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+# --- nobody is there ---
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_where_nobody_listens_each_operation_says_so(tmp_path: Path, operation: str) -> None:
+    """Nothing but ``StoreUnavailable`` is raised, with the address in it, and without waiting."""
+    store = RedisStore(Address(f"unix://{tmp_path}/nobody.sock"), "")
+
+    for _ in range(2):
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=r"Redis at unix://.*/nobody\.sock is away"):
+            OPERATIONS[operation](store)
+        assert time.monotonic() - started < 1.0
+
+
+def test_a_closed_port_says_so_at_once() -> None:
+    """No timeout has to pass."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    address = Address(f"redis://127.0.0.1:{port}", connect_timeout=30.0, timeout=30.0)
+    assert seconds_of(lambda: RedisStore(address, "").get("k")) < 5.0
+
+
+def test_a_host_that_does_not_exist_says_so() -> None:
+    """A name without an address is an outage like any other."""
+    store = RedisStore(Address("redis://no-such-host.invalid"), "")
+
+    with pytest.raises(StoreUnavailable):
+        store.get("k")
+
+
+# --- it hangs ---
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_hanging_server_costs_one_timeout(
+    server: RedisServer, store: RedisStore, operation: str
+) -> None:
+    """The first caller waits for the timeout, those after it do not wait at all."""
+    store.get("k")
+    server.suspend()
+
+    assert seconds_of(lambda: OPERATIONS[operation](store)) < TIMEOUT + 1.0
+    assert sum(seconds_of(lambda: store.get("k")) for _ in range(50)) < 5 * TIMEOUT
+
+
+def test_a_server_that_hangs_from_the_beginning_costs_one_timeout(
+    server: RedisServer, store: RedisStore
+) -> None:
+    """The same where nobody has been connected before."""
+    server.suspend()
+
+    assert TIMEOUT * 0.9 < seconds_of(lambda: store.get("k")) < TIMEOUT + 1.0
+    assert sum(seconds_of(lambda: store.get("k")) for _ in range(50)) < 5 * TIMEOUT
+
+
+def test_many_threads_wait_for_one_timeout_together(
+    server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fifty callers that meet a hanging server get away in one timeout, with one line."""
+    store.get("k")
+    server.suspend()
+    barrier = threading.Barrier(THREADS)
+
+    def ask(_: int) -> float:
+        barrier.wait()
+        return seconds_of(lambda: store.get("k"))
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        waited = list(threads.map(ask, range(THREADS)))
+
+    assert max(waited) < TIMEOUT + 2.0
+    assert len(caplog.messages) == 1
+
+
+def test_for_a_second_after_a_failure_nobody_tries(server: RedisServer, store: RedisStore) -> None:
+    """A server that hangs is left alone: not a single connection is made to it meanwhile."""
+    store.get("k")
+    with server.client() as client:
+        connected = client.info("stats")["total_connections_received"]
+        server.suspend()
+        until = time.monotonic() + TIMEOUT + 0.5
+        while time.monotonic() < until:
+            seconds_of(lambda: store.get("k"))
+            time.sleep(0.005)
+        server.resume()
+
+        assert client.info("stats")["total_connections_received"] == connected
+
+
+@pytest.mark.usefixtures("_rests_briefly")
+def test_after_a_hang_replies_belong_to_their_questions(
+    server: RedisServer, store: RedisStore
+) -> None:
+    """The late reply to a question that was given up is not taken for that to the next one."""
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        store.set(key, key.encode(), LONG)
+    for key in keys[:3]:
+        server.suspend()
+        seconds_of(lambda key=key: store.get(key))
+        server.resume()
+        assert await_answer(lambda: store.get("k19")) == b"k19"
+
+    assert [store.get(key) for key in keys] == [key.encode() for key in keys]
+
+
+def test_a_hang_is_told_once_and_so_is_its_end(
+    server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line for the outage, however many ask, and one when it is over, with its duration."""
+    store.set("k", b"v", LONG)
+    server.suspend()
+    for _ in range(20):
+        seconds_of(lambda: store.get("k"))
+    server.resume()
+
+    assert await_answer(lambda: store.get("k")) == b"v"
+
+    away, back = caplog.messages
+    assert away.startswith("Redis is away, views answer without it: ")
+    assert back.startswith("Redis is back after ")
+
+
+# --- it dies and comes back ---
+
+
+@pytest.mark.usefixtures("_rests_briefly")
+def test_a_server_that_was_killed_and_started_again_is_used_again(
+    server: RedisServer, store: RedisStore
+) -> None:
+    """Connections of the dead one are replaced; what it held is gone, and caching goes on."""
+    store.set("k", b"v", LONG)
+    server.kill()
+    for operate in OPERATIONS.values():
+        seconds_of(lambda operate=operate: operate(store))
+
+    server.start()
+
+    assert await_answer(lambda: store.set("l", b"w", LONG)) is True
+    assert store.get_many(["k", "l"]) == [None, b"w"]
+
+
+def test_a_restart_between_two_requests_is_not_noticed(
+    server: RedisServer, store: RedisStore
+) -> None:
+    """A connection that has died since its last use is replaced by a new one, without an outage."""
+    store.set("k", b"v", LONG)
+    server.kill()
+    server.start()
+
+    assert store.get("k") is None
+    assert store.set("k", b"v", LONG) is True
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_closed_idle_connection_is_replaced(
+    server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture, operation: str
+) -> None:
+    """A server, or a firewall, closes what has been idle; the next request does not suffer."""
+    store.set("k", b"v", LONG)
+    with server.client() as client:
+        assert client.client_kill_filter(_type="normal", skipme=True) >= 1
+
+    OPERATIONS[operation](store)
+
+    assert caplog.messages == []
+
+
+def test_a_ping_finds_out_that_it_is_back(server: RedisServer, store: RedisStore) -> None:
+    """It asks also while others rest, and its success ends the outage for all."""
+    server.kill()
+    seconds_of(lambda: store.get("k"))
+    server.start()
+
+    store.ping(timeout=5.0)
+
+    assert store.get("k") is None
+
+
+# --- it refuses ---
+
+
+def test_a_full_server_refuses_and_still_answers(
+    server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without memory to spare nothing new is kept; what is there is found and may be deleted."""
+    store.set("k", b"v", LONG)
+    with server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+
+        assert store.set("l", b"x" * 100, LONG) is False
+        assert store.add("l", b"x" * 100, LONG) is False
+        assert store.set("k", b"other", LONG) is False
+        assert store.get("k") == b"v"
+        assert store.has("k")
+        store.ping(timeout=5.0)
+        assert store.delete(["k"]) == 1
+
+        client.config_set("maxmemory", 0)
+    assert store.set("l", b"x", LONG) is True
+    assert caplog.messages == []
+
+
+def test_a_server_that_may_only_be_read_is_read(
+    server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replica answers reads and refuses writes: no outage, and one line for all of them."""
+    store.set("k", b"v", LONG)
+    with server.client() as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="refuses"):
+                store.set("k", b"other", LONG)
+            assert store.get("k") == b"v"
+        assert len(caplog.messages) == 1
+
+        client.execute_command("REPLICAOF", "NO", "ONE")
+    assert store.set("k", b"other", LONG) is True
+
+
+@pytest.mark.parametrize("password", [None, "wrong"])
+def test_a_wrong_password_is_told_once(
+    server: RedisServer, caplog: pytest.LogCaptureFixture, password: str | None
+) -> None:
+    """Each operation says so, one line is logged, and the right password would have done."""
+    with server.client() as client:
+        client.config_set("requirepass", "right")
+    store = RedisStore(Address(server.url, password=password, timeout=5.0), "")
+
+    for operate in OPERATIONS.values():
+        seconds_of(lambda operate=operate: operate(store))
+    assert len(caplog.messages) == 1
+    assert RedisStore(Address(server.url, password="right", timeout=5.0), "").get("k") is None
+
+
+def test_a_server_without_the_rights_refuses(server: RedisServer, store: RedisStore) -> None:
+    """A user of the ACL who may read but not write: reads go on."""
+    with server.client() as client:
+        client.acl_setuser("default", enabled=True, nopass=True, reset=True, keys=["*"],
+                           commands=["+@read", "+ping", "+acl"])  # fmt: skip
+
+        assert store.get("k") is None
+        with pytest.raises(StoreUnavailable, match="refuses"):
+            store.set("k", b"v", LONG)
+        assert store.get("k") is None
+
+
+# --- it is something else ---
+
+
+@pytest.fixture
+def nonsense() -> Iterator[Callable[[bytes | None], str]]:
+    """Starts something that answers each connection with the same bytes; returns its URL."""
+    listeners: list[socket.socket] = []
+
+    def start(answer: bytes | None) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection, suppress(OSError):
+                        if answer is not None:
+                            connection.recv(4096)
+                            connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\0\0\0\0",
+        b"*2\r\n$1\r\n",
+        b"*1\r\n$5\r\nab",
+        b"$99999999999999\r\n",
+        b"*-7\r\n",
+        b"-ERR no\r\n",
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"-MOVED 1 other:6379\r\n",
+    ],
+    ids=["hang up", "end", "http", "zeros", "cut array", "cut text", "huge", "negative", "error",
+         "loading", "moved"],
+)  # fmt: skip
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_whatever_a_server_answers_only_one_error_is_raised(
+    nonsense: Callable[[bytes | None], str], answer: bytes | None, operation: str
+) -> None:
+    """An HTTP server, a broken proxy, a Redis that loads: the view answers without any of them."""
+    store = RedisStore(Address(nonsense(answer), timeout=TIMEOUT), "")
+
+    assert seconds_of(lambda: OPERATIONS[operation](store)) < TIMEOUT + 1.0
+
+
+# --- threads and forks ---
+
+
+def test_connections_of_a_process_are_bounded(server: RedisServer) -> None:
+    """A hundred threads share them and wait for each other; nobody is turned away."""
+    store = RedisStore(Address(server.url, timeout=20.0, connect_timeout=20.0), "")
+    barrier = threading.Barrier(100)
+
+    def work(number: int) -> list[bytes | None]:
+        barrier.wait()
+        store.set(f"k{number}", str(number).encode(), LONG)
+        return [store.get(f"k{number}") for _ in range(20)]
+
+    with ThreadPoolExecutor(100) as threads:
+        found = list(threads.map(work, range(100)))
+
+    assert found == [[str(number).encode()] * 20 for number in range(100)]
+    with server.client() as client:
+        assert len(client.client_list()) - 1 <= 50
+
+
+def ask_from_child(store: RedisStore, answer: Connection) -> None:
+    try:
+        answer.send([store.get(f"child{number % 10}") for number in range(500)])
+    finally:
+        answer.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_has_connections_of_its_own(server: RedisServer) -> None:
+    """Parent and child ask at once, and each gets the answers to its own questions."""
+    store = RedisStore(Address(server.url, timeout=5.0), "")
+    for number in range(10):
+        store.set(f"child{number}", f"c{number}".encode(), LONG)
+        store.set(f"parent{number}", f"p{number}".encode(), LONG)
+    with server.client() as client:
+        before = {connection["id"] for connection in client.client_list()}
+    forked = get_context("fork")
+    ours, theirs = forked.Pipe()
+
+    child = forked.Process(target=ask_from_child, args=(store, theirs))
+    child.start()
+    theirs.close()
+    found = [store.get(f"parent{number % 10}") for number in range(500)]
+    try:
+        assert ours.recv() == [f"c{number % 10}".encode() for number in range(500)]
+    finally:
+        child.join()
+
+    assert found == [f"p{number % 10}".encode() for number in range(500)]
+    assert store.get("parent1") == b"p1"
+    with server.client() as client:
+        # The parent's connection has survived the child, which took none of it along.
+        assert before & {connection["id"] for connection in client.client_list()}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_that_is_forked_in_an_outage_tries_for_itself(
+    server: RedisServer, store: RedisStore
+) -> None:
+    """A worker that starts does not inherit that Redis was away for the master."""
+    server.kill()
+    seconds_of(lambda: store.get("k"))
+    server.start()
+    forked = get_context("fork")
+    ours, theirs = forked.Pipe()
+
+    child = forked.Process(target=ask_from_child, args=(store, theirs))
+    child.start()
+    theirs.close()
+    try:
+        assert ours.recv() == [None] * 500
+    finally:
+        child.join()
+
+
+def test_a_client_of_redis_is_made_at_first_use(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """Nothing is opened in the process that builds the app, which may fork its workers later."""
+    clients = len(redis_client.client_list())
+    store = RedisStore(Address(redis_server.url, timeout=5.0), "")
+    assert len(redis_client.client_list()) == clients
+
+    store.get("k")
+
+    assert len(redis_client.client_list()) == clients + 1
