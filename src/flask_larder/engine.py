@@ -51,11 +51,12 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A stored response may be sent. *age* is in seconds."""
+    """A stored response may be sent. *age* is in seconds, *names* are the fields that selected."""
 
     response: StoredResponse
     age: float
     status: CacheStatus
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class Engine:
             return Miss(CacheStatus("stale"), names)
         if ask.is_stale and ask.is_stale(stored):
             return Miss(CacheStatus("stale", detail="is-stale"), names)
-        return Hit(stored, current_age(stored, now), CacheStatus(ttl=ttl))
+        return Hit(stored, current_age(stored, now), CacheStatus(ttl=ttl), names)
 
     # --- store ---
 

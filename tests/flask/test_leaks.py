@@ -276,6 +276,31 @@ def test_unless_that_loads_the_user(app: Flask, cache: Cache, get: Get) -> None:
     assert get("/", headers=COOKIES[1]).data == b"hello bob"
 
 
+@pytest.mark.parametrize("inner_is", ["by-policy", "by-vary", "value"])
+def test_cached_view_that_calls_a_cached_one(
+    app: Flask, cache: Cache, get: Get, inner_is: str
+) -> None:
+    """A view whose part comes from the cache depends on what selected that part."""
+    if inner_is == "by-vary":
+
+        @cache.cached(key_prefix="inner/%s")
+        def inner() -> object:
+            return Response(request.environ["HTTP_COOKIE"], headers={"Vary": "Cookie"})
+    else:
+        prefix = "inner/%s" if inner_is == "by-policy" else "inner"
+
+        @cache.cached(key_prefix=prefix, vary=("Cookie",))
+        def inner() -> object:
+            return request.environ["HTTP_COOKIE"]
+
+    app.add_url_rule("/inner", "inner", inner)
+    app.add_url_rule("/", "outer", cache.cached()(lambda: [inner()][0]))
+    for _ in range(3):
+        for user in COOKIES:
+            get("/inner", headers=user)
+            assert get("/", headers=user).data == user["Cookie"].encode()
+
+
 def test_custom_session_interface(app: Flask, get: Get) -> None:
     """A session that does not tell whether it was used counts as used."""
 

@@ -1,9 +1,10 @@
-"""From the current Flask request to what the engine is asked: a request and its key."""
+"""From a Flask request to what the engine is asked: a request and its key."""
 
 import inspect
 from typing import Any
 
-from flask import current_app, has_request_context, request
+from flask import Request as FlaskRequest
+from flask import current_app
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import SecurityError
 from werkzeug.sansio.utils import host_is_trusted
@@ -15,8 +16,8 @@ from flask_larder.flask.options import Options
 from flask_larder.key import encode_path, named_key, url_key, with_selection
 
 
-def core_request() -> Request:
-    """The current request, as the engine knows requests."""
+def core_request(request: FlaskRequest) -> Request:
+    """*request* as the engine knows requests."""
     environ = request.environ
     length = environ.get("CONTENT_LENGTH") or "0"
     return Request(
@@ -32,7 +33,7 @@ def core_request() -> Request:
     )
 
 
-def host_is_refused() -> bool:
+def host_is_refused(request: FlaskRequest) -> bool:
     """Whether the app has ``TRUSTED_HOSTS`` and the request's host is not one of them."""
     trusted = current_app.config.get("TRUSTED_HOSTS")
     try:
@@ -41,11 +42,18 @@ def host_is_refused() -> bool:
         return True
 
 
-def key_of(options: Options, source: str | None, args: Any, kwargs: Any) -> str:
-    """The key of a call, before it is shortened. Calls the functions that the options name."""
-    key = _base_key(options, args, kwargs)
+def key_of(
+    options: Options, request: Request | None, source: str | None, args: Any, kwargs: Any
+) -> str:
+    """The key of a call, before it is shortened. Calls the functions that *options* name.
+
+    *request* is ``None`` for a function that is called outside of requests.
+    """
+    key = _base_key(options, request, args, kwargs)
     if options.vary_fields:
-        key = with_selection(key, "vary", _field_values(options.vary_fields))
+        fields = request.fields if request else EnvironHeaders({})
+        parts = [part for name in options.vary_fields for part in (name, fields.get(name))]
+        key = with_selection(key, "vary", parts)
     if options.vary_by:
         # As data, and not as text: 1 and "1" are different users.
         key = with_selection(key, "vary-by", [encode_value(options.vary_by()).hex()])
@@ -54,22 +62,16 @@ def key_of(options: Options, source: str | None, args: Any, kwargs: Any) -> str:
     return key
 
 
-def _field_values(names: tuple[str, ...]) -> list[str | None]:
-    """Each name and its value in the request. Reading for the key is not the view's reading."""
-    fields = EnvironHeaders(request.environ if has_request_context() else {})
-    return [part for name in names for part in (name, fields.get(name))]
-
-
-def _base_key(options: Options, args: Any, kwargs: Any) -> str:
+def _base_key(options: Options, request: Request | None, args: Any, kwargs: Any) -> str:
     if options.make_cache_key is not None:
         return named_key(_checked(options.make_cache_key(*args, **kwargs), "make_cache_key"))
     if callable(options.key_prefix):
         key = named_key(_checked(options.key_prefix(), "key_prefix"))
-    elif "%s" in options.key_prefix:
-        return url_key(core_request(), options.query, options.key_prefix)
+    elif request is not None and "%s" in options.key_prefix:
+        return url_key(request, options.query, options.key_prefix)
     else:
         key = named_key(options.key_prefix)
-    parameters = options.query.canonical(request.query_string) if has_request_context() else ""
+    parameters = options.query.canonical(request.query) if request else ""
     return f"{key}#query={parameters}" if parameters else key
 
 

@@ -4,20 +4,20 @@ import inspect
 from typing import Any
 
 from flask import has_request_context
+from flask import request as current_request
 from flask.globals import request_ctx
 
 from flask_larder.errors import UnstorableValue
+from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call
 from flask_larder.flask.outcome import write_fields
-from flask_larder.flask.reads import TrackedRequest, Watch, covered_credentials
+from flask_larder.flask.reads import TrackedRequest, Watch, covered_credentials, note_selecting
 from flask_larder.flask.values import NO_VALUE
 
 
 def answer_value(call: Call) -> Any:
     """The stored value where there is one, else what the function returns."""
-    if not call.wiring.enabled or call.bypasses():
-        return call.run()
-    key = call.key()
+    key = _key_of(call)
     if key is None:
         return call.run()
     stored = NO_VALUE if call.is_forced() else call.wiring.values.get(key)
@@ -35,6 +35,15 @@ def answer_value(call: Call) -> Any:
     except UnstorableValue as error:
         call.warn(str(error))
     return result
+
+
+def _key_of(call: Call) -> str | None:
+    """The key, or ``None`` where the cache is to be left alone."""
+    request = current_request if has_request_context() else None
+    if not call.wiring.enabled or (request and host_is_refused(request)) or call.bypasses():
+        return None
+    note_selecting(call.options.vary_fields)
+    return call.key(core_request(request) if request else None)
 
 
 def _run_watched(call: Call) -> tuple[Any, frozenset[str]]:

@@ -20,6 +20,7 @@ from flask_larder.flask.reads import (
     covered_credentials,
     credentials_read,
     is_anonymous,
+    note_selecting,
     track_requests,
 )
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
@@ -78,7 +79,9 @@ class _Visit:
             if not isinstance(answer, Hit):
                 outcome.vary |= watch.reads().selecting
         self._send_signal(ask.key, answer)
+        note_selecting(outcome.vary)
         if isinstance(answer, Hit):
+            note_selecting(answer.names)
             outcome.age = answer.age
             return _response_of(answer.response)
         if answer.raised is not None:
@@ -100,11 +103,12 @@ class _Visit:
             # Not so for a request that carries a credential: there `unless` may have loaded a
             # user, whom the view then finds in flask.g.
             self._harmless = credentials_read(self._context) - known
-        key = call.key()
+        request = core_request(self._context.request)
+        key = call.key(request)
         if key is None:
             return "key-error"
         return Ask(
-            request=core_request(),
+            request=request,
             policy=Policy(
                 timeout=call.timeout,
                 statuses=call.options.statuses,
@@ -123,7 +127,7 @@ class _Visit:
             return "untracked"
         if not self._call.wiring.enabled:
             return "null-cache"
-        return "untrusted-host" if host_is_refused() else None
+        return "untrusted-host" if host_is_refused(self._context.request) else None
 
     def _finds_stale(self, stored: StoredResponse) -> bool:
         return self._call.finds_stale(_response_of(stored))

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import current_app, has_app_context, has_request_context, request
+from flask import current_app, has_app_context, has_request_context
+from flask import request as current_request
 
+from flask_larder.entry import Request
 from flask_larder.flask.asking import key_of, source_of
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.wiring import Wiring
@@ -66,14 +68,14 @@ class Call:
         response_filter = self.options.response_filter
         return response_filter is not None and not response_filter(result)
 
-    def key(self) -> str | None:
+    def key(self, request: Request | None) -> str | None:
         """The key, or ``None`` where a function that makes it raised; in debug mode it raises."""
         checked = self.options.source_check
         if checked is None:
             checked = self.wiring.settings["CACHE_SOURCE_CHECK"]
         source = source_of(self.function) if checked else None
         try:
-            return key_of(self.options, source, self.args, self.kwargs)
+            return key_of(self.options, request, source, self.args, self.kwargs)
         except Exception:
             if has_app_context() and current_app.debug:
                 raise
@@ -100,10 +102,10 @@ def _answers_request(function: Callable[..., Any]) -> bool:
 
     A key of its own does not tell a view from a function that a view calls.
     """
-    view: Any = current_app.view_functions.get(request.endpoint or "")
+    view: Any = current_app.view_functions.get(current_request.endpoint or "")
     candidates = [view]
     if view_class := getattr(view, "view_class", None):
-        names = (request.method.lower(), "get", "dispatch_request")
+        names = (current_request.method.lower(), "get", "dispatch_request")
         candidates += [getattr(view_class, name, None) for name in names]
     return any(_wraps(candidate, function) for candidate in candidates)
 

@@ -5,10 +5,10 @@ tells that it does. The requests of an app with a cache are therefore of a class
 which header fields were read. What a view takes from ``request.environ`` itself is not seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Self
 
-from flask import Flask
+from flask import Flask, has_request_context, request
 from flask import Request as FlaskRequest
 from flask.ctx import RequestContext
 from werkzeug.datastructures import Authorization, EnvironHeaders, ImmutableMultiDict
@@ -128,6 +128,16 @@ def is_anonymous(context: RequestContext) -> bool:
     """Whether the request carries neither cookies nor ``Authorization``."""
     environ = context.request.environ
     return "HTTP_COOKIE" not in environ and "HTTP_AUTHORIZATION" not in environ
+
+
+def note_selecting(names: Iterable[str]) -> None:
+    """Note as read the header fields by which a stored entry was selected.
+
+    What is answered from the cache reads nothing, but whoever called for it, perhaps another
+    cached view, depends on these fields all the same.
+    """
+    if has_request_context() and isinstance(request.headers, _TrackedHeaders):
+        request.headers.names_read.update(names)
 
 
 class Watch:
