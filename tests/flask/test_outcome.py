@@ -56,7 +56,17 @@ def test_status_can_be_kept_from_clients(
         hit = get("/")
     assert not {"Cache-Status", "Server-Timing"} & {name for name, _ in hit.headers}
     assert hit.headers["Age"] == "0"
-    assert caplog.messages[-1] == "GET /: larder; hit; ttl=300"
+    assert re.fullmatch(r"GET /: larder; hit; ttl=300 \(cache;dur=\d+\.\d\d\)", caplog.messages[-1])
+
+
+def test_log_cannot_be_forged(
+    app: Flask, cache: Cache, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line feed in a path stays in its line."""
+    app.add_url_rule("/<path:path>", "view", cache.cached()(lambda path: "x"))
+    with caplog.at_level(logging.DEBUG, "flask_larder"):
+        get("/a%0aGET%20/admin:%20larder;%20hit")
+    assert caplog.messages[-1].startswith("GET /a%0AGET%20/admin")
 
 
 def test_middleware_finds_the_status(app: Flask, cache: Cache, get: Get) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from flask import Response, request
 
+from flask_larder.key import encode_path
 from flask_larder.status import CacheStatus
 
 ENVIRON_KEY: Final = "flask_larder.status"
@@ -37,7 +38,10 @@ class Outcome:
     def record(self) -> None:
         """Make this the outcome of the current request. Of nested views the outer one counts."""
         request.environ[ENVIRON_KEY] = self
-        _log.debug("%s %s: %s", request.method, request.path, self)
+        if _log.isEnabledFor(logging.DEBUG):
+            # Encoded, since a path may hold a line feed, which would forge a line of the log.
+            path = encode_path(request.environ.get("PATH_INFO", "").encode("latin-1"))
+            _log.debug("%s %s: %s (%s)", request.method, path, self, self.server_timing)
 
     @property
     def server_timing(self) -> str:
