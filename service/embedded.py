@@ -11,7 +11,7 @@ from urllib.parse import quote
 from service.config import ROOT, ConfigError
 from service.guardian import SOCKET_NAME, START_SECONDS
 
-STOP_SECONDS = 2.5
+STOP_SECONDS = 1.8  # the guardian gives the server one second
 
 
 class EmbeddedServer:
@@ -37,8 +37,7 @@ class EmbeddedServer:
         )
         word, _, rest = cls._first_line(guardian).partition(" ")
         if word != "ready":
-            guardian.kill()
-            guardian.wait()
+            _end(guardian)
             raise ConfigError(rest or "the embedded server's guardian ended without a word")
         return cls(guardian, Path(rest))
 
@@ -62,11 +61,16 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """Stop the server and remove its directory."""
-        assert self._guardian.stdin is not None  # noqa: S101 - it is a pipe, made above
-        self._guardian.stdin.close()
-        try:
-            self._guardian.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._guardian.terminate()
-            self._guardian.wait()
+        _end(self._guardian)
         shutil.rmtree(self.directory, ignore_errors=True)  # if the guardian was killed
+
+
+def _end(guardian: subprocess.Popen[str]) -> None:
+    """End the guardian as it is meant to end, by the end of its input; else by force."""
+    assert guardian.stdin is not None  # noqa: S101 - it is a pipe, made above
+    guardian.stdin.close()
+    try:
+        guardian.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        guardian.kill()
+        guardian.wait()

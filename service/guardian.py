@@ -115,19 +115,19 @@ def start(binary: Path, directory: Path) -> subprocess.Popen[bytes]:
         preexec_fn=die_with_parent(),  # noqa: PLW1509 - see there
     )
     try:
-        await_answer(server, directory)
+        await_answer(server, binary, directory)
     except BaseException:
         stop(server)
         raise
     return server
 
 
-def await_answer(server: subprocess.Popen[bytes], directory: Path) -> None:
+def await_answer(server: subprocess.Popen[bytes], binary: Path, directory: Path) -> None:
     """Wait until the server answers; raise NoServerError if it does not."""
     deadline = time.monotonic() + START_SECONDS
     while not answers(directory / SOCKET_NAME):
         if server.poll() is not None or time.monotonic() > deadline:
-            raise NoServerError(f"the server does not start: {last_words(directory)}")
+            raise NoServerError(f"{binary} does not start: {last_words(directory)}")
         time.sleep(0.005)
 
 
@@ -175,6 +175,12 @@ def guard(server: subprocess.Popen[bytes], restart: Callable[[], subprocess.Pope
         stop(server)
 
 
+def tell(line: str) -> None:
+    """Write a line to who started the guardian, and who may be gone: then the input ends, too."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, f"{line}\n".encode())
+
+
 def input_ended(within: float) -> bool:
     """Wait for the end of standard input, for so many seconds at most."""
     readable, _, _ = select.select([0], [], [], within)
@@ -191,10 +197,10 @@ def main() -> int:
     try:
         binary = find_server()
         server = start(binary, directory)
-        print("ready", directory, flush=True)
+        tell(f"ready {directory}")
         guard(server, lambda: start(binary, directory))
     except (NoServerError, OSError) as error:
-        print("error", error, flush=True)
+        tell(f"error {error}")
         return 1
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The launcher: runs the service with all that it needs, until it is told to stop."""
 
 import logging
+import signal
 import sys
 
 from flask_larder import LarderError
@@ -15,6 +16,7 @@ STOP_SECONDS = 4.5
 def main(arguments: list[str], parent: int) -> int:
     """Run the service; return the exit code. ``parent`` is the process that started this one."""
     logs.configure()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server takes it over
     if "--with-parent" in arguments:  # make does not hand on SIGKILL, nor a closed terminal
         worker.end_with(parent, drain_seconds=STOP_SECONDS)
     try:

@@ -54,10 +54,10 @@ def read_parameter(name: str) -> str:
     if len(value) > LONGEST_VALUE:
         abort(400, f"{name} has {len(value)} characters; at most {LONGEST_VALUE} are accepted.")
     if any(not is_text(character) for character in value):
-        abort(400, f"{name} contains a character that is no text.")
+        abort(400, f"{name} contains a control character.")
     return value
 
 
 def is_text(character: str) -> bool:
-    """Tell whether it is no control character, and not what stands for undecodable bytes."""
-    return unicodedata.category(character) not in {"Cc", "Cs"} and character != "\ufffd"
+    """Tell whether it is no control character."""
+    return unicodedata.category(character) not in {"Cc", "Cs"}

@@ -7,7 +7,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from service import deadline
@@ -60,12 +60,13 @@ class UniversitiesApi:
         try:
             with deadline.within(self._total_timeout):
                 body = self._get(f"{self._path}?{urlencode(parameters)}")
+        except NewConnectionError as error:  # to urllib3 this is a timeout, too
+            raise _failed("The universities API is not reached.", error) from error
         except (Urllib3TimeoutError, TimeoutError) as error:
-            logger.warning("The universities API is too slow: %s", error)
+            logger.warning("The universities API did not answer in time: %s", error)
             raise ApiTimeoutError("The universities API did not answer in time.") from error
         except (HTTPError, OSError) as error:
-            logger.warning("The universities API is not reached: %s", error)
-            raise ApiFailedError("The universities API is not reached.") from error
+            raise _failed("The universities API broke off its answer.", error) from error
         return _checked(body)
 
     def _get(self, target: str) -> bytes:
@@ -93,10 +94,11 @@ def _checked(body: bytes) -> bytes:
     try:
         msgspec.json.decode(body, type=list[Any])
     except (ValueError, RecursionError) as error:
-        raise _failed("The universities API did not answer with a JSON list.") from error
+        raise _failed("The universities API did not answer with a JSON list.", error) from error
     return body
 
 
-def _failed(detail: str) -> ApiFailedError:
-    logger.warning("%s", detail)
+def _failed(detail: str, error: Exception | None = None) -> ApiFailedError:
+    # The cause names hosts and addresses, which are for the log and not for everybody.
+    logger.warning("%s%s", detail, f" {error}" if error else "")
     return ApiFailedError(detail)

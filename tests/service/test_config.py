@@ -1,0 +1,138 @@
+"""Settings: what is read, from where, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from service import config
+from service.config import ROOT, BaseConfig, ConfigError
+from service.launch import Address, read_address, read_launch
+from tests.service.processes import Sandbox, free_port
+
+
+def test_defaults() -> None:
+    """Nothing has to be set."""
+    assert vars(BaseConfig({})) == {
+        "CACHE_TYPE": "RedisCache",
+        "UNIVERSITIES_API_URL": "http://universities.hipolabs.com",
+        "UNIVERSITIES_CONNECT_TIMEOUT": 2.0,
+        "UNIVERSITIES_READ_TIMEOUT": 5.0,
+        "UNIVERSITIES_TOTAL_TIMEOUT": 10.0,
+    }
+    port = free_port()
+    launch = read_launch({"PORT": str(port)})
+    assert launch.address == Address("127.0.0.1", port)
+    assert (launch.workers, launch.server) == (2, "granian")
+
+
+def test_cache_settings_are_handed_on() -> None:
+    """All of them, as they are; empty ones are absent."""
+    read = BaseConfig(
+        {"CACHE_TYPE": "simple", "CACHE_THRESHOLD": "7", "CACHE_REDIS_URL": "", "X": "y"}
+    )
+    cache = {name: value for name, value in vars(read).items() if name.startswith("CACHE_")}
+    assert cache == {"CACHE_TYPE": "simple", "CACHE_THRESHOLD": "7"}
+    assert not hasattr(read, "X")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "universities.hipolabs.com",
+        "ftp://example.org",
+        "http://",
+        "http:///search",
+        "http://example.org:port",
+        "http://example.org:99999",
+        "http://[::1",
+        "http://example.org/?key=1",
+        "http://exam ple.org",
+        "http://example.org/\n",
+        "http://user:secret@example.org",
+    ],
+)
+def test_api_url_is_checked(url: str) -> None:
+    """What cannot be an address is refused at the start; a password is not shown."""
+    with pytest.raises(ConfigError, match="UNIVERSITIES_API_URL is") as caught:
+        BaseConfig({"UNIVERSITIES_API_URL": url})
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf", "301", "1,5"])
+def test_timeouts_are_checked(text: str) -> None:
+    """They are seconds, more than none."""
+    with pytest.raises(ConfigError, match="UNIVERSITIES_READ_TIMEOUT is"):
+        BaseConfig({"UNIVERSITIES_READ_TIMEOUT": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("PORT", text) for text in ("abc", "0", "-1", "65536", "8000.5", "٤٤٤", "9" * 5000)),
+        *(("WORKERS", text) for text in ("none", "0", "-2", "257", "1e3")),
+        *(("HOST", text) for text in ("nowhere.invalid", "300.1.1.1", "192.0.2.1", "a" * 70)),
+        *(("SERVER", text) for text in ("uwsgi", "Granian")),
+    ],
+)
+def test_launch_settings_are_checked(name: str, text: str) -> None:
+    """Each is refused in words that name it."""
+    with pytest.raises(ConfigError, match=name):
+        read_launch({"PORT": str(free_port()), name: text})
+
+
+def test_host_may_be_a_name() -> None:
+    """The servers are given its address."""
+    address = read_address({"HOST": "localhost", "PORT": str(free_port())})
+    assert address.ip in {"127.0.0.1", "::1"}
+
+
+def test_address_as_url() -> None:
+    """It is one that a client on this machine can use."""
+    assert Address("0.0.0.0", 80).url == "http://127.0.0.1:80"
+    assert Address("::", 80).url == "http://[::1]:80"
+    assert str(Address("::1", 80)) == "[::1]:80"
+
+
+def test_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """That of the current directory is read; the environment wins."""
+    (tmp_path / ".env").write_text("CACHE_TYPE=redis\nCACHE_REDIS_PORT='6380'\n# a comment\n")
+    monkeypatch.chdir(tmp_path)
+    environ = {"CACHE_TYPE": "simple"}
+    monkeypatch.setattr(config.os, "environ", environ)
+    config.load_env()
+    assert environ == {"CACHE_TYPE": "simple", "CACHE_REDIS_PORT": "6380"}
+
+
+def test_example_explains_each_setting() -> None:
+    """`.env.example` changes nothing as it is, and names everything that can be set."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    assert all(line.startswith("#") or not line for line in lines)
+    names = {line[1:].partition("=")[0] for line in lines if line[1:2].isupper() and "=" in line}
+    tutorials = {"TYPE", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_URL", "DEFAULT_TIMEOUT"}
+    assert names >= {f"CACHE_{name}" for name in tutorials}
+    assert names >= set(vars(BaseConfig({}))) | {"HOST", "PORT", "WORKERS", "SERVER"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"PORT": "abc"}, "PORT is 'abc'"),
+        ({"SERVER": "uwsgi"}, "give granian or gunicorn"),
+        ({"UNIVERSITIES_API_URL": "nowhere"}, "UNIVERSITIES_API_URL is 'nowhere'"),
+        ({"CACHE_TYPE": "NoSuchCache"}, "NoSuchCache"),
+        ({"CACHE_REDIS_URL": "http://localhost"}, "Redis URL"),
+        ({"CACHE_DEFAULT_TIMEOUT": "soon"}, "CACHE_DEFAULT_TIMEOUT"),
+    ],
+)
+def test_wrong_setting_ends_the_launcher(
+    sandbox: Sandbox, settings: dict[str, str], says: str
+) -> None:
+    """With a line that names it, and an exit code, before anything was started."""
+    sandbox.environ |= settings
+    code, output = sandbox.run("service")
+    assert code == 2
+    assert says in output
+    assert len(output.splitlines()) <= 2
+    assert output.startswith("error: ")
+    assert sandbox.is_empty()

