@@ -1,8 +1,9 @@
 """What every store does, whichever it is. One table of stores; each test runs on each of them."""
 
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -140,22 +141,49 @@ def test_add_keeps_only_what_is_new(store: Store) -> None:
     assert store.add(KEY, b"third", LONG) is True
 
 
-@pytest.mark.parametrize("present", [False, True])
-def test_of_many_adds_at_once_exactly_one_wins(store: Store, *, present: bool) -> None:
-    """Fifty threads at a barrier: one is told that it won, and its value is the one that stays."""
-    if present:
-        store.set(KEY, b"present", LONG)
+@pytest.fixture
+def _switches_often() -> Iterator[None]:
+    """Let threads take turns so often that one is interrupted wherever it may be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_switches_often")
+def test_of_many_adds_at_once_exactly_one_wins(store: Store) -> None:
+    """Fifty threads at a barrier, for ten keys: one wins each, and its value is what stays."""
+    keys = [f"{FORMAT}key:{number}" for number in range(10)]
     barrier = threading.Barrier(THREADS)
 
-    def add(number: int) -> bool:
-        barrier.wait()
-        return store.add(KEY, str(number).encode(), LONG)
+    def add(number: int) -> list[bool]:
+        won = []
+        for key in keys:
+            barrier.wait()
+            won.append(store.add(key, str(number).encode(), LONG))
+        return won
 
     with ThreadPoolExecutor(THREADS) as threads:
         won = list(threads.map(add, range(THREADS)))
 
-    assert won.count(True) == (0 if present else 1)
-    assert store.get(KEY) == (b"present" if present else str(won.index(True)).encode())
+    for index, key in enumerate(keys):
+        winners = [number for number in range(THREADS) if won[number][index]]
+        assert len(winners) == 1
+        assert store.get(key) == str(winners[0]).encode()
+
+
+def test_of_many_adds_to_what_is_there_none_wins(store: Store) -> None:
+    """Fifty threads at a barrier change nothing."""
+    store.set(KEY, b"present", LONG)
+    barrier = threading.Barrier(THREADS)
+
+    def add(_: int) -> bool:
+        barrier.wait()
+        return store.add(KEY, b"other", LONG)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        assert not any(threads.map(add, range(THREADS)))
+    assert store.get(KEY) == b"present"
 
 
 # --- delete ---
@@ -172,6 +200,7 @@ def test_delete_counts_what_there_was(store: Store) -> None:
     assert store.delete([]) == 0
 
 
+@pytest.mark.usefixtures("_switches_often")
 def test_of_many_deletes_at_once_exactly_one_counts(store: Store) -> None:
     """Fifty threads at a barrier: what was there once is deleted once."""
     store.set(KEY, b"v", LONG)

@@ -366,6 +366,36 @@ def test_any_extension_is_a_value_or_corrupt(code: int, content: bytes) -> None:
     decode_value_if_possible(b"larder1d\x81" + extension + b"\x01")  # as a key
 
 
+@pytest.mark.parametrize(
+    ("code", "content"),
+    [
+        (1, b"\x01"),  # a tuple of a number
+        (2, b"\x91\x90"),  # a set with a list in it
+        (4, b"\x91\x01"),  # a dict of a number
+        (4, b"\x91\x93\x01\x02\x03"),  # a dict of a triple
+        (5, b"number"),
+        (5, b""),
+        (6, b"2024-13-01T00:00:00"),
+        (7, b"yesterday"),
+        (8, b"25:00:00"),
+        (9, b"999999999999 0 0"),  # more days than a timedelta has
+        (9, b"1"),
+        (10, b"a lot"),
+        (10, b"1E+99999999999999999999"),
+        (11, b"0"),
+        (11, b"\xff" * 32),
+        (12, b""),
+        (127, b""),
+    ],
+)
+def test_malformed_content_of_an_extension_is_corrupt(code: int, content: bytes) -> None:
+    """Whatever the constructor of the type makes of it: one error is raised."""
+    extension = struct.pack(">BIb", 0xC9, len(content), code) + content
+
+    with pytest.raises(CorruptEntry):
+        decode_value(b"larder1d" + extension)
+
+
 def decode_value_if_possible(data: bytes) -> None:
     try:
         decode_value(data)

@@ -166,7 +166,7 @@ def test_a_named_key_is_readable() -> None:
 def test_two_requests_share_a_key_if_and_only_if_they_are_the_same(
     one: Request, other: Request, template: str
 ) -> None:
-    """Scheme, host, mount point, path and query select, and nothing of one is taken for another."""
+    """Scheme, host, mount point, path and query select, and no part is taken for another."""
     same = selecting_parts(one, EVERYTHING) == selecting_parts(other, EVERYTHING)
 
     assert (url_key(one, EVERYTHING, template) == url_key(other, EVERYTHING, template)) == same
@@ -211,6 +211,25 @@ def test_templates_do_not_share_keys(asked: Request, one: str, other: str) -> No
     for left, right in ((f"{one}%s", f"{other}%s"), (f"%s{one}", f"%s{other}")):
         shared = url_key(asked, EVERYTHING, left) == url_key(asked, EVERYTHING, right)
         assert shared == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("view/%s", "a=%23/end"), ("view/%s/end", "a=")),
+        (("view/%s", "a=#end"), ("view/%send", "a=")),
+        (("view/%s#query", "a="), ("view/%s", "a=#query")),
+        (("%s", ""), ("view/%s", "")),
+        (("view/POST %s", ""), ("view/%s", "")),
+    ],
+)
+def test_a_template_is_not_taken_for_a_query(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """What stands around the URL in one view cannot be written into the URL of another."""
+    keys = {url_key(request("/", query), EVERYTHING, template) for template, query in (one, other)}
+
+    assert len(keys) == 2
+    post = url_key(request("/", method="POST"), EVERYTHING)
+    assert post not in keys
 
 
 @pytest.mark.parametrize(
@@ -264,6 +283,12 @@ PARTS = st.lists(st.none() | st.text(alphabet="ab:1none-", max_size=5) | NAMES, 
 
 
 @given(PARTS, PARTS)
+@example(["a", "bc"], ["ab", "c"])
+@example(["1:a"], ["1:a", ""])
+@example([None], ["-"])
+@example([None], [""])
+@example([None], ["none"])
+@example([], [None])
 def test_selections_keep_their_boundaries(one: list[str | None], other: list[str | None]) -> None:
     """("a", "bc") is not ("ab", "c"), absent is not empty, and order counts."""
     shared = with_selection("k", "vary", one) == with_selection("k", "vary", other)
@@ -348,10 +373,12 @@ def test_nothing_can_be_crafted_to_equal_a_shortened_key(
     shortened = stored_key(victim).removeprefix(FORMAT)
     tail = shortened[shortened.index("#") :]
     spelled_query = shortened.partition("?")[2]
+    beginning = spelled_query.partition("#")[0]
     crafted = [
         url_key(asked, EVERYTHING, template.replace("{}", tail)),
         url_key(request("/secret", spelled_query), EVERYTHING),
-        url_key(request("/secret", spelled_query.partition("#")[0]), EVERYTHING, "view/%s" + tail),
+        url_key(request("/secret", beginning), EVERYTHING, "view/%s" + tail),
+        url_key(request("/secret", beginning), EVERYTHING, "view/%s" + tail[1:]),
         url_key(request(encode_path(b"/secret?" + spelled_query.encode())), NO_QUERY),
         url_key(request(host="api.example/secret?" + spelled_query), NO_QUERY),
         named_key(shortened),
@@ -491,7 +518,9 @@ def test_any_query_has_a_form(query: bytes) -> None:
     assert EVERYTHING.canonical(canonical.encode()) == canonical
 
 
-@given(st.binary(max_size=30))
+@given(BYTES | st.binary(max_size=30))
+@example(b"/%3F")
+@example(b"/?")
 def test_a_path_is_encoded_once_and_for_all(path: bytes) -> None:
     """No delimiter of a key is left in it, and it decodes to what it was."""
     encoded = encode_path(path)

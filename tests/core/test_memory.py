@@ -1,9 +1,11 @@
 """The store in memory: bounded in entries and bytes, safe among threads, left behind by a fork."""
 
 import os
+import sys
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
@@ -237,6 +239,15 @@ class TestBoundedStore(BoundedStore.TestCase):
 # --- threads ---
 
 
+@pytest.fixture
+def _switches_often() -> Iterator[None]:
+    """Let threads take turns so often that one is interrupted wherever it may be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
 def at_once(work: Callable[[int], object]) -> None:
     """Run *work* in 50 threads that begin together."""
     barrier = threading.Barrier(THREADS)
@@ -257,6 +268,7 @@ def at_once(work: Callable[[int], object]) -> None:
     assert not failures
 
 
+@pytest.mark.usefixtures("_switches_often")
 def test_threads_lose_nothing() -> None:
     """Fifty threads write, delete and count: each key is kept once and deleted once."""
     memory = store(max_entries=100_000, max_bytes=10**9)
@@ -277,6 +289,7 @@ def test_threads_lose_nothing() -> None:
     assert memory._contents.size_bytes == 0
 
 
+@pytest.mark.usefixtures("_switches_often")
 def test_threads_stay_within_the_bounds() -> None:
     """Fifty threads that drive each other's entries out leave the count exact."""
     memory = store(max_entries=20, max_bytes=10_000)
@@ -293,6 +306,25 @@ def test_threads_stay_within_the_bounds() -> None:
     assert 1 <= len(entries) <= 20
     memory.delete(list(entries))
     assert memory._contents.size_bytes == 0
+
+
+def test_nobody_comes_between_looking_and_keeping() -> None:
+    """Fifty threads add one key, and the clock lets others run in the middle: one of them wins."""
+
+    def slow_clock() -> float:
+        time.sleep(0.001)
+        return 0.0
+
+    memory = store(clock=slow_clock)
+    won: list[int] = []
+
+    def work(number: int) -> None:
+        if memory.add("k", str(number).encode(), ttl=1.0):
+            won.append(number)
+
+    at_once(work)
+
+    assert [memory.get("k")] == [str(number).encode() for number in won]
 
 
 # --- fork ---
