@@ -1,11 +1,13 @@
 """What the service starts ends with it, however it ends; and it survives what it depends on."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -133,12 +135,35 @@ def test_killed_worker_is_replaced(start: Start, server: str) -> None:
     """Another takes its place, and finds what is stored."""
     service = start(SERVER=server)
     service.get("/square/4")
-    before = service.workers()
-    os.kill(before[0], signal.SIGKILL)
-    wait_until(lambda: len(set(service.workers()) - set(before)) == 1)
+    wait_until(lambda: len(service.workers()) == 2)
+    first, second = service.workers()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: len(service.workers()) == 2 and first not in service.workers())
+    assert second in service.workers()
     wait_until(service.answers)
     for _ in range(10):
         assert service.get("/square/4").headers["Cache-Status"].startswith("larder; hit")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_workers_leave_stopping_to_the_main_process(start: Start, server: str) -> None:
+    """A terminal sends its signals to them, too; they answer on until they are told to stop."""
+    service = start(SERVER=server)
+    wait_until(lambda: len(service.workers()) == 2)
+    wait_until(lambda: all(blocks(pid, signal.SIGINT) for pid in service.workers()))
+    before = service.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGHUP)
+    for number in range(30):
+        assert service.get(f"/square/{number}").status_code == 200
+    assert service.workers() == before
+
+
+def blocks(pid: int, number: signal.Signals) -> bool:
+    """Tell whether the main thread of a process blocks a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(re.search(r"SigBlk:\s*(\w+)", status)[1], 16) >> (number - 1) & 1)  # type: ignore[index]
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -158,6 +158,12 @@ def test_error_is_logged_and_raised(access: pytest.LogCaptureFixture) -> None:
     assert access.messages[0].startswith("GET / 500 ")
 
 
+def test_target_is_percent_encoded(access: pytest.LogCaptureFixture) -> None:
+    """Where the server decoded it, it is encoded again; what is encoded stays so."""
+    Answer([]).ask(PATH_INFO='/a b\n"\xe2\x80\xa8', QUERY_STRING='q=%0A&r=\x1b "')
+    assert access.messages[0].startswith("GET /a%20b%0A%22%E2%80%A8?q=%0A&r=%1B%20%22 200 ")
+
+
 def test_long_target_is_cut(access: pytest.LogCaptureFixture) -> None:
     """A line stays a line."""
     Answer([]).ask(QUERY_STRING="q" * 100_000)

@@ -71,13 +71,19 @@ def test_deadline_is_of_one_search(twin: UniversitiesTwin) -> None:
 def test_connection_is_used_again(twin: UniversitiesTwin) -> None:
     """Also after an answer that was not read to its end."""
     api = client(twin.url)
-    with twin.answering("with_too_much"), pytest.raises(ApiFailedError):
+    with twin.answering("with_too_much"), pytest.raises(ApiFailedError, match="more than"):
         api.search({"name": "x"})
     with twin.answering("well"):
         before = twin.connections
         for _ in range(5):
             api.search({"name": "bologna"})
         assert twin.connections == before + 1
+
+
+def test_answer_that_unpacks_to_too_much(twin: UniversitiesTwin) -> None:
+    """It is small on the wire; no more of it than the limit is unpacked."""
+    with twin.answering("with_a_bomb"), pytest.raises(ApiFailedError, match="more than"):
+        client(twin.url).search({"name": "x"})
 
 
 def test_path_of_the_address_is_kept(twin: UniversitiesTwin) -> None:
