@@ -1,6 +1,7 @@
 """The client of the universities API: pooled, and bounded in time and in size."""
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -10,9 +11,8 @@ import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
-from service import deadline
-
 MOST_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
 POOL_SIZE = 64  # as many as a worker has threads
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "Flask-Larder"}
 
@@ -35,8 +35,8 @@ class UniversitiesApi:
     ) -> None:
         """Take the address of the API and, in seconds, its limits.
 
-        ``read_timeout`` is for each wait for bytes, ``total_timeout`` for the whole answer. That
-        the address of the host is looked up has the limits of the system's resolver.
+        ``read_timeout`` is for each wait for bytes, ``total_timeout`` for the whole body, since a
+        server that sends a byte now and then keeps the former for ever.
         """
         self._path = urlsplit(url).path.rstrip("/") + "/search"
         self._total_timeout = total_timeout
@@ -47,10 +47,6 @@ class UniversitiesApi:
             retries=False,
             headers=HEADERS,
         )
-        tls = self._pool.scheme == "https"
-        self._pool.ConnectionCls = (
-            deadline.BoundedTLSConnection if tls else deadline.BoundedConnection
-        )
 
     def search(self, parameters: Mapping[str, str]) -> bytes:
         """Return the JSON list that the API answers, as it is.
@@ -58,8 +54,7 @@ class UniversitiesApi:
         Raises ApiTimeoutError, or ApiFailedError for all but a JSON list of a bearable size.
         """
         try:
-            with deadline.within(self._total_timeout):
-                body = self._get(f"{self._path}?{urlencode(parameters)}")
+            body = self._get(f"{self._path}?{urlencode(parameters)}")
         except NewConnectionError as error:  # to urllib3 this is a timeout, too
             raise _failed("The universities API is not reached.", error) from error
         except (Urllib3TimeoutError, TimeoutError) as error:
@@ -70,10 +65,11 @@ class UniversitiesApi:
         return _checked(body)
 
     def _get(self, target: str) -> bytes:
+        deadline = time.monotonic() + self._total_timeout
         # A redirect is not followed: who could point the service at any host of its network?
         response = self._pool.urlopen("GET", target, redirect=False, preload_content=False)
         try:
-            return _read(response)
+            return _read(response, deadline)
         except BaseException:
             response.close()  # it is not read to its end: its connection cannot be used again
             raise
@@ -81,13 +77,17 @@ class UniversitiesApi:
             response.release_conn()
 
 
-def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
     if response.status != 200:
         raise _failed(f"The universities API answered with status {response.status}.")
-    body = response.read(MOST_BYTES + 1)
-    if len(body) > MOST_BYTES:
-        raise _failed(f"The universities API answered with more than {MOST_BYTES} bytes.")
-    return body
+    body = bytearray()
+    while chunk := response.read1(CHUNK_BYTES):
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise _failed(f"The universities API answered with more than {MOST_BYTES} bytes.")
+        if time.monotonic() > deadline:
+            raise TimeoutError("its body took too long")
+    return bytes(body)
 
 
 def _checked(body: bytes) -> bytes:

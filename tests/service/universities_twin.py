@@ -70,15 +70,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer_never(self, body: bytes) -> None:
         self.server.awake.wait()
 
-    def answer_with_slow_headers(self, body: bytes) -> None:
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        self._drip()
-
     def answer_with_a_slow_body(self, body: bytes) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[")
-        self._drip()
-
-    def _drip(self) -> None:
         while not self.server.awake.wait(0.05):
             self.wfile.write(b" ")
 
