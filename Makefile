@@ -29,7 +29,7 @@ test: $(VENV)/dev  ## Format, lint, types, layers and all tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n 4 --dist loadgroup $(TESTS)
+	$(BIN)/pytest -n 4 $(TESTS)
 
 UV_LOCK = uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock' pyproject.toml \
