@@ -11,7 +11,6 @@ whoever looks at Redis sees the JSON.
 """
 
 import math
-import re
 import struct
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -22,6 +21,7 @@ import msgspec
 
 from flask_larder.entry import StoredResponse, Variants
 from flask_larder.errors import CorruptEntry, UnstorableValue
+from flask_larder.headers import are_well_formed, is_field_name
 
 _MAGIC: Final = b"larder1"
 _RESPONSE: Final = _MAGIC + b"r"
@@ -29,10 +29,6 @@ _VARIANTS: Final = _MAGIC + b"v"
 _VALUE: Final = _MAGIC + b"d"
 _LENGTH: Final = struct.Struct(">I")
 _BODY_AT: Final = len(_RESPONSE) + _LENGTH.size
-
-# RFC 9110 sections 5.1 and 5.5. A field that breaks these could smuggle another one in.
-_FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FIELD_VALUE: Final = re.compile(r"[^\x00\r\n]*")
 
 
 class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -66,10 +62,17 @@ def decode_entry(data: bytes) -> StoredResponse | Variants:
         if data.startswith(_RESPONSE):
             return _decode_response(data)
         if data.startswith(_VARIANTS):
-            return Variants(_names_decoder.decode(memoryview(data)[len(_VARIANTS) :]))
+            return _decode_variants(data)
     except (msgspec.MsgspecError, struct.error, RecursionError, UnicodeDecodeError) as error:
         raise CorruptEntry(f"an entry does not decode: {error}") from error
     raise CorruptEntry(f"an entry begins with {data[:8]!r}; expected {_RESPONSE!r}")
+
+
+def _decode_variants(data: bytes) -> Variants:
+    names = _names_decoder.decode(memoryview(data)[len(_VARIANTS) :])
+    if not all(is_field_name(name) for name in names):
+        raise CorruptEntry("a list of header fields has a malformed name")
+    return Variants(names)
 
 
 def _decode_response(data: bytes) -> StoredResponse:
@@ -80,9 +83,8 @@ def _decode_response(data: bytes) -> StoredResponse:
     header = _header_decoder.decode(memoryview(data)[_BODY_AT:end])
     if not (math.isfinite(header.stored_at) and math.isfinite(header.lifetime)):
         raise CorruptEntry("an entry has a time that is not a number")
-    for name, value in header.fields:
-        if not (_FIELD_NAME.fullmatch(name) and _FIELD_VALUE.fullmatch(value)):
-            raise CorruptEntry(f"an entry has the malformed header field {name!r}")
+    if not are_well_formed(header.fields):
+        raise CorruptEntry("an entry has a malformed header field")
     return StoredResponse(
         header.status, header.fields, data[end:], header.stored_at, header.lifetime
     )
@@ -165,15 +167,30 @@ def _extension(code: int, text: str) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(code, text.encode("ascii"))
 
 
+_FOLD: Final = "f"  # stands behind a time that a clock shows for the second time
+
+
+def _clock_text(value: datetime | time) -> str:
+    if value.tzinfo is not None and value.utcoffset() is None:
+        raise UnstorableValue(
+            f"the time zone {value.tzinfo} has no offset without a date; give a datetime"
+        )
+    return value.isoformat() + (_FOLD if value.fold else "")
+
+
 _COLLECTIONS: Final[dict[type, int]] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 _TEXTS: Final[dict[type, tuple[int, Any]]] = {
-    datetime: (_DATETIME, datetime.isoformat),
+    datetime: (_DATETIME, _clock_text),
     date: (_DATE, date.isoformat),
-    time: (_TIME, time.isoformat),
+    time: (_TIME, _clock_text),
     timedelta: (_TIMEDELTA, lambda v: f"{v.days} {v.seconds} {v.microseconds}"),
     Decimal: (_DECIMAL, str),
     UUID: (_UUID, str),
 }
+
+
+def _clock_of(kind: Any, text: str) -> Any:
+    return kind.fromisoformat(text.removesuffix(_FOLD)).replace(fold=text.endswith(_FOLD))
 
 
 def _timedelta_of(text: str) -> timedelta:
@@ -183,9 +200,9 @@ def _timedelta_of(text: str) -> timedelta:
 
 _FROM_TEXT: Final[dict[int, Any]] = {
     _INT: lambda text: int(text, 16),
-    _DATETIME: datetime.fromisoformat,
+    _DATETIME: lambda text: _clock_of(datetime, text),
     _DATE: date.fromisoformat,
-    _TIME: time.fromisoformat,
+    _TIME: lambda text: _clock_of(time, text),
     _TIMEDELTA: _timedelta_of,
     _DECIMAL: Decimal,
     _UUID: UUID,

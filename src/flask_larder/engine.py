@@ -128,12 +128,12 @@ class Engine:
 
     def _validate(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
-        if ask.refresh:
-            return Miss(CacheStatus("request", detail="forced-update"), names)
         now = self._clock()
         ttl = remaining_lifetime(stored, now)
         if ttl <= 0:
             return Miss(CacheStatus("stale"), names)
+        if ask.refresh:
+            return Miss(CacheStatus("request", detail="forced-update"), names)
         if ask.is_stale and ask.is_stale(stored):
             return Miss(CacheStatus("stale", detail="is-stale"), names)
         return Hit(stored, current_age(stored, now), CacheStatus(ttl=ttl), names)
@@ -151,7 +151,7 @@ class Engine:
             reads = forwarded.reads()
             reason = may_share(reads, ask.policy) or _body_forbids(exchange, body)
         if reason is not None or body is None:
-            return replace(miss.status, detail=miss.status.detail or reason)
+            return replace(miss.status, detail=reason)
         stored = StoredResponse(
             status=forwarded.status,
             fields=_kept_fields(forwarded, reads.selecting),
@@ -168,24 +168,25 @@ class Engine:
         """Put *stored* where a later lookup finds it.
 
         A URL's list of names only grows while it is stored, so that a variant is never found by
-        fewer fields than it depends on.
+        fewer fields than it depends on; and it is stored for as long as any variant may be.
         """
         at = ask.key
         kept = True
         try:
             if names:
                 ordered = tuple(sorted(names))
-                kept = self._write(ask, at, codec.encode_variants(Variants(ordered)), stored)
+                listed = codec.encode_variants(Variants(ordered))
+                kept = self._write(ask, at, listed, ask.policy.timeout)
                 at = variant_key(at, ordered, ask.request.fields)
-            kept = kept and self._write(ask, at, codec.encode_response(stored), stored)
+            kept = kept and self._write(ask, at, codec.encode_response(stored), stored.lifetime)
         except StoreUnavailable:
             return replace(status, detail="store-unavailable")
         if not kept:
             return replace(status, detail="store-refused")
         return replace(status, stored=True, ttl=stored.lifetime)
 
-    def _write(self, ask: Ask, at: str, data: bytes, stored: StoredResponse) -> bool:
-        return self._store.set(stored_key(at, ask.hash_method), data, stored.lifetime)
+    def _write(self, ask: Ask, at: str, data: bytes, ttl: float) -> bool:
+        return self._store.set(stored_key(at, ask.hash_method), data, ttl)
 
 
 def _past(fwd: Forward, detail: Reason | None = None) -> Miss:

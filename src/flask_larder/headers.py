@@ -1,5 +1,6 @@
 """Parse and write the header fields that the cache needs (RFC 9110, RFC 9111)."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -25,6 +26,21 @@ _CONNECTION_FIELDS: Final = frozenset(
         "upgrade",
     }
 )
+
+
+# RFC 9110 sections 5.1 and 5.5.
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def is_field_name(name: str) -> bool:
+    """Whether *name* is a token, as the name of a field must be (RFC 9110 section 5.1)."""
+    return _FIELD_NAME.fullmatch(name) is not None
+
+
+def are_well_formed(fields: Fields) -> bool:
+    """Whether names and values are such that no field can smuggle in another one."""
+    return all(is_field_name(name) and _FIELD_VALUE.fullmatch(value) for name, value in fields)
 
 
 def values_of(fields: Fields, name: str) -> list[str]:
@@ -57,6 +73,8 @@ def _split_unquoted(value: str) -> list[str]:
         elif char == "," and not quoted:
             parts.append(value[start:position])
             start = position + 1
+    if quoted:  # never closed: then nothing is quoted, so that no directive is hidden
+        return value.split(",")
     parts.append(value[start:])
     return parts
 

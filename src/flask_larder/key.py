@@ -2,9 +2,9 @@
 
 A URL's key is ``larder1:`` and::
 
-    view/ [METHOD ␠] scheme://host [script_name|] path [?query] [#label=digest …]
+    view/ [METHOD ␠] scheme://host [|script_name|] path [?query] [#label=digest …]
 
-and a named key ``larder1:key:`` and the name. Between the delimiters ``: ␠ | ? #`` everything
+and a named key ``larder1:key=`` and the name. Between the delimiters ``: = ␠ | ? #`` everything
 is percent-encoded where it could be taken for one of them. A key that is too long keeps its
 beginning, followed by a digest of all of it.
 """
@@ -96,11 +96,11 @@ def url_key(request: Request, query: QueryRule, template: str = "view/%s") -> st
     key of GET, whose entry answers it.
     """
     before, _, after = template.partition("%s")
-    method = "" if request.method in {"GET", "HEAD"} else f"{request.method} "
-    mount = f"{request.script_name}|" if request.script_name else ""
+    method = "" if request.method in {"GET", "HEAD"} else f"{quote(request.method, safe='')} "
+    mount = f"|{request.script_name}|" if request.script_name or request.path[:1] != "/" else ""
     parameters = query.canonical(request.query)
     key = (
-        f"{quote(before, safe=_SAFE_IN_PREFIX)}{method}{request.scheme}://"
+        f"{quote(before, safe=_SAFE_IN_PREFIX)}{method}{quote(request.scheme, safe='')}://"
         f"{quote(request.host, safe=_SAFE_IN_HOST)}{mount}{request.path}"
     )
     if parameters:
@@ -119,7 +119,7 @@ def named_key(name: str) -> str:
     """The key for a *name* that the developer chose. It can never be the key of a URL."""
     if not isinstance(name, str):
         raise TypeError(f"a key is {name!r}; give a text")
-    return f"key:{quote(name, safe=_SAFE_IN_NAME, errors='surrogatepass')}"
+    return f"key={quote(name, safe=_SAFE_IN_NAME, errors='surrogatepass')}"
 
 
 def with_selection(key: str, label: str, parts: Iterable[str | None]) -> str:

@@ -84,8 +84,7 @@ class MemoryStore:
         """See :class:`~flask_larder.store.Store`."""
         here = self._here()
         with here.lock:
-            alive = [key for key in dict.fromkeys(keys) if self._live(here, key) is not None]
-            return sum(here.drop(key) for key in alive)
+            return sum(self._live(here, key) is not None and here.drop(key) for key in keys)
 
     def clear(self) -> None:
         """See :class:`~flask_larder.store.Store`."""

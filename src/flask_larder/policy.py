@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from flask_larder.entry import Reads, Request
 from flask_larder.errors import InvalidPolicy
-from flask_larder.headers import Fields, parse_cache_control, parse_vary, values_of
+from flask_larder.headers import Fields, are_well_formed, parse_cache_control, parse_vary, values_of
 
 Reason: TypeAlias = str
 Directives: TypeAlias = Mapping[str, str | None]
@@ -132,6 +132,11 @@ def request_is_authorized(exchange: Exchange, policy: Policy) -> Reason | None:
     return None if allowed else "authorization"
 
 
+def field_is_malformed(exchange: Exchange, _: Policy) -> Reason | None:
+    """A field that is none (RFC 9110 section 5) could not be read back, or become two."""
+    return None if are_well_formed(exchange.fields) else "malformed-field"
+
+
 def varies_on_everything(exchange: Exchange, _: Policy) -> Reason | None:
     """``Vary: *`` matches no later request (RFC 9111 section 4.1)."""
     return "vary-star" if "*" in parse_vary(exchange.fields) else None
@@ -152,6 +157,7 @@ _STORING_RULES: Final[tuple[Callable[[Exchange, Policy], Reason | None], ...]] =
     is_private,
     is_no_cache,
     request_is_authorized,
+    field_is_malformed,
     varies_on_everything,
     is_event_stream,
 )

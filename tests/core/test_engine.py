@@ -709,3 +709,18 @@ def test_queries_select_by_the_rule_of_the_key(house: House) -> None:
         asked = Ask(request, POLICY, url_key(request, QueryRule(None)), hashlib.sha256)
         assert house.status(asked).startswith(("fwd=uri-miss", "hit")[number])
     assert house.runs == 1
+
+
+def test_a_short_variant_leaves_the_others_found(house: House) -> None:
+    """The list of selecting fields lives as long as any variant, not as the latest one."""
+    house.get(ask(accept="a"), varying("Accept"))
+    house.get(ask(accept="b"), varying("Accept", max_age="5"))
+    house.clock.now += 6
+    assert house.status(ask(accept="a")).startswith("hit")
+
+
+@pytest.mark.parametrize("value", ["\udcff", "a\0b", "a\r\nSet-Cookie: b", "\u20ac"])
+def test_a_malformed_field_ends_in_the_views_answer(house: House, value: str) -> None:
+    """What could not be read back as one field is not stored."""
+    answer = Answer(fields=(("X-File", value),))
+    assert house.status(ask(), answer) == "fwd=uri-miss; detail=malformed-field"

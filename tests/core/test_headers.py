@@ -49,9 +49,10 @@ def test_a_comma_in_a_quoted_string_does_not_separate() -> None:
     assert parse_list([r'a="1,2", b="x\",y", c']) == ['a="1,2"', r'b="x\",y"', "c"]
 
 
-def test_an_open_quote_ends_with_its_line() -> None:
-    """A quote that is never closed hides nothing on the next line."""
-    assert parse_list(['a="1, 2', "no-store"]) == ['a="1, 2', "no-store"]
+def test_an_open_quote_hides_nothing() -> None:
+    """Behind a quote that is never closed commas separate, lest it hide a directive."""
+    assert parse_list(['a="1, no-store', "b"]) == ['a="1', "no-store", "b"]
+    assert "no-store" in parse_cache_control([("Cache-Control", 'ext=", no-store')])
 
 
 @given(st.lists(LIST_TEXT, max_size=4))

@@ -135,7 +135,7 @@ def selecting_parts(asked: Request, rule: QueryRule) -> tuple[object, ...]:
             "view/http://api.example/x?country=Germany&name=m",
         ),
         (request("/x", scheme="https", host="a:8443"), "view/https://a:8443/x"),
-        (request("/x", script_name="/api"), "view/http://api.example/api|/x"),
+        (request("/x", script_name="/api"), "view/http://api.example|/api|/x"),
         (request(encode_path("/é ?#|".encode())), "view/http://api.example/%C3%A9%20%3F%23%7C"),
     ],
 )
@@ -154,8 +154,8 @@ def test_a_template_stands_around_the_url() -> None:
 
 def test_a_named_key_is_readable() -> None:
     """A name stays as it is where it can."""
-    assert named_key("user/7?a=[1]&b") == "key:user/7?a=[1]&b"
-    assert named_key("a b#c%é") == "key:a%20b%23c%25%C3%A9"
+    assert named_key("user/7?a=[1]&b") == "key=user/7?a=[1]&b"
+    assert named_key("a b#c%é") == "key=a%20b%23c%25%C3%A9"
 
 
 # --- injective ---
@@ -527,3 +527,20 @@ def test_a_path_is_encoded_once_and_for_all(path: bytes) -> None:
 
     assert not set(encoded) & set(' ?#|"<>\\^`{}')
     assert unquote_to_bytes(encoded) == path
+
+
+def test_a_path_without_a_slash_is_no_part_of_the_host() -> None:
+    """Some servers hand over what a rude client sent: a path that begins with something else."""
+    odd = url_key(request(".com/x", host="victim"), NO_QUERY)
+    assert odd != url_key(request("/x", host="victim.com"), NO_QUERY)
+
+
+def test_a_forged_scheme_is_encoded() -> None:
+    """Behind a proxy the scheme is a header's value, which may be anything."""
+    everything = QueryRule(None)
+    forged = request("/p", host="evil", scheme="http://victim/4?a=")
+    assert url_key(forged, everything) != url_key(
+        request("/4", "a=://evil/p", host="victim"), everything
+    )
+    named = url_key(request("/x", host="h", scheme="key"), NO_QUERY, "%s")
+    assert named != named_key("//h/x")

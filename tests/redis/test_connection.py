@@ -1,6 +1,7 @@
 """Addresses: what is taken, what is refused and with which words, and what is never shown."""
 
 import socket
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import redis
 
 from flask_larder.errors import InvalidConfig, StoreUnavailable
-from flask_larder.redis import Address, RedisStore, without_password
+from flask_larder.redis import Address, RedisStore, without_secrets
 from tests.conftest import RedisServer
 
 PASSWORD = "s3cret"
@@ -104,7 +105,7 @@ def test_a_password_is_taken_from_wherever_it_is(
         ("/tmp/redis.sock", "scheme ''; give one of redis://, rediss://, unix://"),
         ("", "scheme ''; give one of redis://"),
         ("redis://localhost:port", "malformed.* give for example redis://localhost:6379/0"),
-        ("redis://localhost:99999", "malformed.*range 0-65535"),
+        ("redis://localhost:99999", "is malformed"),
         ("redis://[::1", "malformed.* give for example redis://localhost:6379/0"),
         ("redis:localhost", "redis://, rediss://, unix://"),
         ("redis://localhost?db=first", "db"),
@@ -124,7 +125,7 @@ def test_a_url_that_cannot_be_used_is_refused(url: str, words: str) -> None:
     [
         ({"shoe_size": 43}, "shoe_size"),
         ({"port": "first"}, "first"),
-        ({"decode_responses": True}, "decode_responses.* values are bytes"),
+        ({"decode_responses": True}, "decode_responses.* entries are bytes"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused(options: dict[str, Any], words: str) -> None:
@@ -145,25 +146,26 @@ def test_an_address_connects_to_nothing() -> None:
     ("url", "shown"),
     [
         ("redis://localhost:6379/0", "redis://localhost:6379/0"),
-        ("redis://me@localhost/0", "redis://me@localhost/0"),
-        (f"redis://:{PASSWORD}@localhost:6379/0", "redis://:***@localhost:6379/0"),
-        (f"redis://me:{PASSWORD}@[::1]:6379/0", "redis://me:***@[::1]:6379/0"),
-        (f"redis://:@localhost/{0}", "redis://:***@localhost/0"),
-        (f"rediss://localhost/1?password={PASSWORD}", "rediss://:***@localhost/1"),
-        (f"redis://localhost/1?db=1&password={PASSWORD}", "redis://:***@localhost/1"),
-        (f"unix://:{PASSWORD}@/run/redis.sock?db=2", "unix://:***@/run/redis.sock"),
-        (f"redis://a:b@{PASSWORD}@localhost", "redis://a:***@localhost"),
+        (f"redis://:{PASSWORD}@localhost:6379/0", "redis://***@localhost:6379/0"),
+        (f"redis://me:{PASSWORD}@[::1]:6379/0", "redis://***@[::1]:6379/0"),
+        ("redis://:@localhost/0", "redis://***@localhost/0"),
+        (f"rediss://localhost/1?password={PASSWORD}", "rediss://localhost/1"),
+        (f"rediss://localhost/1?ssl_password={PASSWORD}", "rediss://localhost/1"),
+        (f"unix://:{PASSWORD}@/run/redis.sock?db=2", "unix://***@/run/redis.sock"),
+        (f"redis://a:b@{PASSWORD}@localhost", "redis://***@localhost"),
     ],
 )
-def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    """Host, port and database help who reads the log; the password does not."""
-    assert without_password(url) == shown
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    """Host, port and database help who reads the log; user, password and options do not."""
+    assert without_secrets(url) == shown
     assert str(Address(url)) == shown
+    assert PASSWORD not in repr(Address(url))
 
 
 def test_a_password_beside_the_url_is_not_shown() -> None:
     """It is neither in the text of an address nor in what a debugger shows of it."""
-    address = Address("redis://localhost", password=PASSWORD)
+    options = {"ssl_password": PASSWORD}
+    address = Address("rediss://localhost", password=PASSWORD, options=options)
 
     assert PASSWORD not in f"{address} {address!r}"
 
@@ -174,6 +176,10 @@ def test_a_password_beside_the_url_is_not_shown() -> None:
         f"redis://:{PASSWORD}@localhost:port",
         f"redis://:{PASSWORD}@localhost:99999",
         f"http://:{PASSWORD}@localhost",
+        f"redis://:{PASSWORD}#x@localhost:6379/0",
+        f"redis://:a/{PASSWORD}@localhost:6379/0",
+        f"redis://:12/{PASSWORD}@localhost/0",
+        f"redis://:12?{PASSWORD}@localhost/0",
         f"redis://:{PASSWORD}@[::1",
         f"redis://localhost?password={PASSWORD}&shoe_size=43",
         f"redis://me:{PASSWORD}@localhost?db=first",
@@ -209,3 +215,54 @@ def test_an_outage_does_not_show_the_password(
         assert str(server.socket) in str(raised.value)
     assert PASSWORD not in caplog.text
     assert len(caplog.messages) == 1
+
+
+# --- refused at start ---
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "says"),
+    [
+        ("redis://h/first", {}, "the database 'first'; give a number"),
+        ("redis://h", {"socket_timeout": "abc"}, "are not accepted"),
+        ("redis://h", {"socket_timeout": -1}, "give seconds above 0"),
+        ("redis://h", {"socket_connect_timeout": None}, "are not accepted"),
+        ("redis://h", {"decode_responses": True}, "remove it from CACHE_OPTIONS"),
+        ("redis://h", {"db": "x"}, "are not accepted"),
+    ],
+)
+def test_what_would_fail_on_each_request_is_refused(
+    url: str, options: dict[str, object], says: str
+) -> None:
+    """A mistake in the address is told when the app starts."""
+    with pytest.raises(InvalidConfig, match=says):
+        Address(url, options=options)
+
+
+# --- time ---
+
+
+def test_ping_keeps_its_timeout(start_redis: Callable[[], RedisServer]) -> None:
+    """Also where the URL has another one."""
+    server = start_redis()
+    server.suspend()
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        RedisStore(Address(f"{server.url}?socket_timeout=20"), "").ping(0.4)
+    assert time.monotonic() - began < 5
+
+
+def test_connections_that_are_all_taken_are_no_outage(
+    start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who finds none free goes without, and the others are not locked out."""
+    address = Address(start_redis().url, options={"max_connections": 1, "timeout": 0.05})
+    store = RedisStore(address, "")
+    store.get("k")
+    pool = store._link().client.connection_pool
+    taken = pool.get_connection()
+    with pytest.raises(StoreUnavailable):
+        store.get("k")
+    pool.release(taken)
+    assert store.get("k") is None
+    assert not caplog.messages

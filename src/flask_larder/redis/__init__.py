@@ -1,5 +1,5 @@
 """The store on Redis or Valkey: where it is, how it is reached, and what happens when it is not."""
 
 from flask_larder.redis.connection import Address as Address
-from flask_larder.redis.connection import without_password as without_password
+from flask_larder.redis.connection import without_secrets as without_secrets
 from flask_larder.redis.store import RedisStore as RedisStore

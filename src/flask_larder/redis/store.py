@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import queue
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -83,8 +84,9 @@ class RedisStore:
 
     def ping(self, timeout: float) -> None:
         """See :class:`~flask_larder.store.Store`. Always asks, over a connection of its own."""
-        half = timeout / 2
-        client = connect(self._address, socket_connect_timeout=half, socket_timeout=half)
+        # It waits up to four times: to connect, for AUTH, SELECT and PING.
+        wait = timeout / 4
+        client = connect(self._address, socket_connect_timeout=wait, socket_timeout=wait)
         with client, self._reporting(self._link().breaker):
             client.ping()
 
@@ -126,6 +128,7 @@ class RedisStore:
             breaker.refused(error)
             raise StoreUnavailable(f"Redis at {self._address} refuses: {error}") from error
         except (RedisError, OSError) as error:
-            breaker.failed(error)
+            if not isinstance(error.__context__, queue.Empty):  # else no connection is free
+                breaker.failed(error)
             raise StoreUnavailable(f"Redis at {self._address} is away: {error}") from error
         breaker.succeeded()
