@@ -3,7 +3,7 @@
 import functools
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from granian import Granian
 from granian.constants import Interfaces
@@ -11,9 +11,6 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from service import logs, worker
 from service.launch import Launch
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 THREADS = 64  # per worker: they wait for Redis and for another HTTP API most of the time
 DRAIN_SECONDS = 3  # what is still under way after that is cut off
@@ -63,7 +60,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc] # it is not typed
         for name, value in self._settings.items():
             self.cfg.set(name, value)
 
-    def load(self) -> "WSGIApplication":
+    def load(self) -> Any:
         return worker.load(self._parent)
 
 

@@ -144,13 +144,15 @@ class Engine:
         """Keep what the view answered, if everything allows it; say what was done."""
         exchange = Exchange.of(ask.request, forwarded.status, forwarded.fields)
         lifetime = freshness_lifetime(ask.policy.timeout, exchange.directives)
-        reason = forwarded.refusal or may_store(exchange, ask.policy) or _is_not_fresh(lifetime)
-        if reason is None:
-            body = forwarded.read_body(ask.policy.body_limit)
-            # A streamed body is made by the view too: only now is known what it has read.
-            reads = forwarded.reads()
-            reason = may_share(reads, ask.policy) or _body_forbids(exchange, body)
-        if reason is not None or body is None:
+        refusal = forwarded.refusal or may_store(exchange, ask.policy)
+        if reason := refusal or _is_not_fresh(lifetime):
+            return replace(miss.status, detail=reason)
+        body = forwarded.read_body(ask.policy.body_limit)
+        if body is None:
+            return replace(miss.status, detail="body-too-large")
+        # A streamed body is made by the view too: only now is known what the view has read.
+        reads = forwarded.reads()
+        if reason := may_share(reads, ask.policy) or body_is_incomplete(exchange.fields, body):
             return replace(miss.status, detail=reason)
         stored = StoredResponse(
             status=forwarded.status,
@@ -195,10 +197,6 @@ def _past(fwd: Forward, detail: Reason | None = None) -> Miss:
 
 def _is_not_fresh(lifetime: float) -> Reason | None:
     return None if lifetime > 0 else "not-fresh"
-
-
-def _body_forbids(exchange: Exchange, body: bytes | None) -> Reason | None:
-    return "body-too-large" if body is None else body_is_incomplete(exchange.fields, body)
 
 
 def _kept_fields(forwarded: Forwarded, selecting: frozenset[str]) -> tuple[tuple[str, str], ...]:

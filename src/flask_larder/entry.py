@@ -11,6 +11,7 @@ class RequestFields(Protocol):
 
     def get(self, name: str, /) -> str | None:
         """The value of the field, or ``None`` where the request does not have it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +77,25 @@ class Forwarded(Protocol):
     @property
     def status(self) -> int:
         """The status code."""
+        ...
 
     @property
     def fields(self) -> Fields:
         """The header fields as the view left them."""
+        ...
 
     @property
     def refusal(self) -> str | None:
         """Why whoever made it does not want it stored, in one word, or ``None``."""
+        ...
 
     def read_body(self, limit: int) -> bytes | None:
         """The whole body, or ``None`` where it is longer than *limit* bytes.
 
         The caller of the view gets the whole body in either case.
         """
+        ...
 
     def reads(self) -> Reads:
         """What the view has looked at until now. A streamed body may still add to it."""
+        ...

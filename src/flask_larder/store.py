@@ -13,24 +13,32 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """The bytes under *key*, or ``None``."""
+        ...
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """What :meth:`get` returns for each key, in order."""
+        ...
 
     def set(self, key: str, value: bytes, ttl: float) -> bool:
         """Keep *value*, whatever was there. Returns whether it was kept."""
+        ...
 
     def add(self, key: str, value: bytes, ttl: float) -> bool:
         """Keep *value* if nothing is there, atomically. Returns whether it was kept."""
+        ...
 
     def has(self, key: str) -> bool:
         """Whether there is something under *key*."""
+        ...
 
     def delete(self, keys: Sequence[str]) -> int:
         """Forget *keys*. Returns how many there were."""
+        ...
 
     def clear(self) -> None:
         """Forget everything that was kept under this store's prefix, and nothing else."""
+        ...
 
     def ping(self, timeout: float) -> None:
         """Return if the store answers within *timeout* seconds, or raise."""
+        ...

@@ -45,9 +45,11 @@ class CachedFunction(Protocol[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Answer from the cache, or run the function."""
+        ...
 
     def __get__(self, instance: object, owner: type | None = None, /) -> Callable[..., R_co]:
         """Bind a method to its object."""
+        ...
 
 
 class Cache:

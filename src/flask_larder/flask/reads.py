@@ -68,7 +68,7 @@ class TrackedRequest(FlaskRequest):
         return self._url_rule
 
     @url_rule.setter
-    def url_rule(self, rule: Rule | None) -> None:
+    def url_rule(self, rule: Rule | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._url_rule = rule
         self.headers.names_read.clear()
 

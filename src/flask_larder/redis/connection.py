@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -54,12 +54,8 @@ def without_secrets(url: str) -> str:
 
 def _check_url(url: str) -> None:
     shown = without_secrets(url)
-    try:
-        parts = urlsplit(url)
-        is_wrong = parts.port == 0 or bool(parts.fragment) or "@" in parts.path + parts.query
-    except ValueError:
-        is_wrong = True
-    if is_wrong:  # raised out here: the cause would show what is hidden
+    parts = _split(url)
+    if parts is None:
         raise InvalidConfig(
             f"the Redis URL {shown!r} is malformed; give for example redis://localhost:6379/0, "
             f"and write a password percent-encoded: # as %23, / as %2F, ? as %3F, @ as %40"
@@ -74,6 +70,16 @@ def _check_url(url: str) -> None:
         raise InvalidConfig(
             f"the Redis URL {shown!r} has the database {database!r}; give a number from 0"
         )
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of *url*; ``None``, rather than an error that would show it, if it has none."""
+    try:
+        parts = urlsplit(url)
+        is_odd = parts.port == 0 or parts.fragment or "@" in parts.path + parts.query
+    except ValueError:
+        return None
+    return None if is_odd else parts
 
 
 def connect(address: Address, **overrides: Any) -> redis.Redis:
