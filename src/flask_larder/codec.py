@@ -32,10 +32,12 @@ _BODY_AT: Final = len(_RESPONSE) + _LENGTH.size
 
 
 class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    status: Annotated[int, msgspec.Meta(ge=100, le=999)]
+    origin: str
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)]
     fields: tuple[tuple[str, str], ...]
     stored_at: float
     lifetime: float
+    body_length: int
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -46,7 +48,14 @@ _names_decoder: Final = msgspec.msgpack.Decoder(tuple[str, ...])
 def encode_response(stored: StoredResponse) -> bytes:
     """The bytes of a stored response; they end with its body."""
     header = _encoder.encode(
-        _Header(stored.status, stored.fields, stored.stored_at, stored.lifetime)
+        _Header(
+            stored.origin,
+            stored.status,
+            stored.fields,
+            stored.stored_at,
+            stored.lifetime,
+            len(stored.body),
+        )
     )
     return b"".join((_RESPONSE, _LENGTH.pack(len(header)), header, stored.body))
 
@@ -85,8 +94,11 @@ def _decode_response(data: bytes) -> StoredResponse:
         raise CorruptEntry("an entry has a time that is not a number")
     if not are_well_formed(header.fields):
         raise CorruptEntry("an entry has a malformed header field")
+    body = data[end:]
+    if len(body) != header.body_length:
+        raise CorruptEntry(f"an entry's body has {len(body)} bytes instead of {header.body_length}")
     return StoredResponse(
-        header.status, header.fields, data[end:], header.stored_at, header.lifetime
+        header.origin, header.status, header.fields, body, header.stored_at, header.lifetime
     )
 
 

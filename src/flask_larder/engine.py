@@ -14,7 +14,7 @@ from flask_larder.entry import Forwarded, Request, StoredResponse, Variants
 from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.freshness import current_age, freshness_lifetime, remaining_lifetime
 from flask_larder.headers import parse_vary, without_connection_fields
-from flask_larder.key import HashMethod, stored_key, variant_key
+from flask_larder.key import HashMethod, origin_of, stored_key, variant_key
 from flask_larder.policy import (
     Exchange,
     Policy,
@@ -121,10 +121,15 @@ class Engine:
 
     def _read(self, ask: Ask, at: str) -> StoredResponse | Variants | None:
         data = self._store.get(stored_key(at, ask.hash_method))
+        if data is None:
+            return None
         try:
-            return None if data is None else codec.decode_entry(data)
+            entry = codec.decode_entry(data)
         except CorruptEntry:
             return None  # a miss, and what the view answers now replaces it
+        # A key that the developer makes may lack the host, and a forged one must poison nobody.
+        is_foreign = isinstance(entry, StoredResponse) and entry.origin != origin_of(ask.request)
+        return None if is_foreign else entry
 
     def _validate(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
@@ -155,6 +160,7 @@ class Engine:
         if reason := may_share(reads, ask.policy) or body_is_incomplete(exchange.fields, body):
             return replace(miss.status, detail=reason)
         stored = StoredResponse(
+            origin=origin_of(ask.request),
             status=forwarded.status,
             fields=_kept_fields(forwarded, reads.selecting),
             body=body,

@@ -36,9 +36,11 @@ class Request:
 class StoredResponse:
     """A response as it is kept: what is sent again, and since when and how long it is fresh.
 
-    *stored_at* is in seconds since the epoch, *lifetime* in seconds (RFC 9111 section 4.2).
+    *origin* is the scheme, host and mount it was made for. *stored_at* is in seconds since the
+    epoch, *lifetime* in seconds (RFC 9111 section 4.2).
     """
 
+    origin: str
     status: int
     fields: tuple[tuple[str, str], ...]
     body: bytes
@@ -60,13 +62,13 @@ class Variants:
 class Reads:
     """What a view looked at, beyond its arguments, while it made a response.
 
-    *credentials* names what identifies a user and is not part of the key: ``cookie``,
-    ``session``, ``authorization``. *selecting* are the ``Accept*`` fields, in lower case.
-    *after_this_request* tells that the view registered a function for its own response, which
-    a stored copy would never run.
+    *unkeyed* names what no key holds by itself: ``cookie``, ``session``, ``authorization``,
+    ``remote-user``, ``headers`` (all of them) and ``body``. *selecting* are the ``Accept*``
+    fields, in lower case. *after_this_request* tells that the view registered a function for its
+    own response, which a stored copy would never run.
     """
 
-    credentials: frozenset[str] = frozenset()
+    unkeyed: frozenset[str] = frozenset()
     selecting: frozenset[str] = frozenset()
     after_this_request: bool = False
 

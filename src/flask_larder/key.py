@@ -4,7 +4,8 @@ A URL's key is ``larder1:`` and::
 
     view/ [METHOD ␠] scheme://host [|script_name|] path [?query] [#label=digest …]
 
-and a named key ``larder1:key=`` and the name. Between the delimiters ``: = ␠ | ? #`` everything
+a key that the developer named ``larder1:view=`` for a view, ``larder1:key=`` for a value,
+and the name. Between the delimiters ``: = ␠ | ? #`` everything
 is percent-encoded where it could be taken for one of them. A key that is too long keeps its
 beginning, followed by a digest of all of it.
 """
@@ -16,7 +17,6 @@ from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
 from flask_larder.entry import Request, RequestFields
-from flask_larder.errors import InvalidPolicy
 
 FORMAT: Final = "larder1:"
 """Begins each key, behind the prefix of the configuration: the version of keys and values."""
@@ -47,9 +47,6 @@ class QueryRule:
     __slots__ = ("_ignored", "_names")
 
     def __init__(self, names: Iterable[str] | None, ignored: Iterable[str] = ()) -> None:
-        if isinstance(names, str) or isinstance(ignored, str):
-            given = names if isinstance(names, str) else ignored
-            raise InvalidPolicy(f"{given!r} is one text; give a sequence of names: ({given!r},)")
         self._names = None if names is None else frozenset(names)
         self._ignored = tuple(ignored)
 
@@ -97,17 +94,20 @@ def url_key(request: Request, query: QueryRule, template: str = "view/%s") -> st
     """
     before, _, after = template.partition("%s")
     method = "" if request.method in {"GET", "HEAD"} else f"{quote(request.method, safe='')} "
-    mount = f"|{request.script_name}|" if request.script_name or request.path[:1] != "/" else ""
     parameters = query.canonical(request.query)
-    key = (
-        f"{quote(before, safe=_SAFE_IN_PREFIX)}{method}{quote(request.scheme, safe='')}://"
-        f"{quote(request.host, safe=_SAFE_IN_HOST)}{mount}{request.path}"
-    )
+    key = f"{quote(before, safe=_SAFE_IN_PREFIX)}{method}{origin_of(request)}{request.path}"
     if parameters:
         key += f"?{parameters}"
     if after:
         key += f"#{quote(after, safe=_SAFE_IN_PREFIX)}"
     return key
+
+
+def origin_of(request: Request) -> str:
+    """Scheme, host and mount: what selects whatever the rest of the key is."""
+    mount = f"|{request.script_name}|" if request.script_name or request.path[:1] != "/" else ""
+    scheme, host = quote(request.scheme, safe=""), quote(request.host, safe=_SAFE_IN_HOST)
+    return f"{scheme}://{host}{mount}"
 
 
 def encode_path(path: bytes) -> str:
@@ -116,10 +116,22 @@ def encode_path(path: bytes) -> str:
 
 
 def named_key(name: str) -> str:
-    """The key for a *name* that the developer chose. It can never be the key of a URL."""
+    """The key of a value under a *name* of the developer's. It can never be the key of a URL."""
+    return f"key={_encode_name(name)}"
+
+
+def named_view_key(name: str) -> str:
+    """The key of a view's response under a *name* of the developer's, and never a value's.
+
+    The name may come from the request, and could be made to name a value.
+    """
+    return f"view={_encode_name(name)}"
+
+
+def _encode_name(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"a key is {name!r}; give a text")
-    return f"key={quote(name, safe=_SAFE_IN_NAME, errors='surrogatepass')}"
+    return quote(name, safe=_SAFE_IN_NAME, errors="surrogatepass")
 
 
 def with_selection(key: str, label: str, parts: Iterable[str | None]) -> str:

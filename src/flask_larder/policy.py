@@ -26,9 +26,9 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 class Policy:
     """What the developer stated for one view.
 
-    *timeout* is the freshness lifetime in seconds. *covered* names the credentials (see
-    :class:`~flask_larder.entry.Reads`) that are part of the key, so that an answer for one user
-    is selected for that user only. *body_limit* is in bytes.
+    *timeout* is the freshness lifetime in seconds. *covered* names what is part of the key of
+    all that no key holds by itself (:class:`~flask_larder.entry.Reads`), so that an answer for
+    one user is selected for that user only. *body_limit* is in bytes.
     """
 
     timeout: float
@@ -168,12 +168,12 @@ _STORING_RULES: Final[tuple[Callable[[Exchange, Policy], Reason | None], ...]] =
 
 def may_share(reads: Reads, policy: Policy) -> Reason | None:
     """Why what the view looked at forbids answering others with its response, or ``None``."""
-    return read_uncovered_credential(reads, policy) or registered_after_this_request(reads)
+    return read_what_key_lacks(reads, policy) or registered_after_this_request(reads)
 
 
-def read_uncovered_credential(reads: Reads, policy: Policy) -> Reason | None:
+def read_what_key_lacks(reads: Reads, policy: Policy) -> Reason | None:
     """A view that looked at who is asking made an answer for that user."""
-    uncovered = reads.credentials - policy.covered
+    uncovered = reads.unkeyed - policy.covered
     return f"read-{min(uncovered)}" if uncovered else None
 
 

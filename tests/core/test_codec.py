@@ -28,6 +28,8 @@ from flask_larder.errors import CorruptEntry, UnstorableValue
 
 # --- strategies ---
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+ORIGIN = "http://api.example"
 TOKENS = st.text(alphabet="!#$%&'*+-.^_`|~09azAZ", min_size=1, max_size=20)
 FIELD_VALUES = st.text(
     st.characters(max_codepoint=0xFF, exclude_categories=["Cc"]) | st.sampled_from("\t\x80\x9f"),
@@ -35,7 +37,8 @@ FIELD_VALUES = st.text(
 )
 RESPONSES = st.builds(
     StoredResponse,
-    status=st.integers(min_value=100, max_value=999),
+    origin=TEXTS,
+    status=st.integers(min_value=200, max_value=599),
     fields=st.lists(st.tuples(TOKENS, FIELD_VALUES), max_size=5).map(tuple),
     body=st.binary(max_size=200),
     stored_at=st.floats(allow_nan=False, allow_infinity=False),
@@ -48,7 +51,6 @@ VARIANTS = st.builds(Variants, names=st.lists(TOKENS, max_size=5).map(tuple))
 OFFSETS = st.integers(-23 * 3600, 23 * 3600).map(
     lambda seconds: timezone(timedelta(seconds=seconds))
 )
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 HASHABLE = st.recursive(
     st.none()
     | st.booleans()
@@ -111,7 +113,7 @@ def test_variants_come_back(variants: Variants) -> None:
 def test_fields_keep_their_order_case_and_repetition() -> None:
     """What is sent again is what the view sent."""
     fields = (("X-B", "1"), ("x-a", "é"), ("X-B", "2"), ("Empty", ""))
-    stored = StoredResponse(200, fields, b"", 1.5, 50.0)
+    stored = StoredResponse(ORIGIN, 200, fields, b"", 1.5, 50.0)
 
     found = decode_entry(encode_response(stored))
 
@@ -168,8 +170,9 @@ def test_a_response_that_was_cut_off_is_corrupt(stored: StoredResponse) -> None:
 
 
 def response_bytes(header: object, body: bytes = b"") -> bytes:
-    """The bytes of an entry whose header somebody else has made."""
-    encoded = msgspec.msgpack.encode(header)
+    """The bytes of an entry whose status, fields and times somebody else has made."""
+    whole = [ORIGIN, *header, len(body)] if isinstance(header, list) else header
+    encoded = msgspec.msgpack.encode(whole)
     return b"larder1r" + struct.pack(">I", len(encoded)) + encoded + body
 
 
@@ -177,7 +180,7 @@ def test_response_bytes_make_valid_entries() -> None:
     """The attacks below fail for what they say, and not for a wrong frame."""
     data = response_bytes([200, [["X-A", "1"]], 1.0, 2.0], b"body")
 
-    assert decode_entry(data) == StoredResponse(200, (("X-A", "1"),), b"body", 1.0, 2.0)
+    assert decode_entry(data) == StoredResponse(ORIGIN, 200, (("X-A", "1"),), b"body", 1.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -210,8 +213,8 @@ def test_a_malformed_field_is_corrupt(field: object) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        [99, [], 1.0, 2.0],
-        [1000, [], 1.0, 2.0],
+        [199, [], 1.0, 2.0],
+        [600, [], 1.0, 2.0],
         [True, [], 1.0, 2.0],
         ["200", [], 1.0, 2.0],
         [200, [], "1", 2.0],
@@ -236,7 +239,7 @@ def test_a_malformed_header_is_corrupt(header: object) -> None:
 
 def test_bytes_behind_the_header_within_its_length_are_corrupt() -> None:
     """The declared length is that of the header exactly."""
-    header = msgspec.msgpack.encode([200, [], 1.0, 2.0])
+    header = msgspec.msgpack.encode([ORIGIN, 200, [], 1.0, 2.0, 4])
     framed = struct.pack(">I", len(header) + 4) + header + b"more" + b"body"
 
     with pytest.raises(CorruptEntry):
@@ -485,7 +488,7 @@ def test_a_header_longer_than_the_entry_is_corrupt() -> None:
 
 def test_a_kind_is_not_taken_for_another() -> None:
     """A value where a response is expected is corrupt, and the other way round."""
-    stored = StoredResponse(200, (("X-A", "1"),), b"body", 1.0, 2.0)
+    stored = StoredResponse(ORIGIN, 200, (("X-A", "1"),), b"body", 1.0, 2.0)
 
     with pytest.raises(CorruptEntry):
         decode_entry(encode_value([200, [["X-A", "1"]], 1.0, 2.0]))
@@ -496,7 +499,7 @@ def test_a_kind_is_not_taken_for_another() -> None:
 
 def test_another_format_is_corrupt() -> None:
     """Values of another release are misses, whatever stands behind their beginning."""
-    stored = encode_response(StoredResponse(200, (), b"body", 1.0, 2.0))
+    stored = encode_response(StoredResponse(ORIGIN, 200, (), b"body", 1.0, 2.0))
 
     with pytest.raises(CorruptEntry):
         decode_entry(stored.replace(b"larder1", b"larder2", 1))

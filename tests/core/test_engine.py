@@ -20,6 +20,7 @@ from flask_larder.status import CacheStatus
 from flask_larder.store import Store
 
 START = 1_700_000_000.0
+ORIGIN = "http://api.example"
 POLICY = Policy(timeout=50.0)
 
 
@@ -128,7 +129,7 @@ def test_the_second_request_is_a_hit(house: House) -> None:
 
     assert isinstance(found, Hit)
     assert status == "hit; ttl=50"
-    assert found.response == StoredResponse(200, answer.fields, answer.body, START, 50.0)
+    assert found.response == StoredResponse(ORIGIN, 200, answer.fields, answer.body, START, 50.0)
     assert found.age == 0.0
     assert house.runs == 1
 
@@ -297,9 +298,9 @@ def test_get_is_never_answered_from_head(house: House) -> None:
         (Answer(fields=(("Vary", "*"),)), "vary-star"),
         (Answer(fields=(("Content-Length", "3"),)), "incomplete"),
         (Answer(refusal="response-filter"), "response-filter"),
-        (Answer(read=Reads(credentials=frozenset({"session"}))), "read-session"),
+        (Answer(read=Reads(unkeyed=frozenset({"session"}))), "read-session"),
         (Answer(read=Reads(after_this_request=True)), "after-this-request"),
-        (Answer(read_by_body=Reads(credentials=frozenset({"cookie"}))), "read-cookie"),
+        (Answer(read_by_body=Reads(unkeyed=frozenset({"cookie"}))), "read-cookie"),
         (Answer(read_by_body=Reads(after_this_request=True)), "after-this-request"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -541,9 +542,11 @@ def test_a_variant_is_never_found_by_fewer_fields_than_it_depends_on(
         b"larder0r\0\0\0\0",
         b"!\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c\x08builtins\x94",
         encode_value({"status": 200}),
-        encode_response(StoredResponse(200, (), b"x", START, 50.0))[:-2],
-        encode_response(StoredResponse(200, (("A", "1\r\nSet-Cookie: b=c"),), b"", START, 50.0)),
-        encode_response(StoredResponse(200, (), b"x", START, float("inf"))),
+        encode_response(StoredResponse(ORIGIN, 200, (), b"x", START, 50.0))[:-2],
+        encode_response(
+            StoredResponse(ORIGIN, 200, (("A", "1\r\nSet-Cookie: b=c"),), b"", START, 50.0)
+        ),
+        encode_response(StoredResponse(ORIGIN, 200, (), b"x", START, float("inf"))),
     ],
     ids=repr,
 )

@@ -12,12 +12,13 @@ from flask_larder.freshness import (
     remaining_lifetime,
 )
 
+ORIGIN = "http://api.example"
 SECONDS = st.floats(min_value=0, max_value=1e10)
 INSTANTS = st.floats(min_value=0, max_value=1e10)
 
 
 def stored(at: float, lifetime: float) -> StoredResponse:
-    return StoredResponse(200, (), b"", stored_at=at, lifetime=lifetime)
+    return StoredResponse(ORIGIN, 200, (), b"", stored_at=at, lifetime=lifetime)
 
 
 # --- lifetime ---

@@ -12,7 +12,6 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from flask_larder.entry import Request
-from flask_larder.errors import InvalidPolicy
 from flask_larder.key import (
     FORMAT,
     LONGEST_KEY,
@@ -500,13 +499,6 @@ def test_names_come_in_any_iterable(names: object) -> None:
     rule = QueryRule(names)
 
     assert [rule.canonical(b"page=1&x=2") for _ in range(2)] == ["page=1", "page=1"]
-
-
-@pytest.mark.parametrize("arguments", [{"names": "page"}, {"names": None, "ignored": "utm_*"}])
-def test_one_text_is_no_sequence_of_names(arguments: dict[str, str]) -> None:
-    """Its letters are not meant; the error shows what to write."""
-    with pytest.raises(InvalidPolicy, match=r"give a sequence of names: \('(page|utm_\*)',\)"):
-        QueryRule(**arguments)
 
 
 @given(st.binary(max_size=60))

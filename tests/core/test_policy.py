@@ -17,7 +17,7 @@ from flask_larder.policy import (
     may_share,
     may_store,
     method_is_not_cached,
-    read_uncovered_credential,
+    read_what_key_lacks,
     registered_after_this_request,
     request_is_authorized,
     response_is_to_head,
@@ -223,9 +223,9 @@ def test_an_event_stream_is_not_stored(kind: str) -> None:
 @pytest.mark.parametrize("credential", ["cookie", "session", "authorization"])
 def test_a_view_that_read_who_is_asking_is_not_shared(credential: str) -> None:
     """What a view looked at is what its answer may depend on."""
-    reads = Reads(credentials=frozenset({credential}))
+    reads = Reads(unkeyed=frozenset({credential}))
 
-    assert read_uncovered_credential(reads, POLICY) == f"read-{credential}"
+    assert read_what_key_lacks(reads, POLICY) == f"read-{credential}"
     assert may_share(reads, POLICY) == f"read-{credential}"
 
 
@@ -233,8 +233,8 @@ def test_a_credential_in_the_key_may_be_read() -> None:
     """Covered by the key it selects; what else was read still forbids."""
     policy = Policy(timeout=50.0, covered=frozenset({"cookie", "session"}))
 
-    assert may_share(Reads(credentials=frozenset({"cookie", "session"})), policy) is None
-    both = Reads(credentials=frozenset({"cookie", "authorization"}))
+    assert may_share(Reads(unkeyed=frozenset({"cookie", "session"})), policy) is None
+    both = Reads(unkeyed=frozenset({"cookie", "authorization"}))
     assert may_share(both, policy) == "read-authorization"
 
 

@@ -210,7 +210,7 @@ def test_exception_passes_through(app: Flask, cache: Cache, get: Get) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.testing = False
     assert get("/").status_code == 500
-    assert status_of(get("/")) == "larder; fwd=uri-miss"
+    assert status_of(get("/")) == "larder; fwd=uri-miss; detail=error"
 
 
 def test_statuses_that_are_asked_for(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
@@ -392,7 +392,7 @@ def test_key_that_is_no_text(
         return "x"
 
     assert get("/").data == b"x"
-    assert status_of(get("/")) == "larder; fwd=bypass; detail=key-error"
+    assert status_of(get("/")) == "larder; fwd=bypass; detail=option-failed"
     assert "it must return a text" in caplog.text
 
 
@@ -406,7 +406,7 @@ def test_key_prefixes_separate(app: Flask, cache: Cache, count: Counter) -> None
     with app.test_request_context("/same"):
         first = [view() for view in views]
         assert first == ["1", "2", "3", "4", "5"]
-        assert [view().get_data(as_text=True) for view in views] == first
+        assert [view() for view in views] == first
 
 
 def test_source_check(app: Flask, cache: Cache, get: Get, count: Counter) -> None:

@@ -13,7 +13,7 @@ from flask_larder.codec import encode_value
 from flask_larder.entry import Request
 from flask_larder.errors import InvalidPolicy
 from flask_larder.flask.options import Options
-from flask_larder.key import encode_path, named_key, url_key, with_selection
+from flask_larder.key import encode_path, named_key, named_view_key, url_key, with_selection
 
 
 def core_request(request: FlaskRequest) -> Request:
@@ -43,13 +43,19 @@ def host_is_refused(request: FlaskRequest) -> bool:
 
 
 def key_of(
-    options: Options, request: Request | None, source: str | None, args: Any, kwargs: Any
+    options: Options,
+    request: Request | None,
+    owner: str | None,
+    source: str | None,
+    args: Any,
+    kwargs: Any,
 ) -> str:
     """The key of a call, before it is shortened. Calls the functions that *options* name.
 
-    *request* is ``None`` for a function that is called outside of requests.
+    *request* is ``None`` for a function that is called outside of requests. *owner* is the name
+    of a function that is no view, ``None`` for a view.
     """
-    key = _base_key(options, request, args, kwargs)
+    key = _base_key(options, request, owner, args, kwargs)
     if options.vary_fields:
         fields = request.fields if request else EnvironHeaders({})
         parts = [part for name in options.vary_fields for part in (name, fields.get(name))]
@@ -62,15 +68,20 @@ def key_of(
     return key
 
 
-def _base_key(options: Options, request: Request | None, args: Any, kwargs: Any) -> str:
+def _base_key(
+    options: Options, request: Request | None, owner: str | None, args: Any, kwargs: Any
+) -> str:
+    from_name = named_view_key if owner is None else named_key
     if options.make_cache_key is not None:
-        return named_key(_checked(options.make_cache_key(*args, **kwargs), "make_cache_key"))
+        return from_name(_checked(options.make_cache_key(*args, **kwargs), "make_cache_key"))
     if callable(options.key_prefix):
-        key = named_key(_checked(options.key_prefix(), "key_prefix"))
+        key = from_name(_checked(options.key_prefix(), "key_prefix"))
     elif request is not None and "%s" in options.key_prefix:
-        return url_key(request, options.query, options.key_prefix)
+        key = url_key(request, options.query, options.key_prefix)
+        # What a view calls must not take the place of the view's own page.
+        return key if owner is None else with_selection(key, "function", [owner])
     else:
-        key = named_key(options.key_prefix)
+        key = from_name(options.key_prefix)
     parameters = options.query.canonical(request.query) if request else ""
     return f"{key}#query={parameters}" if parameters else key
 

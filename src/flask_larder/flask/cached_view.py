@@ -1,26 +1,27 @@
 """A cached view: what it answers is kept as a response."""
 
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from flask import Response, after_this_request, current_app, has_request_context
+from flask import Response, after_this_request, current_app
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from flask_larder.engine import Ask, Hit
-from flask_larder.entry import StoredResponse
+from flask_larder.entry import Reads, StoredResponse
 from flask_larder.flask.asking import core_request, host_is_refused
-from flask_larder.flask.call import Call
+from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.outcome import Outcome, write_fields
 from flask_larder.flask.reads import (
     TrackedRequest,
     Watch,
-    covered_credentials,
-    credentials_read,
+    covered_by,
     is_anonymous,
     note_selecting,
+    registered_functions,
     track_requests,
 )
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
@@ -31,10 +32,8 @@ from flask_larder.status import CacheStatus
 
 def answer_view(call: Call) -> Any:
     """The stored response where there is one, else what the view answers."""
-    if not has_request_context():
-        return call.run()
     context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    if write_fields not in context._after_request_functions:  # noqa: SLF001 - no public name
+    if write_fields not in registered_functions(context):
         after_this_request(write_fields)
     return _Visit(call, context).answer()
 
@@ -58,7 +57,7 @@ class _Visit:
         """What Flask is to get. The outcome is recorded, also where the view raises."""
         outcome, started = self._outcome, perf_counter()
         try:
-            ask = self._ask()
+            ask = self._reason_not_to_ask() or self._ask()
             if isinstance(ask, Ask):
                 return self._answer(ask)
             outcome.status = CacheStatus("bypass", detail=ask)
@@ -69,15 +68,15 @@ class _Visit:
 
     def _answer(self, ask: Ask) -> Any:
         outcome = self._outcome
-        with Watch(self._context, write_fields, self._harmless) as watch:
+        with Watch(self._context) as watch:
 
             def forward(status: CacheStatus) -> ViewAnswer:
-                outcome.status = status  # holds where the view raises
+                outcome.status = replace(status, detail="error")  # holds where the view raises
                 return self._run_view(ask.policy, watch)
 
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if not isinstance(answer, Hit):
-                outcome.vary |= watch.reads().selecting
+                outcome.vary |= watch.selecting()
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
@@ -90,37 +89,6 @@ class _Visit:
 
     # --- before the engine is asked ---
 
-    def _ask(self) -> Ask | Reason:
-        """What to ask the engine, or the reason why it is not asked at all."""
-        call = self._call
-        if reason := self._reason_not_to_ask():
-            return reason
-        known = credentials_read(self._context)
-        if call.bypasses():
-            return "unless"
-        refresh = call.is_forced()
-        if is_anonymous(self._context):
-            # Not so for a request that carries a credential: there `unless` may have loaded a
-            # user, whom the view then finds in flask.g.
-            self._harmless = credentials_read(self._context) - known
-        request = core_request(self._context.request)
-        key = call.key(request)
-        if key is None:
-            return "key-error"
-        return Ask(
-            request=request,
-            policy=Policy(
-                timeout=call.timeout,
-                statuses=call.options.statuses,
-                covered=covered_credentials(call.options, self._context),
-                body_limit=self._settings["CACHE_MAX_BODY_BYTES"],
-            ),
-            key=key,
-            hash_method=call.options.hash_method or self._settings["CACHE_HASH_METHOD"],
-            refresh=refresh,
-            is_stale=self._finds_stale if call.options.is_stale else None,
-        )
-
     def _reason_not_to_ask(self) -> Reason | None:
         if not isinstance(self._context.request, TrackedRequest):
             track_requests(current_app)  # its class was replaced after init_app
@@ -129,12 +97,63 @@ class _Visit:
             return "null-cache"
         return "untrusted-host" if host_is_refused(self._context.request) else None
 
+    def _ask(self) -> Ask | Reason:
+        """What to ask the engine, or the reason why it is not asked."""
+        call = self._call
+        try:
+            with Watch(self._context) as watch:
+                if call.bypasses():
+                    return "unless"
+                refresh = call.is_forced()
+                self._harmless = self._harmless_reads(watch)
+            request = core_request(self._context.request)
+            with Watch(self._context) as making_key:
+                key = call.key(request, is_view=True)
+                covered = covered_by(call.options, making_key)
+        except OptionFailed:
+            return "option-failed"
+        return Ask(
+            request=request,
+            policy=Policy(
+                timeout=call.timeout,
+                statuses=call.options.statuses,
+                covered=covered,
+                body_limit=self._settings["CACHE_MAX_BODY_BYTES"],
+            ),
+            key=key,
+            hash_method=call.options.hash_method or self._settings["CACHE_HASH_METHOD"],
+            refresh=refresh,
+            is_stale=self._finds_stale if call.options.is_stale else None,
+        )
+
+    def _harmless_reads(self, watch: Watch) -> frozenset[str]:
+        """What ``unless`` and ``forced_update`` have read without finding anybody.
+
+        So ``unless=lambda: current_user.is_authenticated`` does what it is meant to: answers made
+        for nobody are shared. Where the request carries a credential, or the user may have come
+        from somewhere else, they may have loaded a user whom the view then finds in flask.g.
+        """
+        found_nobody = is_anonymous(self._context) and watch.names() <= {"cookie", "authorization"}
+        return watch.unkeyed() if found_nobody else frozenset()
+
     def _finds_stale(self, stored: StoredResponse) -> bool:
         return self._call.finds_stale(_response_of(stored))
 
     # --- the view ---
 
     def _run_view(self, policy: Policy, watch: Watch) -> ViewAnswer:
+        call, functions_before = self._call, registered_functions(self._context)
+
+        def reads() -> Reads:
+            # A hook that only checks a token does not void the response's own word, without
+            # which a request with Authorization is never stored (RFC 9111 section 3.5).
+            before = watch.unkeyed_before() - self._harmless - {"authorization"}
+            return Reads(
+                unkeyed=watch.unkeyed() | before,
+                selecting=watch.selecting(),
+                after_this_request=registered_functions(self._context) != functions_before,
+            )
+
         value: Any = None
         raised: HTTPException | None = None
         try:
@@ -144,8 +163,11 @@ class _Visit:
         if raised is not None and raised.get_response().status_code in policy.statuses:
             # Asked for: what the app's error handler makes of it is the response to store.
             value, raised = current_app.handle_user_exception(raised), None
-        refused = self._call.filters_out(raised.get_response() if raised else value)
-        return ViewAnswer(watch, value, raised, refused=refused)
+        refused = call.filters_out(raised.get_response() if raised else value)
+        # Where nothing stands between, Flask need not make the same response a second time.
+        endpoint = self._context.request.endpoint or ""
+        is_outermost = current_app.view_functions.get(endpoint) is call.decorated
+        return ViewAnswer(value, raised, reads, refused=refused, is_outermost=is_outermost)
 
     def _run(self) -> Any:
         started = perf_counter()

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import current_app, has_app_context, has_request_context
 from flask import request as current_request
+from werkzeug.exceptions import HTTPException
 
 from flask_larder.entry import Request
 from flask_larder.flask.asking import key_of, source_of
@@ -17,24 +18,30 @@ from flask_larder.flask.wiring import Wiring
 _log = logging.getLogger("flask_larder")
 
 
+class OptionFailed(Exception):
+    """A function among the options raised; that has been logged, and the cache is left alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What to run, with what, and under which options.
 
-    *cache* is the :class:`~flask_larder.Cache`, the sender of signals. *timeout* is in seconds.
+    *cache* is the :class:`~flask_larder.Cache`, the sender of signals, *decorated* what was
+    called, which runs *function*. *timeout* is in seconds.
     """
 
     cache: object
     wiring: Wiring
     options: Options
     timeout: float
+    decorated: Callable[..., Any]
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """The function's name, for logs."""
+        """The function's name, for logs and keys."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
     def run(self) -> Any:
@@ -42,71 +49,86 @@ class Call:
         function = current_app.ensure_sync(self.function) if has_app_context() else self.function
         return function(*self.args, **self.kwargs)
 
+    # --- the functions among the options; where one raises, the cache does not make it worse ---
+
     def bypasses(self) -> bool:
-        """Whether ``unless`` keeps this call away from the cache."""
+        """Whether ``unless`` keeps this call away from the cache. Raises ``OptionFailed``."""
         unless = self.options.unless
         return unless is not None and bool(
-            call_with_fitting(unless, self.function, *self.args, **self.kwargs)
+            self._ask("unless", call_with_fitting, unless, self.function, *self.args, **self.kwargs)
         )
 
     def is_forced(self) -> bool:
-        """Whether ``forced_update`` wants what is stored replaced."""
+        """Whether ``forced_update`` wants what is stored replaced. Raises ``OptionFailed``."""
         forced = self.options.forced_update
-        return forced is not None and bool(call_with_fitting(forced, *self.args, **self.kwargs))
+        return forced is not None and bool(
+            self._ask("forced_update", call_with_fitting, forced, *self.args, **self.kwargs)
+        )
 
     def finds_stale(self, stored: Any) -> bool:
-        """Whether ``is_stale`` rejects what is stored."""
+        """Whether ``is_stale`` rejects what is stored, or raises."""
         is_stale = self.options.is_stale
         if is_stale is None:
             return False
-        if len(inspect.signature(is_stale).parameters) > 1:
-            return bool(is_stale(stored, *self.args, **self.kwargs))
-        return bool(is_stale(stored))
+        takes_call = len(inspect.signature(is_stale).parameters) > 1
+        arguments = (self.args, self.kwargs) if takes_call else ((), {})
+        try:
+            return bool(self._ask("is_stale", is_stale, stored, *arguments[0], **arguments[1]))
+        except OptionFailed:
+            return True
 
     def filters_out(self, result: Any) -> bool:
-        """Whether ``response_filter`` does not want *result* stored."""
+        """Whether ``response_filter`` does not want *result* stored, or raises."""
         response_filter = self.options.response_filter
-        return response_filter is not None and not response_filter(result)
+        if response_filter is None:
+            return False
+        try:
+            return not self._ask("response_filter", response_filter, result)
+        except OptionFailed:
+            return True
 
-    def key(self, request: Request | None) -> str | None:
-        """The key, or ``None`` where a function that makes it raised; in debug mode it raises."""
+    def key(self, request: Request | None, *, is_view: bool) -> str:
+        """The key of this call. Raises ``OptionFailed``."""
+        owner = None if is_view else self.name
         checked = self.options.source_check
         if checked is None:
             checked = self.wiring.settings["CACHE_SOURCE_CHECK"]
         source = source_of(self.function) if checked else None
+        return str(
+            self._ask("key", key_of, self.options, request, owner, source, self.args, self.kwargs)
+        )
+
+    def _ask(self, option: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
-            return key_of(self.options, request, source, self.args, self.kwargs)
-        except Exception:
+            return function(*args, **kwargs)
+        except HTTPException as error:  # such as for a parameter that the request lacks
+            raise OptionFailed from error
+        except Exception as error:
             if has_app_context() and current_app.debug:
                 raise
-            _log.exception("The key of %s cannot be made; it runs uncached", self.name)
-            return None
+            self.warn(f"its {option} raised", exc_info=True)
+            raise OptionFailed from error
 
-    def warn(self, why: str) -> None:
-        """Log, once for each function, that it is not cached, and *why*."""
-        if self.name not in self.wiring.warned:
-            self.wiring.warned.add(self.name)
-            _log.warning("%s is not cached: %s", self.name, why)
-
-
-def is_view(call: Call, decorated: Callable[..., Any]) -> bool:
-    """Whether what *decorated* returns is to be kept as a response rather than as a value."""
-    if call.options.has_own_key:
-        return has_request_context() and _answers_request(decorated)
-    prefix = call.options.key_prefix
-    return isinstance(prefix, str) and "%s" in prefix
+    def warn(self, why: str, *, exc_info: bool = False) -> None:
+        """Log that the function is not cached, and *why*; once for each function and reason."""
+        warning = f"{self.name} is not cached: {why}"
+        if warning not in self.wiring.warned:
+            self.wiring.warned.add(warning)
+            _log.warning("%s", warning, exc_info=exc_info)
 
 
-def _answers_request(function: Callable[..., Any]) -> bool:
+def answers_request(function: Callable[..., Any]) -> bool:
     """Whether *function* is the view of the current request, maybe beneath further decorators.
 
-    A key of its own does not tell a view from a function that a view calls.
+    What it is decorated with does not tell a view from a function that a view calls.
     """
+    if not has_request_context():
+        return False
     view: Any = current_app.view_functions.get(current_request.endpoint or "")
     candidates = [view]
     if view_class := getattr(view, "view_class", None):
         names = (current_request.method.lower(), "get", "dispatch_request")
-        candidates += [getattr(view_class, name, None) for name in names]
+        candidates += [vars(kind).get(name) for kind in view_class.__mro__ for name in names]
     return any(_wraps(candidate, function) for candidate in candidates)
 
 

@@ -10,7 +10,7 @@ from flask import Flask, current_app, has_app_context
 from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
-from flask_larder.flask.call import Call, is_view
+from flask_larder.flask.call import Call, answers_request
 from flask_larder.flask.options import (
     Options,
     Timeout,
@@ -24,7 +24,7 @@ from flask_larder.flask.reads import track_requests
 from flask_larder.flask.settings import Settings
 from flask_larder.flask.values import NO_VALUE
 from flask_larder.flask.wiring import Wiring, wire
-from flask_larder.key import HashMethod, named_key
+from flask_larder.key import HashMethod, named_key, named_view_key
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -177,8 +177,8 @@ class Cache:
             wiring = self._wiring()
             default = wiring.settings["CACHE_DEFAULT_TIMEOUT"]
             seconds = seconds_of(decorated.cache_timeout, default)
-            call = Call(self, wiring, options, seconds, function, args, kwargs)
-            return answer_view(call) if is_view(call, decorated) else answer_value(call)
+            call = Call(self, wiring, options, seconds, decorated, function, args, kwargs)
+            return answer_view(call) if answers_request(decorated) else answer_value(call)
 
         decorated = cast("CachedFunction[P, R]", wrapper)
         decorated.uncached = function
@@ -218,15 +218,16 @@ class Cache:
         return self._wiring().values.add(named_key(key), value, self._seconds(timeout))
 
     def has(self, key: str) -> bool:
-        """Whether there is something under *key*."""
-        return self._wiring().values.has(named_key(key))
+        """Whether there is something under *key*, be it a value or a response."""
+        values = self._wiring().values
+        return any(values.has(stored) for stored in _keys_of(key))
 
     def delete(self, key: str) -> bool:
-        """Forget what is under *key*; whether there was something.
+        """Forget what is under *key*, be it a value or a response; whether there was something.
 
         Raises ``StoreUnavailable`` where that cannot be done.
         """
-        return self._wiring().values.delete(named_key(key)) > 0
+        return self._wiring().values.delete(*_keys_of(key)) > 0
 
     def delete_many(self, *keys: str) -> list[str]:
         """Forget what is under *keys*; those keys, since nothing is there any more.
@@ -236,7 +237,7 @@ class Cache:
         """
         wiring = self._wiring()
         try:
-            wiring.values.delete(*map(named_key, keys))
+            wiring.values.delete(*_keys_of(*keys))
         except StoreUnavailable:
             if wiring.settings["CACHE_IGNORE_ERRORS"]:
                 return []
@@ -276,6 +277,11 @@ class Cache:
 
     def _seconds(self, timeout: Timeout | None) -> float:
         return seconds_of(timeout, self._wiring().settings["CACHE_DEFAULT_TIMEOUT"])
+
+
+def _keys_of(*names: str) -> list[str]:
+    """Where there may be something under *names*: values, and responses of views."""
+    return [make(name) for name in names for make in (named_key, named_view_key)]
 
 
 def _checked_config(config: Mapping[str, Any] | None) -> Mapping[str, Any]:

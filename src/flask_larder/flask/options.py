@@ -41,6 +41,12 @@ class Options:
     response_hit_indication: bool
 
     @property
+    def is_template(self) -> bool:
+        """Whether the key is made of the request's URL, as for a view."""
+        prefix = self.key_prefix
+        return self.make_cache_key is None and isinstance(prefix, str) and "%s" in prefix
+
+    @property
     def has_own_key(self) -> bool:
         """Whether a function makes the key."""
         return self.make_cache_key is not None or callable(self.key_prefix)

@@ -1,42 +1,84 @@
 """Know what a view looks at: cookies, the session, ``Authorization``, ``Accept*``.
 
 A response that depends on who asks must not be handed to somebody else, and only the reading
-tells that it does. The requests of an app with a cache are therefore of a class that notes
-which header fields were read. What a view takes from ``request.environ`` itself is not seen.
+tells that it does. The requests of an app with a cache are therefore of a class that notes what
+is read of them. What a view takes from ``request.environ`` itself is not seen.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from flask import Flask, has_request_context, request
 from flask import Request as FlaskRequest
 from flask.ctx import RequestContext
-from werkzeug.datastructures import Authorization, EnvironHeaders, ImmutableMultiDict
+from werkzeug.datastructures import (
+    Authorization,
+    EnvironHeaders,
+    Headers,
+    ImmutableMultiDict,
+    MultiDict,
+)
 from werkzeug.routing import Rule
 
-from flask_larder.entry import Reads
 from flask_larder.flask.options import Options
 
-_ALL: Final = "*"
+# Stand among the names of header fields for what is none.
+_ALL_FIELDS: Final = "*"
+_BODY: Final = ":body"
+_QUERY: Final = ":query"
+_REMOTE_USER: Final = ":remote-user"
+
+_UNKEYED: Final = {
+    "cookie": "cookie",
+    "authorization": "authorization",
+    _REMOTE_USER: "remote-user",
+    _ALL_FIELDS: "headers",
+    _BODY: "body",
+}
+"""What no key holds by itself, by the name under which its reading is noted."""
+
+
+class ReadLog:
+    """The names of what was read, each with the number of its latest reading.
+
+    It only grows, so that several threads that share a request cannot take a reading from each
+    other.
+    """
+
+    __slots__ = ("_count", "_latest")
+
+    def __init__(self) -> None:
+        self._count = itertools.count(1)
+        self._latest: dict[str, int] = {}
+
+    def note(self, name: str) -> None:
+        """Note that *name* was read."""
+        self._latest[name] = next(self._count)
+
+    def now(self) -> int:
+        """A number above that of every reading until now."""
+        return next(self._count)
+
+    def since(self, number: int = 0) -> frozenset[str]:
+        """What was read after *number*, a result of :meth:`now`."""
+        return frozenset(name for name, latest in dict(self._latest).items() if latest > number)
 
 
 class _TrackedHeaders(EnvironHeaders):
-    """Header fields that note which of them were asked for, in lower case; ``*`` for all."""
+    """Header fields that note in *reads* which of them were asked for, in lower case."""
 
-    def __init__(self, environ: dict[str, Any]) -> None:
+    def __init__(self, environ: dict[str, Any], reads: ReadLog) -> None:
         super().__init__(environ)
-        self.names_read: set[str] = set()
+        self.reads = reads
 
     def __getitem__(self, key: str) -> str:  # type: ignore[override]
-        self._note(key)
+        self.note(key)
         return super().__getitem__(key)
 
     def _get_key(self, key: str) -> str:  # what `get` and `in` use
-        self._note(key)
+        self.note(key)
         return super()._get_key(key)
-
-    def _note(self, key: str) -> None:
-        self.names_read.add(str(key).lower().replace("_", "-"))
 
     def getlist(self, key: str, type: Callable[[str], Any] | None = None) -> list[Any]:  # noqa: A002
         # Werkzeug goes through all fields for this one, which would look like reading all.
@@ -44,23 +86,38 @@ class _TrackedHeaders(EnvironHeaders):
         return [] if value is None else [value]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        self.names_read.add(_ALL)
+        self.reads.note(_ALL_FIELDS)
         return super().__iter__()
+
+    def note(self, name: str) -> None:
+        """Note that the field was read."""
+        self.reads.note(str(name).lower().replace("_", "-"))
 
 
 class TrackedRequest(FlaskRequest):
-    """A request that notes what is read of it, once its URL has been matched.
+    """A request that notes what is read of it.
 
-    What is read before is not the app's doing: the session interface reads its own cookie, and
-    whether the session is then used, the session tells.
+    What is read between its making and the matching of its URL is not the app's doing: the
+    session interface reads its own cookie, and whether the session is then used, the session
+    tells.
     """
 
-    headers: _TrackedHeaders
     _url_rule: Rule | None = None
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        self.reads = ReadLog()
         super().__init__(environ, *args, **kwargs)
-        self.headers = _TrackedHeaders(environ)
+        self._read_in_init = self.reads.since()
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        return self._headers
+
+    @headers.setter
+    def headers(self, fields: Headers) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        assert isinstance(fields, EnvironHeaders)  # noqa: S101 - Werkzeug sets them, once
+        self._headers = _TrackedHeaders(fields.environ, self.reads)
 
     @property
     def url_rule(self) -> Rule | None:
@@ -69,65 +126,52 @@ class TrackedRequest(FlaskRequest):
 
     @url_rule.setter
     def url_rule(self, rule: Rule | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        # It is set again whenever the context is pushed again, as for a streamed body.
+        if self._url_rule is None:
+            self.reads = self._headers.reads = ReadLog()
+            for name in self._read_in_init:
+                self.reads.note(name)
         self._url_rule = rule
-        self.headers.names_read.clear()
 
-    # Werkzeug parses these two once; a second reading has to be noted as well.
+    # Werkzeug computes these once; a second reading has to be noted as well.
 
     @property
     def cookies(self) -> ImmutableMultiDict[str, str]:
         """The cookies. Asking for any of them counts as reading all."""
-        self.headers.names_read.add("cookie")
+        self.reads.note("cookie")
         return super().cookies
 
     @property
     def authorization(self) -> Authorization | None:
         """The credentials in the ``Authorization`` field."""
-        self.headers.names_read.add("authorization")
+        self.reads.note("authorization")
         return super().authorization
 
+    @property
+    def args(self) -> MultiDict[str, str]:
+        """The parameters of the query."""
+        self.reads.note(_QUERY)
+        return super().args
 
-def _tracked(request_class: type[FlaskRequest]) -> type[FlaskRequest]:
-    return type(request_class.__name__, (TrackedRequest, request_class), {})
+    @property
+    def stream(self) -> IO[bytes]:
+        """The body. Over HTTP/2 only reading tells whether there is one."""
+        if not self.environ.get("SERVER_PROTOCOL", "HTTP/1.1").startswith("HTTP/1."):
+            self.reads.note(_BODY)
+        return super().stream
+
+    @property
+    def remote_user(self) -> str | None:  # type: ignore[override]
+        """The user whom the server has authenticated."""
+        self.reads.note(_REMOTE_USER)
+        return super().remote_user
 
 
 def track_requests(app: Flask) -> None:
     """Let the requests of *app* note what is read of them."""
-    if not issubclass(app.request_class, TrackedRequest):
-        app.request_class = _tracked(app.request_class)
-
-
-def credentials_read(context: RequestContext) -> frozenset[str]:
-    """What has identified the user in this request until now; see ``Reads.credentials``."""
-    names = _headers_of(context).names_read & {"cookie", "authorization"}
-    return frozenset(names | {"session"}) if _session_accessed(context) else frozenset(names)
-
-
-# What a header field that the key holds tells apart.
-_COVERED_BY_FIELD: Final = {
-    "cookie": frozenset({"cookie", "session"}),
-    "authorization": frozenset({"authorization"}),
-}
-
-
-def covered_credentials(options: Options, context: RequestContext) -> frozenset[str]:
-    """What identifies the user and is part of the key, once the key has been made.
-
-    A function that makes the key, or a part of it, covers what was read until it returned: it
-    says who is asking, and a user whom a hook or a decorator loaded before is the same one.
-    """
-    covered: frozenset[str] = frozenset()
-    for name in options.vary_fields:
-        covered |= _COVERED_BY_FIELD.get(name, frozenset())
-    if options.vary_by or options.has_own_key:
-        covered |= credentials_read(context)
-    return covered
-
-
-def is_anonymous(context: RequestContext) -> bool:
-    """Whether the request carries neither cookies nor ``Authorization``."""
-    environ = context.request.environ
-    return "HTTP_COOKIE" not in environ and "HTTP_AUTHORIZATION" not in environ
+    own = app.request_class
+    if not issubclass(own, TrackedRequest):
+        app.request_class = type(own.__name__, (TrackedRequest, own), {})
 
 
 def note_selecting(names: Iterable[str]) -> None:
@@ -137,71 +181,92 @@ def note_selecting(names: Iterable[str]) -> None:
     cached view, depends on these fields all the same.
     """
     if has_request_context() and isinstance(request.headers, _TrackedHeaders):
-        request.headers.names_read.update(names)
+        for name in names:
+            request.headers.note(name)
+
+
+def is_anonymous(context: RequestContext) -> bool:
+    """Whether the request carries neither cookies nor ``Authorization``."""
+    environ = context.request.environ
+    return "HTTP_COOKIE" not in environ and "HTTP_AUTHORIZATION" not in environ
 
 
 class Watch:
     """Tells what is read within its ``with`` block from what was read before it.
 
     Watches nest: what is read under an inner one is read under the outer one too.
-    *ours* is the function that the cache itself registers with ``after_this_request``.
-    *harmless* are credentials whose reading before the block means nothing for the response.
     """
 
-    def __init__(
-        self,
-        context: RequestContext,
-        ours: Callable[..., Any],
-        harmless: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, context: RequestContext) -> None:
         self._context = context
-        self._ours = ours
-        # Where a request carries it, storing needs the response's explicit word in any case
-        # (RFC 9111 section 3.5), and a hook that only checks it does not take that away.
-        self._harmless = harmless | {"authorization"}
+        assert isinstance(context.request, TrackedRequest)  # noqa: S101 - others are not watched
+        self._log = context.request.reads
 
     def __enter__(self) -> Self:
-        context = self._context
-        self._credentials_before = credentials_read(context)
-        self._functions_before = self._functions()
-        self._names_before = frozenset(_headers_of(context).names_read)
-        _headers_of(context).names_read = set()
-        _set_session_accessed(context, accessed=False)
+        self._session_before = _session_accessed(self._context)
+        self._names_before = self._log.since()
+        self._start = self._log.now()
+        _set_session_accessed(self._context, accessed=False)
         return self
 
     def __exit__(self, *_: object) -> None:
-        context = self._context
-        _headers_of(context).names_read |= self._names_before
-        if "session" in self._credentials_before:
-            _set_session_accessed(context, accessed=True)
+        if self._session_before:
+            _set_session_accessed(self._context, accessed=True)
 
-    def credentials(self) -> frozenset[str]:
-        """What has identified the user within the block. ``headers`` stands for all fields."""
-        found = credentials_read(self._context)
-        return found | {"headers"} if _ALL in _headers_of(self._context).names_read else found
+    def names(self) -> frozenset[str]:
+        """The names of the header fields, and of the rest, that were read within the block."""
+        return self._log.since(self._start)
 
-    def reads(self) -> Reads:
-        """What the response depends on.
+    def unkeyed(self) -> frozenset[str]:
+        """What was read within the block that no key holds by itself; see ``Reads.unkeyed``."""
+        return _unkeyed(self.names(), session=_session_accessed(self._context))
 
-        A cookie or a session that was read before the block counts too: a hook may have put the
-        user into ``flask.g``.
+    def unkeyed_before(self) -> frozenset[str]:
+        """What was read so before the block.
+
+        A hook that only logs all header fields tells nobody apart who carries no credential.
         """
-        names = _headers_of(self._context).names_read | self._names_before
-        return Reads(
-            credentials=self.credentials() | (self._credentials_before - self._harmless),
-            selecting=frozenset(name for name in names if name.startswith("accept")),
-            after_this_request=self._functions() != self._functions_before,
-        )
+        found = _unkeyed(self._names_before, session=self._session_before)
+        return found - {"headers"} if is_anonymous(self._context) else found
 
-    def _functions(self) -> list[Callable[..., Any]]:
-        registered = self._context._after_request_functions  # noqa: SLF001 - no public name
-        return [function for function in registered if function is not self._ours]
+    def selecting(self) -> frozenset[str]:
+        """The ``Accept*`` fields that were read, within the block or before."""
+        names = self.names() | self._names_before
+        return frozenset(name for name in names if name.startswith("accept"))
 
 
-def _headers_of(context: RequestContext) -> _TrackedHeaders:
-    headers = context.request.headers
-    assert isinstance(headers, _TrackedHeaders)  # noqa: S101 - only tracked requests get here
-    return headers
+def _unkeyed(names: frozenset[str], *, session: bool) -> frozenset[str]:
+    found = {_UNKEYED[name] for name in names & _UNKEYED.keys()}
+    return frozenset(found | {"session"} if session else found)
+
+
+# What a header field that the key holds tells apart.
+_COVERED_BY_FIELD: Final = {
+    "cookie": frozenset({"cookie", "session"}),
+    "authorization": frozenset({"authorization"}),
+}
+
+
+def covered_by(options: Options, making_key: Watch) -> frozenset[str]:
+    """What the key holds of :attr:`Reads.unkeyed <flask_larder.entry.Reads>`.
+
+    A function that makes the key covers what it read itself. A ``vary`` function says who is
+    asking, and so covers also what was read before: a user whom a hook or a decorator loaded is
+    the same one. *making_key* is the watch under which the key was made.
+    """
+    covered: frozenset[str] = frozenset()
+    for name in options.vary_fields:
+        covered |= _COVERED_BY_FIELD.get(name, frozenset())
+    if options.has_own_key or options.vary_by:
+        covered |= making_key.unkeyed()
+    if options.vary_by:
+        covered |= making_key.unkeyed_before()
+    return covered
+
+
+def registered_functions(context: RequestContext) -> list[Callable[..., Any]]:
+    """What was given to ``flask.after_this_request``."""
+    return list(context._after_request_functions)  # noqa: SLF001 - there is no public name
 
 
 def _session_of(context: RequestContext) -> Any:

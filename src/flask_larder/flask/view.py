@@ -1,6 +1,6 @@
 """Run a view, and show the engine what it answered without taking it away from Flask."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -8,7 +8,6 @@ from flask import Response, current_app
 from werkzeug.exceptions import HTTPException
 
 from flask_larder.entry import Reads
-from flask_larder.flask.reads import Watch
 from flask_larder.headers import Fields
 from flask_larder.policy import Reason
 
@@ -17,27 +16,38 @@ class ViewAnswer:
     """What a view answered: an :class:`~flask_larder.entry.Forwarded` for the engine.
 
     *value* is what Flask is to get: what the view returned, so that a decorator around the
-    cache sees the same as without it, unless a stream had to be read; then a response that
-    begins again at the beginning. *raised* is the HTTP error by which the view answered instead.
-    *refused* tells that the developer's own filter does not want it stored.
+    cache sees the same as without it. Where there is none, or a stream had to be read, it is the
+    response made of it. *raised* is the HTTP error by which the view answered instead. *reads*
+    tells what the view has looked at; *refused*, that the developer's filter does not want it
+    stored.
     """
 
     def __init__(
-        self, watch: Watch, value: Any, raised: HTTPException | None, *, refused: bool
+        self,
+        value: Any,
+        raised: HTTPException | None,
+        reads: Callable[[], Reads],
+        *,
+        refused: bool,
+        is_outermost: bool,
     ) -> None:
         self.value = value
         self.raised = raised
+        self.reads = reads
         self._refused = refused
-        self._watch = watch
+        self._is_outermost = is_outermost
 
     @cached_property
     def _response(self) -> Response | None:
         """The response that Flask will make of it, or ``None`` where it will not manage to."""
         made = self.raised.get_response() if self.raised else self.value
         try:
-            return current_app.make_response(made)
+            response = current_app.make_response(made)
         except (TypeError, ValueError):
             return None
+        if self._is_outermost and not self.raised:
+            self.value = response
+        return response
 
     @property
     def refusal(self) -> Reason | None:
@@ -56,16 +66,12 @@ class ViewAnswer:
         """The header fields."""
         return () if self._response is None else self._response.headers.to_wsgi_list()
 
-    def reads(self) -> Reads:
-        """What the view has looked at until now."""
-        return self._watch.reads()
-
     def read_body(self, limit: int) -> bytes | None:
         """The whole body, or ``None`` where it is longer than *limit* bytes."""
         response = self._response
         if response is None:
             return None
-        if not response.is_streamed:
+        if not (response.is_streamed or response.direct_passthrough):
             body = response.get_data()
             return body if len(body) <= limit else None
         if (response.content_length or 0) > limit:
