@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flask_larder.redis.breaker import Breaker
+from flask_larder.redis.breaker import PATIENCE, Breaker
 
 AWAY = OSError("connection refused")
 REFUSED = RuntimeError("READONLY")
@@ -20,6 +20,10 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def allows(breaker: Breaker) -> bool:
+    return breaker.admit() is not None
 
 
 @pytest.fixture
@@ -42,8 +46,8 @@ def test_while_redis_answers_everybody_may_ask(
 ) -> None:
     """And nothing is logged."""
     for _ in range(100):
-        assert breaker.allows()
-        breaker.succeeded()
+        assert allows(breaker)
+        breaker.succeeded(clock())
         clock.now += 0.001
 
     assert caplog.messages == []
@@ -51,39 +55,70 @@ def test_while_redis_answers_everybody_may_ask(
 
 def test_after_a_failure_one_a_second_may_try(breaker: Breaker, clock: Clock) -> None:
     """The first second belongs to nobody; then one caller tries, and all others do not wait."""
-    breaker.failed(AWAY)
+    breaker.failed(AWAY, is_late=False)
 
     clock.now += 0.99
-    assert [breaker.allows() for _ in range(3)] == [False, False, False]
+    assert [allows(breaker) for _ in range(3)] == [False, False, False]
     clock.now += 0.01
-    assert [breaker.allows() for _ in range(3)] == [True, False, False]
+    assert [allows(breaker) for _ in range(3)] == [True, False, False]
     clock.now += 0.5
-    breaker.failed(AWAY)
+    breaker.failed(AWAY, is_late=False)
     clock.now += 0.99
-    assert [breaker.allows() for _ in range(3)] == [False, False, False]
+    assert [allows(breaker) for _ in range(3)] == [False, False, False]
     clock.now += 0.01
-    assert [breaker.allows() for _ in range(3)] == [True, False, False]
+    assert [allows(breaker) for _ in range(3)] == [True, False, False]
 
 
 def test_a_try_that_never_ends_does_not_keep_others_from_trying(
     breaker: Breaker, clock: Clock
 ) -> None:
     """Whoever tries may die; a second later somebody else may."""
-    breaker.failed(AWAY)
+    breaker.failed(AWAY, is_late=False)
     clock.now += 1.0
-    assert breaker.allows()
+    assert allows(breaker)
 
     clock.now += 1.0
-    assert breaker.allows()
-    assert not breaker.allows()
+    assert allows(breaker)
+    assert not allows(breaker)
 
 
 def test_one_success_lets_everybody_ask_again(breaker: Breaker, clock: Clock) -> None:
-    """Also when it is the answer to a question from before the failure."""
-    breaker.failed(AWAY)
-    breaker.succeeded()
+    """The one who tried is answered."""
+    breaker.failed(AWAY, is_late=False)
+    clock.now += 1.0
+    asked_at = breaker.admit()
+    assert asked_at is not None
+    breaker.succeeded(asked_at)
 
-    assert all(breaker.allows() for _ in range(10))
+    assert all(allows(breaker) for _ in range(10))
+
+
+def test_an_answer_from_before_the_outage_does_not_end_it(breaker: Breaker, clock: Clock) -> None:
+    """What was under way when Redis went may still arrive."""
+    asked_at = breaker.admit()
+    assert asked_at is not None
+    clock.now += 0.1
+    breaker.failed(AWAY, is_late=False)
+    breaker.succeeded(asked_at)
+
+    assert not allows(breaker)
+
+
+def test_late_replies_are_an_outage_only_in_a_row(
+    breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One reply in twenty that is late does not keep the others from the cache."""
+    for _ in range(20):
+        for _ in range(PATIENCE - 1):
+            breaker.failed(AWAY, is_late=True)
+            assert allows(breaker)
+        breaker.succeeded(clock())
+    assert not caplog.messages
+
+    for _ in range(PATIENCE):
+        breaker.failed(AWAY, is_late=True)
+    assert not allows(breaker)
+    assert len(caplog.messages) == 1
 
 
 def test_an_outage_is_one_line_and_its_end_another(
@@ -91,10 +126,10 @@ def test_an_outage_is_one_line_and_its_end_another(
 ) -> None:
     """However many requests fail meanwhile. The second line says how long it took."""
     for _ in range(200):
-        breaker.failed(AWAY)
+        breaker.failed(AWAY, is_late=False)
         clock.now += 0.5
-    breaker.succeeded()
-    breaker.succeeded()
+    breaker.succeeded(clock())
+    breaker.succeeded(clock())
 
     assert caplog.messages == [
         "Redis is away, views answer without it: connection refused",
@@ -108,9 +143,9 @@ def test_each_outage_has_its_lines(
 ) -> None:
     """A second outage is told as the first was."""
     for seconds in (2.0, 3.5):
-        breaker.failed(AWAY)
+        breaker.failed(AWAY, is_late=False)
         clock.now += seconds
-        breaker.succeeded()
+        breaker.succeeded(clock())
 
     away = "Redis is away, views answer without it: connection refused"
     assert caplog.messages == [
@@ -126,13 +161,13 @@ def test_a_refusal_is_no_outage(
 ) -> None:
     """Redis answered; whoever asks next may, and one line a minute is enough."""
     for _ in range(10):
-        breaker.refused(REFUSED)
-        assert breaker.allows()
+        breaker.refused(REFUSED, clock())
+        assert allows(breaker)
         clock.now += 5.9
     assert caplog.messages == ["Redis refuses, views answer without it: READONLY"]
 
     clock.now += 1.0
-    breaker.refused(REFUSED)
+    breaker.refused(REFUSED, clock())
     assert len(caplog.messages) == 2
 
 
@@ -140,11 +175,11 @@ def test_a_refusal_ends_an_outage(
     breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who refuses is there."""
-    breaker.failed(AWAY)
+    breaker.failed(AWAY, is_late=False)
     clock.now += 4.0
-    breaker.refused(REFUSED)
+    breaker.refused(REFUSED, clock())
 
-    assert breaker.allows()
+    assert allows(breaker)
     assert caplog.messages[1] == "Redis is back after 4.0 s"
 
 
@@ -156,13 +191,13 @@ def test_of_many_threads_one_tries_and_one_tells(
 
     def outage(_: int) -> bool:
         barrier.wait()
-        breaker.failed(AWAY)
+        breaker.failed(AWAY, is_late=False)
         if barrier.wait() == 0:
             clock.now += 1.0
         barrier.wait()
-        allowed = breaker.allows()
+        allowed = allows(breaker)
         barrier.wait()
-        breaker.succeeded()
+        breaker.succeeded(clock())
         return allowed
 
     with ThreadPoolExecutor(THREADS) as threads:

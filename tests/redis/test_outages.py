@@ -16,6 +16,7 @@ import redis
 
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, RedisStore, breaker
+from flask_larder.redis.breaker import PATIENCE
 from tests.conftest import RedisServer
 
 LONG = 600.0
@@ -108,10 +109,10 @@ def test_a_host_that_does_not_exist_says_so() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_hanging_server_costs_one_timeout(
+def test_a_hanging_server_costs_few_timeouts(
     server: RedisServer, store: RedisStore, operation: str
 ) -> None:
-    """The first caller waits for the timeout, those after it do not wait at all."""
+    """The first callers wait for the timeout, those after them do not wait at all."""
     store.get("k")
     server.suspend()
 
@@ -119,7 +120,7 @@ def test_a_hanging_server_costs_one_timeout(
     assert sum(seconds_of(lambda: store.get("k")) for _ in range(50)) < 5 * TIMEOUT
 
 
-def test_a_server_that_hangs_from_the_beginning_costs_one_timeout(
+def test_a_server_that_hangs_from_the_beginning_costs_few_timeouts(
     server: RedisServer, store: RedisStore
 ) -> None:
     """The same where nobody has been connected before."""
@@ -154,13 +155,16 @@ def test_for_a_second_after_a_failure_nobody_tries(server: RedisServer, store: R
     with server.client() as client:
         connected = client.info("stats")["total_connections_received"]
         server.suspend()
-        until = time.monotonic() + TIMEOUT + 0.5
+        for _ in range(PATIENCE):
+            seconds_of(lambda: store.get("k"))
+        until = time.monotonic() + 0.5
         while time.monotonic() < until:
             seconds_of(lambda: store.get("k"))
             time.sleep(0.005)
         server.resume()
 
-        assert client.info("stats")["total_connections_received"] == connected
+        received = client.info("stats")["total_connections_received"]
+        assert received < connected + PATIENCE  # each but the first, before it counted as away
 
 
 @pytest.mark.usefixtures("_rests_briefly")

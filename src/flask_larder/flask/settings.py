@@ -59,9 +59,9 @@ def _number(value: Any) -> float:
     return number
 
 
-def _positive(value: Any) -> float:
+def _wait(value: Any) -> float:
     number = _number(value)
-    if number <= 0:
+    if not 0 < number <= LONGEST_WAIT:
         raise ValueError
     return number
 
@@ -94,6 +94,14 @@ def _text(value: Any) -> str:
 def _key_prefix(value: Any) -> str:
     if FORMAT in _text(value):  # another cache's clear() would reach into this one's keys
         raise ValueError
+    value.encode()  # raises a ValueError for half a character
+    return str(value)
+
+
+def _host(value: Any) -> str:
+    _text(value).encode("idna")  # raises a ValueError for what cannot be looked up
+    if any(char in value for char in "/@?#[]") or value.strip() != value:
+        raise ValueError
     return str(value)
 
 
@@ -122,6 +130,10 @@ def _nothing(value: Any) -> None:
         raise ValueError
 
 
+LONGEST_WAIT: Final = 60.0
+"""The longest time, in seconds, that a request may be made to wait for Redis."""
+
+_WAIT: Final = f"seconds above 0, at most {LONGEST_WAIT:g}"
 _SECONDS: Final = "seconds above 0, a timedelta, or 0 for no end (a year)"
 
 SETTINGS: Final[Mapping[str, Setting]] = {
@@ -130,13 +142,15 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_DEFAULT_TIMEOUT": Setting(seconds, 300.0, _SECONDS),
     "CACHE_KEY_PREFIX": Setting(_key_prefix, "flask_cache_", f"a text without {FORMAT!r}"),
     "CACHE_REDIS_URL": Setting(_text, None, "a URL, for example redis://localhost:6379/0"),
-    "CACHE_REDIS_HOST": Setting(_text, "localhost", "a host name or an address"),
+    "CACHE_REDIS_HOST": Setting(
+        _host, "localhost", "a host name or an address, or set CACHE_REDIS_URL"
+    ),
     "CACHE_REDIS_PORT": Setting(_integer(1, 65535), 6379, "a port from 1 to 65535"),
     "CACHE_REDIS_DB": Setting(_integer(0), 0, "a whole number from 0"),
     "CACHE_REDIS_USERNAME": Setting(_text, None, "a text"),
     "CACHE_REDIS_PASSWORD": Setting(_text, None, "a text"),
-    "CACHE_REDIS_CONNECT_TIMEOUT": Setting(_positive, 1.0, "seconds above 0"),
-    "CACHE_REDIS_TIMEOUT": Setting(_positive, 0.1, "seconds above 0"),
+    "CACHE_REDIS_CONNECT_TIMEOUT": Setting(_wait, 1.0, _WAIT),
+    "CACHE_REDIS_TIMEOUT": Setting(_wait, 0.1, _WAIT),
     "CACHE_OPTIONS": Setting(_options, {}, "a dict of keyword arguments for the store"),
     "CACHE_ARGS": Setting(_nothing, None, "nothing: use CACHE_OPTIONS, which has names"),
     "CACHE_THRESHOLD": Setting(_integer(1), 500, "a whole number from 1"),
@@ -163,13 +177,15 @@ _SETTING_OF_OPTION: Final = {
 }
 
 # A value that must not be shown where it is wrong.
-_SECRET: Final = frozenset({"CACHE_REDIS_PASSWORD", "CACHE_REDIS_URL"})
+_SECRET: Final = frozenset(
+    {"CACHE_OPTIONS", "CACHE_REDIS_HOST", "CACHE_REDIS_PASSWORD", "CACHE_REDIS_URL"}
+)
 
 
 class Settings(dict[str, Any]):
     """The settings of one cache in one app: every name of :data:`SETTINGS`, parsed.
 
-    *given* holds the names that were set to something.
+    *given* holds the names that were set to something. None of the values is shown.
     """
 
     given: frozenset[str]
@@ -183,6 +199,9 @@ class Settings(dict[str, Any]):
             (name, _parse(name, given[name]) if name in given else setting.default)
             for name, setting in SETTINGS.items()
         )
+
+    def __repr__(self) -> str:
+        return f"<Settings {', '.join(sorted(self.given))}>"
 
 
 def _with_options(given: dict[str, Any]) -> dict[str, Any]:

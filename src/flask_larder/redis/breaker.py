@@ -11,11 +11,14 @@ _log = logging.getLogger("flask_larder.redis")
 REST_SECONDS: Final = 1.0
 """How long Redis is left alone after a failure, before one request tries it again."""
 
+PATIENCE: Final = 3
+"""How many replies in a row have to be late before Redis counts as away."""
+
 _SILENCE_SECONDS: Final = 60.0
 
 
 class Breaker:
-    """Closed while Redis answers; open for :data:`REST_SECONDS` after a failure; then one try.
+    """Closed while Redis answers; open for :data:`REST_SECONDS` once it is away; then one try.
 
     Logs one line for an outage when it begins, and one when it is over. *clock* returns seconds
     on a scale that only goes forward.
@@ -24,47 +27,57 @@ class Breaker:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._failed_at: float | None = None  # when the outage began; None while closed
+        self._away_since: float | None = None  # None while closed
         self._next_try = 0.0
+        self._late_replies = 0
         self._silent_until = -math.inf
 
-    def allows(self) -> bool:
-        """Whether Redis may be asked now. While it is away, one caller a second may try."""
-        if self._failed_at is None:  # read without the lock: the usual case costs nothing
-            return True
-        with self._lock:
-            now = self._clock()
-            if now < self._next_try:
-                return self._failed_at is None
-            self._next_try = now + REST_SECONDS
-            return True
+    def admit(self) -> float | None:
+        """The time, if Redis may be asked now; else ``None``. While it is away, one may try.
 
-    def failed(self, error: Exception) -> None:
-        """Redis did not answer."""
+        The time belongs into :meth:`succeeded`, :meth:`refused` or :meth:`failed`.
+        """
+        now = self._clock()
+        if self._away_since is None:  # read without the lock: the usual case costs nothing
+            return now
+        with self._lock:
+            if now < self._next_try:
+                return None
+            self._next_try = now + REST_SECONDS
+            return now
+
+    def failed(self, error: Exception, *, is_late: bool) -> None:
+        """Redis did not answer, or, where it *is late*, not in time, which may be by chance."""
         with self._lock:
             now = self._clock()
-            self._next_try = now + REST_SECONDS
-            if self._failed_at is not None:
+            self._late_replies += 1
+            if self._away_since is not None:
+                self._next_try = now + REST_SECONDS
                 return
-            self._failed_at = now
+            if is_late and self._late_replies < PATIENCE:
+                return
+            self._away_since = now
+            self._next_try = now + REST_SECONDS
         _log.warning("Redis is away, views answer without it: %s", error)
 
-    def refused(self, error: Exception) -> None:
+    def succeeded(self, asked_at: float) -> None:
+        """Redis answered who asked then. What was asked before an outage does not end it."""
+        if self._away_since is None and self._late_replies == 0:
+            return
+        with self._lock:
+            away_since, now = self._away_since, self._clock()
+            if away_since is not None and asked_at < away_since:
+                return
+            self._away_since, self._late_replies = None, 0
+        if away_since is not None:
+            _log.warning("Redis is back after %.1f s", now - away_since)
+
+    def refused(self, error: Exception, asked_at: float) -> None:
         """Redis answered with an error: no outage, and logged once a minute at most."""
-        self.succeeded()
+        self.succeeded(asked_at)
         with self._lock:
             now = self._clock()
             if now < self._silent_until:
                 return
             self._silent_until = now + _SILENCE_SECONDS
         _log.warning("Redis refuses, views answer without it: %s", error)
-
-    def succeeded(self) -> None:
-        """Redis answered."""
-        if self._failed_at is None:
-            return
-        with self._lock:
-            failed_at, self._failed_at = self._failed_at, None
-            now = self._clock()
-        if failed_at is not None:
-            _log.warning("Redis is back after %.1f s", now - failed_at)

@@ -47,6 +47,8 @@ class Address:
 def without_secrets(url: str) -> str:
     """*url* without user, password and options, fit to be shown, however malformed it is."""
     scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "(not a URL)"
     if "@" in rest:
         rest = "***@" + rest.rpartition("@")[2]
     return scheme + separator + rest.partition("?")[0]
@@ -112,8 +114,9 @@ def _check_options(address: Address) -> None:
         pool = connect(address).connection_pool
         options = pool.connection_kwargs
         connection = pool.connection_class(**options)
-        times = [float(options[name]) for name in ("socket_timeout", "socket_connect_timeout")]
+        times = [options[name] + 0.0 for name in ("socket_timeout", "socket_connect_timeout")]
         int(options["db"])
+        str(options.get("host", "")).encode("idna")
     except (TypeError, ValueError, redis.RedisError) as error:
         raise InvalidConfig(
             f"the options for Redis at {address} are not accepted: {error}"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 import redis
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import TimeoutError as LateReply
 
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import FORMAT
@@ -87,7 +88,7 @@ class RedisStore:
         # It waits up to four times: to connect, for AUTH, SELECT and PING.
         wait = timeout / 4
         client = connect(self._address, socket_connect_timeout=wait, socket_timeout=wait)
-        with client, self._reporting(self._link().breaker):
+        with client, self._reporting(self._link().breaker, time.monotonic()):
             client.ping()
 
     def _put(self, key: str, value: bytes, ttl: float, *, only_new: bool) -> bool:
@@ -114,21 +115,23 @@ class RedisStore:
     def _guard(self) -> Iterator[redis.Redis]:
         """The client, if Redis may be asked now."""
         link = self._link()
-        if not link.breaker.allows():
+        asked_at = link.breaker.admit()
+        if asked_at is None:
             raise StoreUnavailable(f"Redis at {self._address} is away")
-        with self._reporting(link.breaker):
+        with self._reporting(link.breaker, asked_at):
             yield link.client
 
     @contextmanager
-    def _reporting(self, breaker: Breaker) -> Iterator[None]:
+    def _reporting(self, breaker: Breaker, asked_at: float) -> Iterator[None]:
         """Tell *breaker* how it went, and raise errors as our own."""
         try:
             yield
         except ResponseError as error:
-            breaker.refused(error)
+            breaker.refused(error, asked_at)
             raise StoreUnavailable(f"Redis at {self._address} refuses: {error}") from error
-        except (RedisError, OSError) as error:
+        except Exception as error:
+            # Whatever it is, for instance a host name that cannot be looked up: the view answers.
             if not isinstance(error.__context__, queue.Empty):  # else no connection is free
-                breaker.failed(error)
+                breaker.failed(error, is_late=isinstance(error, LateReply))
             raise StoreUnavailable(f"Redis at {self._address} is away: {error}") from error
-        breaker.succeeded()
+        breaker.succeeded(asked_at)
