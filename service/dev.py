@@ -53,6 +53,8 @@ def supervise() -> int:
         load_env()
         address = read_address()
         os.environ |= {"LARDER_DEV_IP": address.ip, "LARDER_DEV_PORT": str(address.port)}
+        # An edited view is computed anew, rather than shown as it was until its time is over.
+        os.environ.setdefault("CACHE_SOURCE_CHECK", "true")
         with store.open_store() as opened, announced(address.port, opened.url):
             print(f"Flask-Larder's service: {address.url}, reloading what is edited")
             print(f"The store: {opened.description}", flush=True)

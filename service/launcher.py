@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 
-from flask_larder import LarderError
+from flask_larder import LarderError, StoreUnavailable
 from service import logs, store, worker
 from service.config import ConfigError, load_env
 from service.launch import Launch, read_launch
@@ -33,8 +33,8 @@ def run() -> None:
     """Read the settings, open the store and serve."""
     load_env()
     launch = read_launch()
-    check_application()
     with store.open_store() as opened, announced(launch.address.port, opened.url):
+        check_application()
         print(what_to_try(launch, opened.description), flush=True)
         from service.servers import serve  # noqa: PLC0415 - only now: it takes a moment
 
@@ -42,14 +42,23 @@ def run() -> None:
 
 
 def check_application() -> None:
-    """Make the application once, so that a wrong setting is told here, once, and not by workers."""
+    """Make the application once, so that what is wrong is told here, once, and not by workers.
+
+    A store that does not answer is no reason not to start: views then answer uncached.
+    """
     from service.app import create_app  # noqa: PLC0415 - it reads the environment
+    from service.cache import cache  # noqa: PLC0415
 
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # the workers say the rest
     try:
-        create_app()
+        with create_app().app_context():
+            cache.ping()
+    except StoreUnavailable as error:
+        print(
+            f"warning: {logs.escape(str(error))}; until it answers, nothing is cached", flush=True
+        )
     finally:
         root.setLevel(level)
 
@@ -57,9 +66,10 @@ def check_application() -> None:
 def what_to_try(launch: Launch, description: str) -> str:
     """Return the lines printed at the start."""
     url, port = launch.address.url, launch.address.port
+    workers = "worker" if launch.workers == 1 else "workers"
     keys = "make keys" if port == 8000 else f"make keys PORT={port}"
     return f"""\
-Flask-Larder's service: {url}, {launch.server} with {launch.workers} workers
+Flask-Larder's service: {url}, {launch.server} with {launch.workers} {workers}
 The store: {description}
 Try:
   curl -i {url}/square/4

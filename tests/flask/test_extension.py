@@ -35,12 +35,12 @@ def test_several_apps_for_one_cache() -> None:
     """One cache serves several apps, which share nothing; outside of them it asks which."""
     cache = Cache()
     first, second = new_app("first"), new_app("second")
-    with pytest.raises(NotInitialised, match="init_app was never called"):
+    with pytest.raises(NotInitialised, match="has no app; call init_app first"):
         cache.get("a")
     cache.init_app(first)
     cache.set("a", "the only app")
     cache.init_app(second)
-    with pytest.raises(NotInitialised, match="2 apps use it"):
+    with pytest.raises(NotInitialised, match="since 2 use it"):
         cache.get("a")
     with second.app_context():
         assert cache.get("a") is None

@@ -1,6 +1,7 @@
 """The CACHE_* settings: what each takes, also as a text, and what an error says."""
 
 import hashlib
+import inspect
 import re
 import warnings
 from datetime import timedelta
@@ -176,6 +177,16 @@ def test_options_of_flask_caching() -> None:
     assert cache.get_many("a", "b") == [None, 1]
     with pytest.raises(InvalidConfig, match="the SimpleCache does not take"):
         Cache(app, config={"CACHE_TYPE": "simple", "CACHE_OPTIONS": {"host": "x"}})
+
+
+def test_every_option_and_method_is_in_the_reference() -> None:
+    """The reference of Cache names each option of cached, and each method."""
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "cache.md").read_text("utf-8")
+    options = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    parameters = list(inspect.signature(Cache.cached).parameters)[1:]
+    assert options[: len(parameters)] == parameters
+    methods = {name for name in vars(Cache) if not name.startswith("_")}
+    assert {name for name in methods if f"`{name}(" not in text} <= {"cached"}
 
 
 def test_every_setting_is_in_the_reference() -> None:

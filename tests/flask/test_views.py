@@ -1,6 +1,7 @@
 """A cached view: what is stored, what comes back, and what the options mean."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Response, abort, jsonify, make_response, request
@@ -531,3 +532,34 @@ def test_signals(app: Flask, get: Get) -> None:
         get("/a")
         get("/a")
     assert told == [(cache, "view/http://localhost/a", (), {"name": "a"})] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"unless": True}, "unless is True; give a function"),
+        ({"forced_update": 1}, "forced_update is 1"),
+        ({"is_stale": "x"}, "is_stale is 'x'"),
+        ({"response_filter": 5}, "response_filter is 5"),
+        ({"make_cache_key": "x"}, "make_cache_key is 'x'"),
+        ({"key_prefix": 5}, "key_prefix is 5; give a text or a function"),
+        ({"key_prefix": ""}, "key_prefix is ''"),
+        ({"vary": "Bad Header"}, "give names of header fields"),
+        ({"vary": "*"}, "give names of header fields"),
+        ({"vary": ()}, "give names of header fields"),
+        ({"vary": 5}, "give a sequence of names"),
+        ({"vary": ("Cookie", len)}, "give a sequence of names"),
+        ({"query_string": 1}, "give a sequence of names"),
+        ({"ignore_query": None}, "give a sequence of names"),
+        ({"statuses": 200}, "give a sequence of codes"),
+        ({"statuses": ("200",)}, "give a sequence of codes"),
+        ({"statuses": (99,)}, "status 99 cannot be stored"),
+        ({"hash_method": 1}, "give a constructor of hashlib"),
+        ({"timeout": True}, "timeout is True; give seconds"),
+        ({"timeout": float("nan")}, "timeout is nan s"),
+    ],
+)
+def test_option_that_cannot_be_used(cache: Cache, options: dict[str, Any], says: str) -> None:
+    """A mistake in an option is an error where it is written, with the value and the remedy."""
+    with pytest.raises(InvalidPolicy, match=says):
+        cache.cached(**options)

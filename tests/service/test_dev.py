@@ -41,7 +41,7 @@ _numbers = itertools.count(1)
 
 
 def test_edit_is_served(service: Service) -> None:
-    """Also after one that does not even compile; what is stored stays stored."""
+    """Also one of a view whose answer is stored, and after one that does not even compile."""
     assert service.get("/square/0").json() == {"computed": 0}
     edit(service, '"computed"', '"edited"')
     wait_until(lambda: served(service) == '{"edited"')
@@ -49,7 +49,7 @@ def test_edit_is_served(service: Service) -> None:
     wait_until(lambda: served(service).startswith("The service does not load."))
     edit(service, "import logging (\n", "import logging\n")
     wait_until(lambda: served(service) == '{"edited"')
-    assert service.get("/square/0").json() == {"computed": 0}
+    assert service.get("/square/0").json() == {"edited": 0}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from service.config import ConfigError
 from service.embedded import EmbeddedServer
 from service.guardian import NoServerError, find_server
 from service.store import is_given, open_store, shown, url
-from tests.service.processes import Sandbox, start_service
+from tests.service.processes import Sandbox, Service, start_service
 
 
 @pytest.mark.parametrize(
@@ -173,3 +174,12 @@ def test_error_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ConfigError, match="without a word"):
         EmbeddedServer.start()
+
+
+def test_store_that_does_not_answer_is_told_at_the_start(start: Callable[..., Service]) -> None:
+    """The service starts all the same, and answers uncached; the password is not shown."""
+    service = start(CACHE_REDIS_URL="redis://:s3cret@127.0.0.1:1")
+    assert service.get("/square/3").json() == {"computed": 9}
+    (line,) = service.lines("until it answers, nothing is cached")
+    assert line.startswith("warning: Redis at redis://***@127.0.0.1:1 is away")
+    assert not service.lines("s3cret")

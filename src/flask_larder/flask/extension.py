@@ -2,7 +2,7 @@
 
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from flask import Flask, current_app, has_app_context
@@ -15,6 +15,7 @@ from flask_larder.flask.options import (
     Options,
     Timeout,
     Vary,
+    hash_method_of,
     query_rule,
     seconds_of,
     statuses_of,
@@ -106,7 +107,7 @@ class Cache:
         *,
         ignore_query: Iterable[str] = (),
         vary: Vary | None = None,
-        statuses: Iterable[int] | None = None,
+        statuses: Collection[int] | None = None,
     ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
         """Cache the responses of a view, or the results of a function.
 
@@ -161,12 +162,12 @@ class Cache:
             forced_update=forced_update,
             is_stale=is_stale,
             response_filter=response_filter,
-            hash_method=hash_method,
+            hash_method=hash_method_of(hash_method),
             source_check=source_check,
             cache_none=cache_none,
             response_hit_indication=response_hit_indication,
         )
-        seconds_of(timeout, default=0)
+        seconds_of(timeout)
         return functools.partial(self._decorate, options, timeout)
 
     def _decorate(
@@ -175,8 +176,9 @@ class Cache:
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
             wiring = self._wiring()
-            default = wiring.settings["CACHE_DEFAULT_TIMEOUT"]
-            seconds = seconds_of(decorated.cache_timeout, default)
+            seconds = seconds_of(decorated.cache_timeout)
+            if seconds is None:
+                seconds = wiring.settings["CACHE_DEFAULT_TIMEOUT"]
             call = Call(self, wiring, options, seconds, decorated, function, args, kwargs)
             return answer_view(call) if answers_request(decorated) else answer_value(call)
 
@@ -269,14 +271,17 @@ class Cache:
         apps = list(self._apps)
         if len(apps) == 1:
             return apps[0]
-        known = f"{len(apps)} apps use it" if apps else "init_app was never called"
+        if not apps:
+            raise NotInitialised(f"{self!r} has no app; call init_app first")
         raise NotInitialised(
-            f"{self!r} cannot tell which app is meant, since {known}; "
+            f"{self!r} cannot tell which app is meant, since {len(apps)} use it; "
             f"use it inside `with app.app_context():`"
         )
 
     def _seconds(self, timeout: Timeout | None) -> float:
-        return seconds_of(timeout, self._wiring().settings["CACHE_DEFAULT_TIMEOUT"])
+        seconds = seconds_of(timeout)
+        default: float = self._wiring().settings["CACHE_DEFAULT_TIMEOUT"]
+        return default if seconds is None else seconds
 
 
 def _keys_of(*names: str) -> list[str]:

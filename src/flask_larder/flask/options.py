@@ -4,10 +4,11 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from flask_larder.errors import InvalidPolicy
-from flask_larder.flask.settings import seconds
+from flask_larder.flask.settings import hash_method, seconds
+from flask_larder.headers import is_field_name
 from flask_larder.key import NO_QUERY, HashMethod, QueryRule
 from flask_larder.policy import DEFAULT_STATUSES, storable_statuses
 
@@ -40,6 +41,15 @@ class Options:
     cache_none: bool
     response_hit_indication: bool
 
+    def __post_init__(self) -> None:
+        prefix: Any = self.key_prefix
+        if not (callable(prefix) or (isinstance(prefix, str) and prefix)):
+            raise InvalidPolicy(f"key_prefix is {prefix!r}; give a text or a function")
+        for name in _FUNCTIONS:
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                raise InvalidPolicy(f"{name} is {function!r}; give a function, or None")
+
     @property
     def is_template(self) -> bool:
         """Whether the key is made of the request's URL, as for a view."""
@@ -52,17 +62,38 @@ class Options:
         return self.make_cache_key is not None or callable(self.key_prefix)
 
 
-def seconds_of(timeout: Timeout | None, default: float) -> float:
-    """*timeout* in seconds; *default* where it is ``None``. Raises ``InvalidPolicy``."""
+_FUNCTIONS: Final = (
+    "make_cache_key",
+    "vary_by",
+    "unless",
+    "forced_update",
+    "is_stale",
+    "response_filter",
+)
+
+
+def seconds_of(timeout: Timeout | None) -> float | None:
+    """*timeout* in seconds, or ``None``. Raises ``InvalidPolicy``."""
     if timeout is None:
-        return default
+        return None
     try:
         return seconds(timeout)
-    except (TypeError, ValueError) as error:
-        shown = f"{timeout} s" if isinstance(timeout, int | float) else repr(timeout)
+    except (TypeError, ValueError, OverflowError) as error:
+        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        shown = f"{timeout} s" if is_number else repr(timeout)
         raise InvalidPolicy(
             f"timeout is {shown}; give seconds above 0, a timedelta, 0 for no end (a year), "
-            f"or None for CACHE_DEFAULT_TIMEOUT ({default:g} s)"
+            f"or None for CACHE_DEFAULT_TIMEOUT"
+        ) from error
+
+
+def hash_method_of(method: Any) -> HashMethod | None:
+    """What digests long keys; ``None`` means ``CACHE_HASH_METHOD``. Raises ``InvalidPolicy``."""
+    try:
+        return None if method is None else hash_method(method)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InvalidPolicy(
+            f"hash_method is {method!r}; give a constructor of hashlib, or its name"
         ) from error
 
 
@@ -81,12 +112,18 @@ def vary_of(vary: Vary | None) -> tuple[tuple[str, ...], Callable[[], Any] | Non
     if callable(vary):
         return (), vary
     names = (vary,) if isinstance(vary, str) else _names("vary", vary)
+    if not names or not all(is_field_name(name) and name != "*" for name in names):
+        raise InvalidPolicy(f"vary is {vary!r}; give names of header fields, or one function")
     return tuple(sorted({name.lower() for name in names})), None
 
 
-def statuses_of(statuses: Iterable[int] | None) -> frozenset[int]:
+def statuses_of(statuses: Any) -> frozenset[int]:
     """The status codes to store; ``None`` means the ones that are by default."""
-    return DEFAULT_STATUSES if statuses is None else storable_statuses(statuses)
+    if statuses is None:
+        return DEFAULT_STATUSES
+    if not isinstance(statuses, Iterable) or not all(type(code) is int for code in statuses):
+        raise InvalidPolicy(f"statuses is {statuses!r}; give a sequence of codes, as in (200, 404)")
+    return storable_statuses(statuses)
 
 
 def call_with_fitting(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -97,8 +134,9 @@ def call_with_fitting(function: Callable[..., Any], *args: Any, **kwargs: Any) -
     return function()
 
 
-def _names(option: str, given: Iterable[str]) -> tuple[str, ...]:
-    names = () if isinstance(given, str) else tuple(given)
-    if isinstance(given, str) or not all(isinstance(name, str) for name in names):
+def _names(option: str, given: Any) -> tuple[str, ...]:
+    is_sequence = isinstance(given, Iterable) and not isinstance(given, str)
+    names = tuple(given) if is_sequence else ()
+    if not is_sequence or not all(isinstance(name, str) for name in names):
         raise InvalidPolicy(f"{option} is {given!r}; give a sequence of names, as in ('page',)")
     return names

@@ -113,7 +113,8 @@ def _type(value: Any) -> str:
     return TYPES[name]
 
 
-def _hash_method(value: Any) -> Any:
+def hash_method(value: Any) -> Any:
+    """A constructor like ``hashlib.sha256``, from itself or from its name."""
     method = getattr(hashlib, value) if isinstance(value, str) else value
     method(b"").hexdigest()
     return method
@@ -161,7 +162,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_SOURCE_CHECK": Setting(_flag, False, "true or false"),
     "CACHE_ENABLE_SIGNALS": Setting(_flag, False, "true or false"),
     "CACHE_HASH_METHOD": Setting(
-        _hash_method, hashlib.sha256, "a constructor of hashlib, or its name, for example sha256"
+        hash_method, hashlib.sha256, "a constructor of hashlib, or its name, for example sha256"
     ),
     "CACHE_SERIALIZER": Setting(
         _nothing, None, "nothing: values are stored as plain data, never pickled"
