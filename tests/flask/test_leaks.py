@@ -139,6 +139,24 @@ def test_authorization(app: Flask, cache: Cache, get: Get, count: Counter) -> No
         assert is_hit(get(f"/{directive}", headers=TOKENS[1]))
 
 
+def test_hook_that_checks_a_token(app: Flask, cache: Cache, get: Get) -> None:
+    """It leaves a public response public; a view that looks at the token again does not."""
+
+    @app.before_request
+    def before() -> None:
+        g.known = request.authorization is not None
+
+    public = {"Cache-Control": "public"}
+    app.add_url_rule("/all", "all", cache.cached()(lambda: ("x", public)))
+    app.add_url_rule("/own", "own", cache.cached()(lambda: (str(request.authorization), public)))
+    get("/all", headers=TOKENS[0])
+    assert is_hit(get("/all", headers=TOKENS[1]))
+    for token in TOKENS:
+        answer = get("/own", headers=token)
+        assert answer.text == token["Authorization"]
+        assert status_of(answer).endswith("detail=read-authorization")
+
+
 def test_set_cookie(app: Flask, cache: Cache, get: Get) -> None:
     """A response that sets a cookie is never stored."""
 
@@ -355,6 +373,26 @@ def test_untrusted_host(app: Flask, cache: Cache, get: Get, count: Counter) -> N
     answer = get("/", headers={"Host": "evil.example"})
     assert answer.status_code == 400 or status_of(answer).endswith("detail=untrusted-host")
     assert status_of(get("/")).startswith("larder; fwd=uri-miss; stored")
+
+
+def test_untrusted_host_where_the_app_does_not_check(count: Counter) -> None:
+    """An app that binds URLs in its own way may not refuse the host; the cache still does."""
+
+    class Lenient(Flask):
+        def create_url_adapter(self, request: Any) -> Any:
+            return self.url_map.bind_to_environ(request.environ) if request else None
+
+    app = Lenient(__name__)
+    app.config.update(CACHE_TYPE="simple", TRUSTED_HOSTS=["localhost"])
+    cache = Cache(app)
+    value = cache.cached(key_prefix="value", query_string=True)(lambda: count())
+    app.add_url_rule("/", "view", cache.cached()(lambda: f"{value()}"))
+    client = app.test_client()
+    for _ in range(2):
+        answer = client.get("/?x=1", headers={"Host": "evil.example"})
+        assert status_of(answer) == "larder; fwd=bypass; detail=untrusted-host"
+    assert count.runs == 2
+    assert client.get("/").status_code == 200
 
 
 def test_mount_and_path_do_not_run_together(app: Flask, cache: Cache, get: Get) -> None:
