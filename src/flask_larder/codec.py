@@ -38,6 +38,7 @@ class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     stored_at: float
     lifetime: float
     body_length: int
+    value: bytes | None
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -55,6 +56,7 @@ def encode_response(stored: StoredResponse) -> bytes:
             stored.stored_at,
             stored.lifetime,
             len(stored.body),
+            stored.value,
         )
     )
     return b"".join((_RESPONSE, _LENGTH.pack(len(header)), header, stored.body))
@@ -98,7 +100,13 @@ def _decode_response(data: bytes) -> StoredResponse:
     if len(body) != header.body_length:
         raise CorruptEntry(f"an entry's body has {len(body)} bytes instead of {header.body_length}")
     return StoredResponse(
-        header.origin, header.status, header.fields, body, header.stored_at, header.lifetime
+        header.origin,
+        header.status,
+        header.fields,
+        body,
+        header.stored_at,
+        header.lifetime,
+        header.value,
     )
 
 

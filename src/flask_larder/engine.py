@@ -166,6 +166,7 @@ class Engine:
             body=body,
             stored_at=self._clock(),
             lifetime=lifetime,
+            value=forwarded.value(),
         )
         names = miss.names | parse_vary(forwarded.fields) | reads.selecting
         return self._keep(ask, miss.status, names, stored)

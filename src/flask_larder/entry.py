@@ -37,7 +37,8 @@ class StoredResponse:
     """A response as it is kept: what is sent again, and since when and how long it is fresh.
 
     *origin* is the scheme, host and mount it was made for. *stored_at* is in seconds since the
-    epoch, *lifetime* in seconds (RFC 9111 section 4.2).
+    epoch, *lifetime* in seconds (RFC 9111 section 4.2). *value* is what the view returned,
+    encoded, where a decorator around the cache is to see that rather than the response.
     """
 
     origin: str
@@ -46,6 +47,7 @@ class StoredResponse:
     body: bytes
     stored_at: float
     lifetime: float
+    value: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,10 @@ class Forwarded(Protocol):
     @property
     def refusal(self) -> str | None:
         """Why whoever made it does not want it stored, in one word, or ``None``."""
+        ...
+
+    def value(self) -> bytes | None:
+        """What is to be kept beside the response; see :class:`StoredResponse`."""
         ...
 
     def read_body(self, limit: int) -> bytes | None:

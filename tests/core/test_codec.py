@@ -171,7 +171,7 @@ def test_a_response_that_was_cut_off_is_corrupt(stored: StoredResponse) -> None:
 
 def response_bytes(header: object, body: bytes = b"") -> bytes:
     """The bytes of an entry whose status, fields and times somebody else has made."""
-    whole = [ORIGIN, *header, len(body)] if isinstance(header, list) else header
+    whole = [ORIGIN, *header, len(body), None] if isinstance(header, list) else header
     encoded = msgspec.msgpack.encode(whole)
     return b"larder1r" + struct.pack(">I", len(encoded)) + encoded + body
 
@@ -239,7 +239,7 @@ def test_a_malformed_header_is_corrupt(header: object) -> None:
 
 def test_bytes_behind_the_header_within_its_length_are_corrupt() -> None:
     """The declared length is that of the header exactly."""
-    header = msgspec.msgpack.encode([ORIGIN, 200, [], 1.0, 2.0, 4])
+    header = msgspec.msgpack.encode([ORIGIN, 200, [], 1.0, 2.0, 4, None])
     framed = struct.pack(">I", len(header) + 4) + header + b"more" + b"body"
 
     with pytest.raises(CorruptEntry):

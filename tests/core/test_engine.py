@@ -46,6 +46,9 @@ class Answer:
     read_by_body: Reads | None = None
     body_was_read: bool = False
 
+    def value(self) -> bytes | None:
+        return None
+
     def read_body(self, limit: int) -> bytes | None:
         self.body_was_read = True
         self.read = self.read_by_body or self.read

@@ -10,13 +10,16 @@ from flask import (
     Flask,
     Response,
     copy_current_request_context,
+    current_app,
     g,
     request,
     session,
     stream_with_context,
     url_for,
 )
+from flask.sessions import SecureCookieSession, SessionInterface
 from flask.views import MethodView
+from werkzeug.datastructures import Headers
 
 from flask_larder import Cache
 from tests.flask.answers import Counter, Get, is_hit, status_of
@@ -28,11 +31,26 @@ def read_cookie() -> str:
     return request.cookies.get("user", "nobody")
 
 
+def read_body() -> str:
+    return request.get_data(as_text=True)
+
+
 def each_sees_own(get: Get, url: str = "/", greeting: str = "hello ") -> None:
     """Two users ask in turn, and each gets the answer for themselves."""
     for _ in range(2):
         assert get(url, headers=COOKIES[0]).data == f"{greeting}ann".encode()
         assert get(url, headers=COOKIES[1]).data == f"{greeting}bob".encode()
+
+
+class FromCookie(SessionInterface):
+    """Sessions that hold the user of the cookie, as one that the server keeps would."""
+
+    def open_session(self, app: Flask, request: Any) -> SecureCookieSession:
+        return SecureCookieSession({"user": request.cookies.get("user", "nobody")})
+
+    def save_session(self, app: Flask, session: Any, response: Response) -> None:
+        if session.accessed:
+            response.vary.add("Cookie")
 
 
 # --- contexts ---
@@ -67,15 +85,21 @@ def test_reading_in_a_copied_context(app: Flask, cache: Cache, get: Get) -> None
     each_sees_own(get)
 
 
+@pytest.mark.parametrize("kind", ["cookie", "session"])
 def test_two_values_at_once_take_no_reading_from_each_other(
-    app: Flask, cache: Cache, get: Get
+    app: Flask, cache: Cache, get: Get, kind: str
 ) -> None:
     """A value that another thread of the request makes meanwhile hides nothing."""
     inside, done = threading.Event(), threading.Event()
 
+    def read() -> str:
+        return read_cookie() if kind == "cookie" else str(session["user"])
+
+    app.session_interface = FromCookie()
+
     @cache.cached(key_prefix="profile")
     def profile() -> str:
-        user = read_cookie()
+        user = read()
         inside.set()
         assert done.wait(10)
         return f"hello {user}"
@@ -134,6 +158,57 @@ def test_hook_that_goes_through_all_fields(app: Flask, cache: Cache, get: Get) -
     each_sees_own(get)
 
 
+def test_token_that_is_optional(app: Flask, cache: Cache, get: Get) -> None:
+    """A page for nobody, made by looking for a token, is not shown to who has one."""
+
+    @app.before_request
+    def before() -> None:
+        g.user = (request.headers.get("Authorization") or "Bearer nobody").partition(" ")[2]
+
+    app.add_url_rule("/", "view", cache.cached()(lambda: f"hello {g.user}"))
+    assert get("/").data == b"hello nobody"
+    assert get("/", headers={"Authorization": "Bearer ann"}).data == b"hello ann"
+    assert get("/").data == b"hello nobody"
+
+
+def test_unless_does_not_excuse_what_a_hook_read(app: Flask, cache: Cache, get: Get) -> None:
+    """The hook looked for a user in the session, and then elsewhere; unless looks there too."""
+    load_user(app, lambda: session.get("user") or request.headers.get("X-Api-Key", "nobody"))
+    app.session_interface = FromCookie()
+    cached = cache.cached(unless=lambda: "preview" in session)
+    app.add_url_rule("/", "view", cached(lambda: f"hello {g.user}"))
+    assert not is_hit(get("/"))
+    assert not is_hit(get("/"))
+
+
+def test_unless_as_flask_login_asks(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """Flask-Login reads cookies, the session, and the client's address and agent."""
+
+    def is_authenticated() -> bool:
+        user = session.get("_user_id") or request.cookies.get("remember_token")
+        return bool((request.headers.get("X-Forwarded-For"), request.user_agent.string) and user)
+
+    app.add_url_rule("/", "view", cache.cached(unless=is_authenticated)(lambda: f"{count()}"))
+    get("/")
+    assert is_hit(get("/"))
+
+
+def test_session_that_cannot_tell_when_it_is_used(app: Flask, get: Get) -> None:
+    """One whose class cannot be extended counts as used, and does no harm."""
+
+    class Fixed(SecureCookieSession):
+        __slots__ = ("weight",)
+        accessed = property(lambda _: False)  # type: ignore[assignment]
+
+    class Interface(FromCookie):
+        def open_session(self, app: Flask, request: Any) -> SecureCookieSession:
+            return Fixed({"user": request.cookies.get("user")})
+
+    app.session_interface = Interface()
+    app.add_url_rule("/", "view", Cache(app).cached()(lambda: f"hello {session['user']}"))
+    each_sees_own(get)
+
+
 def test_remote_user(app: Flask, cache: Cache, get: Get) -> None:
     """Whom the server has authenticated is a user like any other."""
     app.add_url_rule("/", "view", cache.cached()(lambda: f"hello {request.remote_user}"))
@@ -170,6 +245,20 @@ def test_request_class_that_reads_when_it_is_made(app: Flask, get: Get) -> None:
 
     app.request_class = Own
     app.add_url_rule("/", "view", Cache(app).cached()(lambda: f"hello {request.user}"))  # type: ignore[attr-defined]
+    each_sees_own(get)
+
+
+def test_request_class_with_fields_of_its_own(app: Flask, get: Get) -> None:
+    """Where the app puts in other header fields, nothing is stored, and nothing breaks."""
+
+    class Own(app.request_class):  # type: ignore[misc, name-defined]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.headers = Headers(self.headers.to_wsgi_list())
+
+    app.request_class = Own
+    cache = Cache(app)
+    app.add_url_rule("/", "view", cache.cached()(lambda: f"hello {read_cookie()}"))
     each_sees_own(get)
 
 
@@ -253,10 +342,11 @@ def test_helper_does_not_take_the_place_of_the_page(
     app: Flask, cache: Cache, get: Get, count: Counter
 ) -> None:
     """A function with the default prefix that a view calls is a value with a key of its own."""
+    app.extensions["count"] = count
 
     @cache.cached()
     def secret() -> dict[str, str]:
-        return {"secret": str(count())}
+        return {"secret": str(current_app.extensions["count"]())}
 
     @cache.cached()
     def number() -> int:
@@ -272,6 +362,26 @@ def test_helper_does_not_take_the_place_of_the_page(
     for _ in range(3):
         assert get("/").json == {"from": "1", "number": 7}
         assert status_of(get("/")).endswith("detail=read-session")
+
+
+def test_hidden_view_is_asked_for_each_post(app: Flask, cache: Cache, get: Get) -> None:
+    """A POST is never answered from the cache, whatever stands around the view."""
+    cached = cache.cached()(read_body)
+    app.add_url_rule("/", "view", lambda: cached(), methods=["GET", "POST"])
+    for body in (b"apple", b"pear"):
+        assert get("/", method="POST", data=body).data == body
+        assert get("/", data=body).data == body
+
+
+def test_closures_do_not_share(app: Flask, cache: Cache, get: Get) -> None:
+    """Functions that one factory made have one name, and may differ."""
+
+    def make(number: int) -> Callable[[], int]:
+        return cache.cached()(lambda: number)
+
+    parts = [make(1), make(2)]
+    app.add_url_rule("/", "view", lambda: " ".join(str(part()) for part in parts))
+    assert get("/").data == get("/").data == b"1 2"
 
 
 def test_method_that_calls_its_parents(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
@@ -298,6 +408,7 @@ def test_value_that_reads_the_language(app: Flask, cache: Cache, get: Get) -> No
         return str(request.accept_languages.best_match(["de", "fr"]))
 
     app.add_url_rule("/", "view", lambda: greeting())
+    app.before_request(lambda: request.accept_languages and None)
     for language in ("de", "fr"):
         assert get("/", headers={"Accept-Language": language}).data == language.encode()
 

@@ -229,3 +229,12 @@ def test_response_is_no_value(app: Flask, cache: Cache, get: Get) -> None:
     assert cache.delete("key")
     assert not cache.has("key")
     assert not is_hit(get("/"))
+
+
+def test_pairs_are_values(app: Flask, cache: Cache) -> None:
+    """Plain tuples are kept, also in a request, where they could be taken for responses."""
+    pairs: dict[str, Any] = {"size": (640, 480), "page": ([1, 2], {"total": 2}), "one": (1, 200)}
+    for name, pair in pairs.items():
+        with app.test_request_context("/"):
+            assert cache.cached(key_prefix=name)(lambda pair=pair: pair)() == pair
+        assert cache.get(name) == pair

@@ -6,8 +6,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask, Response, abort, jsonify, make_response, request
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    current_app,
+    jsonify,
+    make_response,
+    request,
+)
 from flask.views import MethodView
+from werkzeug.exceptions import HTTPException
 
 from flask_larder import Cache, InvalidPolicy
 from tests.flask.answers import Counter, Get, is_hit, status_of
@@ -400,9 +410,10 @@ def test_key_that_is_no_text(
 
 
 def test_key_prefixes_separate(app: Flask, cache: Cache, count: Counter) -> None:
-    """Views with other prefixes do not share an entry of one URL."""
+    """Functions with other prefixes do not share an entry of one URL."""
+    app.extensions["count"] = count
     views = [
-        cache.cached(key_prefix=prefix)(lambda: str(count()))
+        cache.cached(key_prefix=prefix)(lambda: str(current_app.extensions["count"]()))
         for prefix in ("view/%s", "api/%s", "%s/api", "%sapi", "a#b%s")
     ]
     app.add_url_rule("/same", "same", lambda: "")
@@ -443,7 +454,7 @@ def test_hit_indication_and_attributes(app: Flask, cache: Cache, get: Get) -> No
 
 
 def test_outer_decorator_sees_the_views_own_value(app: Flask, cache: Cache, get: Get) -> None:
-    """On a miss a decorator around the cache gets what the view returned."""
+    """A decorator around the cache gets what the view returned, on a miss and on a hit."""
     seen: list[object] = []
 
     def outer(view: Callable[[], Any]) -> Callable[[], Any]:
@@ -461,8 +472,9 @@ def test_outer_decorator_sees_the_views_own_value(app: Flask, cache: Cache, get:
     app.add_url_rule("/", "view", outer(view))
     get("/")
     assert seen == [{"a": 1}]
+    assert is_hit(get("/"))
     assert get("/").json == {"a": 1}
-    assert isinstance(seen[1], Response)
+    assert seen == [{"a": 1}] * 3
 
 
 def test_what_is_no_response(app: Flask, cache: Cache) -> None:
@@ -542,7 +554,7 @@ def test_signals(app: Flask, get: Get) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"unless": True}, "unless is True; give a function"),
+        ({"unless": True}, "unless is True; give a plain function"),
         ({"forced_update": 1}, "forced_update is 1"),
         ({"is_stale": "x"}, "is_stale is 'x'"),
         ({"response_filter": 5}, "response_filter is 5"),
@@ -568,3 +580,84 @@ def test_option_that_cannot_be_used(cache: Cache, options: dict[str, Any], says:
     """A mistake in an option is an error where it is written, with the value and the remedy."""
     with pytest.raises(InvalidPolicy, match=says):
         cache.cached(**options)
+
+
+@pytest.mark.parametrize(
+    ("returned", "kept"),
+    [
+        ({"b": 1, "a": (1, 2)}, True),
+        (("text", 203, {"X-Own": "1"}), True),
+        ("text", True),
+        (object(), False),
+        ((Response("x"), 200), False),
+        (iter(["a", "b"]), False),
+    ],
+)
+def test_hit_beneath_a_decorator(
+    app: Flask, cache: Cache, get: Get, returned: Any, *, kept: bool
+) -> None:
+    """What cannot be given to the decorator again as it was is not stored."""
+    seen: list[Any] = []
+
+    def outer(view: Callable[[], Any]) -> Callable[[], Any]:
+        @functools.wraps(view)
+        def wrapper() -> str:
+            seen.append(view())
+            return "made by the decorator"
+
+        return wrapper
+
+    app.add_url_rule("/", "view", outer(cache.cached()(lambda: returned)))
+    for _ in range(2):
+        assert get("/").data == b"made by the decorator"
+    assert is_hit(get("/")) == kept
+    assert all(type(value) is type(returned) for value in seen)
+    if kept:
+        assert seen == [returned] * 3
+
+
+def test_async_function_that_is_no_view(app: Flask, cache: Cache, get: Get) -> None:
+    """It is left as it is, to be awaited; an async option is refused."""
+    pytest.importorskip("asgiref")
+
+    @cache.cached(key_prefix="number")
+    async def number() -> int:
+        return 7
+
+    @app.get("/")
+    async def view() -> str:
+        return str(await number())
+
+    assert get("/").data == get("/").data == b"7"
+
+    async def unless() -> bool:
+        return False
+
+    with pytest.raises(InvalidPolicy, match="give a plain function"):
+        cache.cached(unless=unless)
+
+
+def test_function_without_a_name(app: Flask, cache: Cache, count: Counter) -> None:
+    """A partial can be cached too."""
+    value = cache.cached(key_prefix="partial")(functools.partial(int, "7"))
+    assert value() == value() == 7
+    with app.test_request_context("/"):
+        assert value() == 7
+
+
+def test_error_that_needs_the_environ(app: Flask, cache: Cache, get: Get) -> None:
+    """An HTTP error of the app's own making answers as it does without the cache."""
+
+    class Teapot(HTTPException):
+        code = 418
+
+        def get_response(self, environ: Any, scope: Any = None) -> Any:  # type: ignore[override]
+            return Response(environ["REQUEST_METHOD"], 418)
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> str:
+        raise Teapot
+
+    assert get("/").status_code == 418
+    assert get("/").data == b"GET"

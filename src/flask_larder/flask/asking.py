@@ -1,5 +1,6 @@
 """From a Flask request to what the engine is asked: a request and its key."""
 
+import functools
 import inspect
 from typing import Any
 
@@ -92,9 +93,10 @@ def _checked(key: Any, option: str) -> str:
     return key
 
 
+@functools.cache
 def source_of(function: Any) -> str | None:
     """The source code of *function*, or ``None`` where there is none to be found."""
     try:
         return inspect.getsource(inspect.unwrap(function))
-    except (OSError, TypeError):
+    except (OSError, SyntaxError, TypeError):
         return None

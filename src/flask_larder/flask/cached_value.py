@@ -12,31 +12,48 @@ from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.reads import (
-    TrackedRequest,
     Watch,
     covered_by,
+    is_watched,
     note_selecting,
     track_requests,
 )
 from flask_larder.flask.values import NO_VALUE
+from flask_larder.policy import Policy, may_reuse
 
 
 def answer_value(call: Call) -> Any:
     """The stored value where there is one, else what the function returns."""
     if not call.wiring.enabled:
         return call.run()
+    if inspect.iscoroutinefunction(call.function):
+        call.warn("it is a coroutine function and no view")
+        return call.function(*call.args, **call.kwargs)
     if not has_request_context():
-        if call.options.is_template:
-            call.warn("it has no key outside of requests; give key_prefix= a name without %s")
-            return call.run()
-        return _Evaluation(call, None).answer()
+        if not call.options.is_template:
+            return _Evaluation(call, None).answer()
+        call.warn("it has no key outside of requests; give key_prefix= a name without %s")
+        return call.run()
     context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    if not isinstance(context.request, TrackedRequest):
-        track_requests(current_app)  # its class was replaced after init_app
-        return call.run()
+    return _Evaluation(call, context).answer() if _may_be_kept(call, context) else call.run()
+
+
+def _may_be_kept(call: Call, context: RequestContext) -> bool:
+    """Whether the result may be kept in this request, and under the request's URL if that is so.
+
+    The URL is the key of a GET only, and of one and only function.
+    """
+    if not is_watched(context):
+        track_requests(current_app)  # the request class was replaced after init_app
+        return False
     if host_is_refused(context.request):
-        return call.run()
-    return _Evaluation(call, context).answer()
+        return False
+    if not call.options.is_template:
+        return True
+    if getattr(call.function, "__closure__", None):
+        call.warn("it is no view, and a closure, of which there may be several; give key_prefix=")
+        return False
+    return may_reuse(core_request(context.request), Policy(timeout=call.timeout)) is None
 
 
 class _Evaluation:
@@ -50,12 +67,8 @@ class _Evaluation:
     def answer(self) -> Any:
         """The value, stored or new."""
         call, values = self._call, self._call.wiring.values
-        try:
-            if call.bypasses():
-                return call.run()
-            is_forced = call.is_forced()
-            key = self._key()
-        except OptionFailed:
+        key, is_forced = self._ask()
+        if key is None:
             return call.run()
         stored = NO_VALUE if is_forced else values.get(key)
         if stored is not NO_VALUE and not call.finds_stale(stored):
@@ -72,39 +85,46 @@ class _Evaluation:
             call.warn(str(error))
         return result
 
-    def _key(self) -> str:
+    def _ask(self) -> tuple[str | None, bool]:
+        """The key, ``None`` where the cache is left alone; and whether to replace what is there."""
         call, context = self._call, self._context
-        if context is None:
-            return call.key(None, is_view=False)
-        note_selecting(call.options.vary_fields)
-        with Watch(context) as making_key:
+        try:
+            if call.bypasses():
+                return None, False
+            is_forced = call.is_forced()
+            if context is None:
+                return call.key(None, is_view=False), is_forced
+            note_selecting(call.options.vary_fields)
+            making_key = Watch(context)
             key = call.key(core_request(context.request), is_view=False)
             self._covered = covered_by(call.options, making_key)
-        return key
+        except OptionFailed:
+            return None, False
+        return key, is_forced
 
     def _run(self) -> tuple[Any, str | None]:
         """What the function returns, and why that is not to be kept."""
         call, context = self._call, self._context
         if context is None:
             return _joined(call.run()), None
-        with Watch(context) as watch:
-            result = _joined(call.run())
-            lacking = watch.unkeyed()
-            if call.options.is_template:
-                # By its key it may be a view that was not recognised as one, and the user one
-                # that was loaded before.
-                lacking |= watch.unkeyed_before()
-            lacking -= self._covered
-            if not (call.options.has_own_key or call.options.vary_by):
-                lacking |= {name for name in watch.names() if name.startswith("accept")}
-                lacking -= set(call.options.vary_fields)
+        watch = Watch(context)
+        result = _joined(call.run())
+        lacking = watch.unkeyed()
+        if call.options.is_template:
+            # By its key it may be a view that was not recognised as one, and the user one that
+            # was loaded before.
+            lacking |= watch.unkeyed_before()
+        lacking -= self._covered
+        if not (call.options.has_own_key or call.options.vary_by):
+            lacking |= {name for name in watch.names() if name.startswith("accept")}
+            lacking -= set(call.options.vary_fields)
         if lacking:
             names = ", ".join(sorted(lacking))
             return result, f"{names} was read, which its key does not hold; give vary="
         if _looks_like_response(result):
             return result, (
-                "it returns a response, but is not the view of the request; "
-                "use functools.wraps in the decorators around it"
+                "it returns what looks like a response, but is not the view of the request; "
+                "if it is a view, use functools.wraps in the decorators around it"
             )
         return result, None
 
@@ -113,8 +133,15 @@ def _looks_like_response(result: Any) -> bool:
     """Whether Flask would take *result* for a body with a status or with header fields."""
     if not isinstance(result, tuple) or len(result) not in {2, 3}:
         return False
+    if not isinstance(result[0], str | bytes | dict | list):
+        return False
     is_status = type(result[1]) is int and 100 <= result[1] <= 599
-    return is_status or isinstance(result[-1], Mapping)
+    fields = result[-1]
+    return is_status or (
+        isinstance(fields, Mapping)
+        and bool(fields)
+        and all(isinstance(part, str) for item in fields.items() for part in item)
+    )
 
 
 def _joined(result: Any) -> Any:

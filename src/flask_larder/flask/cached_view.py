@@ -1,8 +1,9 @@
 """A cached view: what it answers is kept as a response."""
 
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from flask import Response, after_this_request, current_app
 from flask.ctx import RequestContext
@@ -10,16 +11,19 @@ from flask.globals import request_ctx
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
+from flask_larder.codec import decode_value
 from flask_larder.engine import Ask, Hit
 from flask_larder.entry import Reads, StoredResponse
+from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.outcome import Outcome, write_fields
 from flask_larder.flask.reads import (
-    TrackedRequest,
+    SESSION,
     Watch,
     covered_by,
     is_anonymous,
+    is_watched,
     note_selecting,
     registered_functions,
     track_requests,
@@ -28,6 +32,17 @@ from flask_larder.flask.signals import cache_view_hit, cache_view_miss
 from flask_larder.flask.view import ViewAnswer
 from flask_larder.policy import Policy, Reason
 from flask_larder.status import CacheStatus
+
+# What tells nobody's name: Flask-Login reads the last two to protect sessions.
+_NAMES_NOBODY: Final = frozenset(
+    {
+        "authorization",
+        "cookie",
+        SESSION,
+        "user-agent",
+        "x-forwarded-for",
+    }
+)
 
 
 def answer_view(call: Call) -> Any:
@@ -67,30 +82,41 @@ class _Visit:
             outcome.record()
 
     def _answer(self, ask: Ask) -> Any:
-        outcome = self._outcome
-        with Watch(self._context) as watch:
+        outcome, watch = self._outcome, Watch(self._context)
 
-            def forward(status: CacheStatus) -> ViewAnswer:
-                outcome.status = replace(status, detail="error")  # holds where the view raises
-                return self._run_view(ask.policy, watch)
+        def forward(status: CacheStatus) -> ViewAnswer:
+            outcome.status = replace(status, detail="error")  # holds where the view raises
+            return self._run_view(ask.policy, watch)
 
-            answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
-            if not isinstance(answer, Hit):
-                outcome.vary |= watch.selecting()
+        answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
+        if not isinstance(answer, Hit):
+            outcome.vary |= watch.selecting()
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
             note_selecting(answer.names)
             outcome.age = answer.age
-            return _response_of(answer.response)
+            return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised
-        return answer.value
+        return answer.returned
+
+    def _of_hit(self, stored: StoredResponse) -> Any:
+        """What the view returned, where a decorator waits for that; else the response."""
+        if stored.value is not None and not self._is_outermost():
+            with suppress(CorruptEntry):
+                return decode_value(stored.value)
+        return _response_of(stored)
+
+    def _is_outermost(self) -> bool:
+        """Whether Flask itself calls what was decorated, and nothing stands between."""
+        endpoint = self._context.request.endpoint or ""
+        return current_app.view_functions.get(endpoint) is self._call.decorated
 
     # --- before the engine is asked ---
 
     def _reason_not_to_ask(self) -> Reason | None:
-        if not isinstance(self._context.request, TrackedRequest):
+        if not is_watched(self._context):
             track_requests(current_app)  # its class was replaced after init_app
             return "untracked"
         if not self._call.wiring.enabled:
@@ -101,15 +127,15 @@ class _Visit:
         """What to ask the engine, or the reason why it is not asked."""
         call = self._call
         try:
-            with Watch(self._context) as watch:
-                if call.bypasses():
-                    return "unless"
-                refresh = call.is_forced()
-                self._harmless = self._harmless_reads(watch)
+            watch = Watch(self._context)
+            if call.bypasses():
+                return "unless"
+            refresh = call.is_forced()
+            self._harmless = self._harmless_reads(watch)
             request = core_request(self._context.request)
-            with Watch(self._context) as making_key:
-                key = call.key(request, is_view=True)
-                covered = covered_by(call.options, making_key)
+            making_key = Watch(self._context)
+            key = call.key(request, is_view=True)
+            covered = covered_by(call.options, making_key)
         except OptionFailed:
             return "option-failed"
         return Ask(
@@ -133,8 +159,8 @@ class _Visit:
         for nobody are shared. Where the request carries a credential, or the user may have come
         from somewhere else, they may have loaded a user whom the view then finds in flask.g.
         """
-        found_nobody = is_anonymous(self._context) and watch.names() <= {"cookie", "authorization"}
-        return watch.unkeyed() if found_nobody else frozenset()
+        found_nobody = is_anonymous(self._context) and watch.names() <= _NAMES_NOBODY
+        return watch.unkeyed() - watch.unkeyed_before() if found_nobody else frozenset()
 
     def _finds_stale(self, stored: StoredResponse) -> bool:
         return self._call.finds_stale(_response_of(stored))
@@ -145,9 +171,11 @@ class _Visit:
         call, functions_before = self._call, registered_functions(self._context)
 
         def reads() -> Reads:
-            # A hook that only checks a token does not void the response's own word, without
-            # which a request with Authorization is never stored (RFC 9111 section 3.5).
-            before = watch.unkeyed_before() - self._harmless - {"authorization"}
+            before = watch.unkeyed_before() - self._harmless
+            if "HTTP_AUTHORIZATION" in self._context.request.environ:
+                # A hook that only checks a token does not void the response's own word, without
+                # which this request's answer is never stored (RFC 9111 section 3.5).
+                before -= {"authorization"}
             return Reads(
                 unkeyed=watch.unkeyed() | before,
                 selecting=watch.selecting(),
@@ -160,14 +188,13 @@ class _Visit:
             value = self._run()
         except HTTPException as error:
             raised = error
-        if raised is not None and raised.get_response().status_code in policy.statuses:
-            # Asked for: what the app's error handler makes of it is the response to store.
-            value, raised = current_app.handle_user_exception(raised), None
-        refused = call.filters_out(raised.get_response() if raised else value)
-        # Where nothing stands between, Flask need not make the same response a second time.
-        endpoint = self._context.request.endpoint or ""
-        is_outermost = current_app.view_functions.get(endpoint) is call.decorated
-        return ViewAnswer(value, raised, reads, refused=refused, is_outermost=is_outermost)
+        if raised is not None:
+            value = raised.get_response(self._context.request.environ)
+            if value.status_code in policy.statuses:
+                # Asked for: what the app's error handler makes of it is the response to store.
+                value, raised = current_app.handle_user_exception(raised), None
+        refused = call.filters_out(value)
+        return ViewAnswer(value, raised, reads, refused=refused, is_outermost=self._is_outermost())
 
     def _run(self) -> Any:
         started = perf_counter()

@@ -42,7 +42,8 @@ class Call:
     @property
     def name(self) -> str:
         """The function's name, for logs and keys."""
-        return f"{self.function.__module__}.{self.function.__qualname__}"
+        function = self.function
+        return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
 
     def run(self) -> Any:
         """What the function returns, also where it is a coroutine function."""

@@ -47,8 +47,9 @@ class Options:
             raise InvalidPolicy(f"key_prefix is {prefix!r}; give a text or a function")
         for name in _FUNCTIONS:
             function = getattr(self, name)
-            if function is not None and not callable(function):
-                raise InvalidPolicy(f"{name} is {function!r}; give a function, or None")
+            is_usable = callable(function) and not inspect.iscoroutinefunction(function)
+            if function is not None and not is_usable:
+                raise InvalidPolicy(f"{name} is {function!r}; give a plain function, or None")
 
     @property
     def is_template(self) -> bool:

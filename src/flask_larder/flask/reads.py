@@ -7,17 +7,15 @@ is read of them. What a view takes from ``request.environ`` itself is not seen.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final
 
 from flask import Flask, has_request_context, request
 from flask import Request as FlaskRequest
 from flask.ctx import RequestContext
+from flask.sessions import SessionMixin
 from werkzeug.datastructures import (
-    Authorization,
     EnvironHeaders,
     Headers,
-    ImmutableMultiDict,
-    MultiDict,
 )
 from werkzeug.routing import Rule
 
@@ -28,11 +26,13 @@ _ALL_FIELDS: Final = "*"
 _BODY: Final = ":body"
 _QUERY: Final = ":query"
 _REMOTE_USER: Final = ":remote-user"
+SESSION: Final = ":session"
 
 _UNKEYED: Final = {
     "cookie": "cookie",
     "authorization": "authorization",
     _REMOTE_USER: "remote-user",
+    SESSION: "session",
     _ALL_FIELDS: "headers",
     _BODY: "body",
 }
@@ -59,6 +59,10 @@ class ReadLog:
     def now(self) -> int:
         """A number above that of every reading until now."""
         return next(self._count)
+
+    def forget_all_but(self, names: frozenset[str]) -> None:
+        """Begin anew, as if only *names* had been read."""
+        self._latest = dict.fromkeys(names, next(self._count))
 
     def since(self, number: int = 0) -> frozenset[str]:
         """What was read after *number*, a result of :meth:`now`."""
@@ -116,8 +120,9 @@ class TrackedRequest(FlaskRequest):
 
     @headers.setter
     def headers(self, fields: Headers) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        assert isinstance(fields, EnvironHeaders)  # noqa: S101 - Werkzeug sets them, once
-        self._headers = _TrackedHeaders(fields.environ, self.reads)
+        if type(fields) is EnvironHeaders:
+            fields = _TrackedHeaders(fields.environ, self.reads)
+        self._headers = fields
 
     @property
     def url_rule(self) -> Rule | None:
@@ -128,30 +133,13 @@ class TrackedRequest(FlaskRequest):
     def url_rule(self, rule: Rule | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         # It is set again whenever the context is pushed again, as for a streamed body.
         if self._url_rule is None:
-            self.reads = self._headers.reads = ReadLog()
-            for name in self._read_in_init:
-                self.reads.note(name)
+            self.reads.forget_all_but(self._read_in_init)
         self._url_rule = rule
 
-    # Werkzeug computes these once; a second reading has to be noted as well.
-
     @property
-    def cookies(self) -> ImmutableMultiDict[str, str]:
-        """The cookies. Asking for any of them counts as reading all."""
-        self.reads.note("cookie")
-        return super().cookies
-
-    @property
-    def authorization(self) -> Authorization | None:
-        """The credentials in the ``Authorization`` field."""
-        self.reads.note("authorization")
-        return super().authorization
-
-    @property
-    def args(self) -> MultiDict[str, str]:
-        """The parameters of the query."""
-        self.reads.note(_QUERY)
-        return super().args
+    def is_watched(self) -> bool:
+        """Whether readings are noted; not so if the app has put in header fields of its own."""
+        return isinstance(self._headers, _TrackedHeaders)
 
     @property
     def stream(self) -> IO[bytes]:
@@ -160,11 +148,76 @@ class TrackedRequest(FlaskRequest):
             self.reads.note(_BODY)
         return super().stream
 
+
+class _Noted:
+    """An attribute that Werkzeug computes once; every later reading of it is noted as well."""
+
+    def __init__(self, attribute: str, name: str) -> None:
+        self._attribute = attribute
+        self._name = name
+
+    def __get__(self, request: TrackedRequest | None, owner: type) -> Any:
+        if request is None:
+            return self
+        request.reads.note(self._name)
+        return getattr(super(TrackedRequest, request), self._attribute)
+
+    def __set__(self, request: TrackedRequest, value: Any) -> None:
+        request.__dict__[self._attribute] = value
+
+
+for _attribute, _name in {
+    "cookies": "cookie",  # asking for any of them counts as reading all
+    "authorization": "authorization",
+    "args": _QUERY,
+    "remote_user": _REMOTE_USER,
+    "accept_mimetypes": "accept",
+    "accept_charsets": "accept-charset",
+    "accept_encodings": "accept-encoding",
+    "accept_languages": "accept-language",
+}.items():
+    setattr(TrackedRequest, _attribute, _Noted(_attribute, _name))
+
+
+class _TrackedSession(SessionMixin):
+    """Mixed into the class of a session: notes each use, of which Flask keeps only whether."""
+
+    _reads: ReadLog
+
     @property
-    def remote_user(self) -> str | None:  # type: ignore[override]
-        """The user whom the server has authenticated."""
-        self.reads.note(_REMOTE_USER)
-        return super().remote_user
+    def accessed(self) -> bool:
+        return bool(self.__dict__.get("accessed", False))
+
+    @accessed.setter
+    def accessed(self, accessed: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.__dict__["accessed"] = accessed
+        if accessed:
+            self._reads.note(SESSION)
+
+
+_tracked_kinds: dict[type[Any], type[Any]] = {}
+
+
+def _tracked_kind(kind: type[Any]) -> type[Any]:
+    if kind not in _tracked_kinds:
+        _tracked_kinds[kind] = type(kind.__name__, (_TrackedSession, kind), {})
+    return _tracked_kinds[kind]
+
+
+def _watch_session(context: RequestContext, reads: ReadLog) -> None:
+    """Let the session note in *reads* when it is used. One that cannot counts as used, always."""
+    # Without the public property, which would count as using it.
+    session: Any = context.__dict__["_session" if "_session" in context.__dict__ else "session"]
+    if isinstance(session, _TrackedSession):
+        return
+    was_used = getattr(session, "accessed", True)
+    try:
+        session.__class__ = _tracked_kind(type(session))
+        session._reads = reads  # noqa: SLF001
+    except (AttributeError, TypeError):
+        was_used = True
+    if was_used:
+        reads.note(SESSION)
 
 
 def track_requests(app: Flask) -> None:
@@ -185,6 +238,11 @@ def note_selecting(names: Iterable[str]) -> None:
             request.headers.note(name)
 
 
+def is_watched(context: RequestContext) -> bool:
+    """Whether what is read of the request is noted."""
+    return isinstance(context.request, TrackedRequest) and context.request.is_watched
+
+
 def is_anonymous(context: RequestContext) -> bool:
     """Whether the request carries neither cookies nor ``Authorization``."""
     environ = context.request.environ
@@ -192,52 +250,40 @@ def is_anonymous(context: RequestContext) -> bool:
 
 
 class Watch:
-    """Tells what is read within its ``with`` block from what was read before it.
-
-    Watches nest: what is read under an inner one is read under the outer one too.
-    """
+    """Tells what is read of a request since this was made from what was read before."""
 
     def __init__(self, context: RequestContext) -> None:
-        self._context = context
         assert isinstance(context.request, TrackedRequest)  # noqa: S101 - others are not watched
+        self._is_anonymous = is_anonymous(context)
         self._log = context.request.reads
-
-    def __enter__(self) -> Self:
-        self._session_before = _session_accessed(self._context)
+        _watch_session(context, self._log)
         self._names_before = self._log.since()
         self._start = self._log.now()
-        _set_session_accessed(self._context, accessed=False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._session_before:
-            _set_session_accessed(self._context, accessed=True)
 
     def names(self) -> frozenset[str]:
-        """The names of the header fields, and of the rest, that were read within the block."""
+        """The names of the header fields, and of the rest, that were read since."""
         return self._log.since(self._start)
 
     def unkeyed(self) -> frozenset[str]:
-        """What was read within the block that no key holds by itself; see ``Reads.unkeyed``."""
-        return _unkeyed(self.names(), session=_session_accessed(self._context))
+        """What was read since that no key holds by itself; see ``Reads.unkeyed``."""
+        return _unkeyed(self.names())
 
     def unkeyed_before(self) -> frozenset[str]:
-        """What was read so before the block.
+        """What was read so before.
 
         A hook that only logs all header fields tells nobody apart who carries no credential.
         """
-        found = _unkeyed(self._names_before, session=self._session_before)
-        return found - {"headers"} if is_anonymous(self._context) else found
+        found = _unkeyed(self._names_before)
+        return found - {"headers"} if self._is_anonymous else found
 
     def selecting(self) -> frozenset[str]:
-        """The ``Accept*`` fields that were read, within the block or before."""
+        """The ``Accept*`` fields that were read, since or before."""
         names = self.names() | self._names_before
         return frozenset(name for name in names if name.startswith("accept"))
 
 
-def _unkeyed(names: frozenset[str], *, session: bool) -> frozenset[str]:
-    found = {_UNKEYED[name] for name in names & _UNKEYED.keys()}
-    return frozenset(found | {"session"} if session else found)
+def _unkeyed(names: frozenset[str]) -> frozenset[str]:
+    return frozenset(_UNKEYED[name] for name in names & _UNKEYED.keys())
 
 
 # What a header field that the key holds tells apart.
@@ -267,19 +313,3 @@ def covered_by(options: Options, making_key: Watch) -> frozenset[str]:
 def registered_functions(context: RequestContext) -> list[Callable[..., Any]]:
     """What was given to ``flask.after_this_request``."""
     return list(context._after_request_functions)  # noqa: SLF001 - there is no public name
-
-
-def _session_of(context: RequestContext) -> Any:
-    """The session, without the public property, which would count as using it."""
-    return context.__dict__["_session" if "_session" in context.__dict__ else "session"]
-
-
-def _session_accessed(context: RequestContext) -> bool:
-    """Whether the session was used; a kind that does not tell counts as used, as in Flask."""
-    return bool(getattr(_session_of(context), "accessed", True))
-
-
-def _set_session_accessed(context: RequestContext, *, accessed: bool) -> None:
-    session = _session_of(context)
-    if hasattr(session, "accessed"):
-        session.accessed = accessed

@@ -7,7 +7,9 @@ from typing import Any
 from flask import Response, current_app
 from werkzeug.exceptions import HTTPException
 
+from flask_larder.codec import encode_value
 from flask_larder.entry import Reads
+from flask_larder.errors import UnstorableValue
 from flask_larder.headers import Fields
 from flask_larder.policy import Reason
 
@@ -15,11 +17,11 @@ from flask_larder.policy import Reason
 class ViewAnswer:
     """What a view answered: an :class:`~flask_larder.entry.Forwarded` for the engine.
 
-    *value* is what Flask is to get: what the view returned, so that a decorator around the
+    *returned* is what Flask is to get: what the view returned, so that a decorator around the
     cache sees the same as without it. Where there is none, or a stream had to be read, it is the
-    response made of it. *raised* is the HTTP error by which the view answered instead. *reads*
-    tells what the view has looked at; *refused*, that the developer's filter does not want it
-    stored.
+    response made of it. *raised* is the HTTP error by which the view answered; *value* is then
+    its response. *reads* tells what the view has looked at; *refused*, that the developer's
+    filter does not want it stored; *is_outermost*, that no decorator stands around the cache.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class ViewAnswer:
         refused: bool,
         is_outermost: bool,
     ) -> None:
-        self.value = value
+        self.returned = value
         self.raised = raised
         self.reads = reads
         self._refused = refused
@@ -40,21 +42,41 @@ class ViewAnswer:
     @cached_property
     def _response(self) -> Response | None:
         """The response that Flask will make of it, or ``None`` where it will not manage to."""
-        made = self.raised.get_response() if self.raised else self.value
+        if not self._is_outermost and isinstance(self.returned, Iterator):
+            return None  # it can be read once, and the decorator wants to
         try:
-            response = current_app.make_response(made)
+            response = current_app.make_response(self.returned)
         except (TypeError, ValueError):
             return None
         if self._is_outermost and not self.raised:
-            self.value = response
+            self.returned = response
         return response
+
+    def value(self) -> bytes | None:
+        """What the view returned, encoded, if a decorator is to get it again on a hit."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes | None:
+        if self._is_outermost or isinstance(self.returned, Response):
+            return None
+        return encode_value(self.returned)
 
     @property
     def refusal(self) -> Reason | None:
         """Why it is not to be stored, beside what the policy says."""
         if self._refused:
             return "response-filter"
-        return "not-a-response" if self._response is None else None
+        if self._response is None:
+            return "not-a-response"
+        return None if self._has_value() else "not-plain-data"
+
+    def _has_value(self) -> bool:
+        try:
+            self.value()
+        except UnstorableValue:
+            return False
+        return True
 
     @property
     def status(self) -> int:
@@ -76,7 +98,7 @@ class ViewAnswer:
             return body if len(body) <= limit else None
         if (response.content_length or 0) > limit:
             return None
-        self.value = response
+        self.returned = response
         return _collect(response, limit)
 
 

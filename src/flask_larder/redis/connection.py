@@ -15,7 +15,7 @@ from flask_larder.errors import InvalidConfig
 
 SCHEMES: Final = ("redis", "rediss", "unix")
 
-MOST_CONNECTIONS: Final = 50
+MOST_CONNECTIONS: Final = 100
 """The connections of one process."""
 
 

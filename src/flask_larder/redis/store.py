@@ -96,7 +96,8 @@ class RedisStore:
         with self._guard() as client:
             try:
                 return bool(client.set(self._prefix + key, value, px=milliseconds, nx=only_new))
-            except OutOfMemoryError:
+            except OutOfMemoryError as error:
+                self._link().breaker.refused(error, time.monotonic())
                 return False
 
     def _prefixed(self, keys: Sequence[str]) -> list[str]:
@@ -131,7 +132,14 @@ class RedisStore:
             raise StoreUnavailable(f"Redis at {self._address} refuses: {error}") from error
         except Exception as error:
             # Whatever it is, for instance a host name that cannot be looked up: the view answers.
-            if not isinstance(error.__context__, queue.Empty):  # else no connection is free
-                breaker.failed(error, is_late=isinstance(error, LateReply))
+            if isinstance(error.__context__, queue.Empty):  # all its connections are taken
+                breaker.refused(error, asked_at)
+            else:
+                breaker.failed(error, is_late=_is_late_reply(error))
             raise StoreUnavailable(f"Redis at {self._address} is away: {error}") from error
         breaker.succeeded(asked_at)
+
+
+def _is_late_reply(error: Exception) -> bool:
+    """Whether Redis, once connected, did not reply in time. redis-py tells it by its text only."""
+    return isinstance(error, LateReply) and "connecting" not in str(error)
