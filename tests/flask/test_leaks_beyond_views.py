@@ -396,8 +396,20 @@ def test_method_that_calls_its_parents(app: Flask, cache: Cache, get: Get, count
         def get(self) -> Any:
             return super().get()
 
+    class Plain(MethodView):
+        @cache.cached()
+        def get(self) -> Response:
+            return Response(str(count()))
+
+    class Extended(Plain):
+        def get(self) -> Response:
+            return super().get()
+
     app.add_url_rule("/", view_func=Child.as_view("child"))
+    app.add_url_rule("/plain", view_func=Extended.as_view("extended"))
     assert get("/").headers["Set-Cookie"] != get("/").headers["Set-Cookie"]
+    assert get("/plain").data == get("/plain").data
+    assert is_hit(get("/plain"))
 
 
 def test_value_that_reads_the_language(app: Flask, cache: Cache, get: Get) -> None:

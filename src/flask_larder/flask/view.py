@@ -42,8 +42,6 @@ class ViewAnswer:
     @cached_property
     def _response(self) -> Response | None:
         """The response that Flask will make of it, or ``None`` where it will not manage to."""
-        if not self._is_outermost and isinstance(self.returned, Iterator):
-            return None  # it can be read once, and the decorator wants to
         try:
             response = current_app.make_response(self.returned)
         except (TypeError, ValueError):
