@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Response, current_app
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flask_larder.codec import encode_value
 from flask_larder.entry import Reads
@@ -56,7 +57,7 @@ class ViewAnswer:
 
     @cached_property
     def _encoded(self) -> bytes | None:
-        if self._is_outermost or isinstance(self.returned, Response):
+        if self._is_outermost or isinstance(self.returned, WerkzeugResponse):
             return None
         return encode_value(self.returned)
 
