@@ -40,33 +40,41 @@ _UNKEYED: Final = {
 
 
 class ReadLog:
-    """The names of what was read, each with the number of its latest reading.
+    """The names of what was read, each with the numbers of its first and latest reading.
 
     It only grows, so that several threads that share a request cannot take a reading from each
     other.
     """
 
-    __slots__ = ("_count", "_latest")
+    __slots__ = ("_count", "_first", "_latest")
 
     def __init__(self) -> None:
         self._count = itertools.count(1)
+        self._first: dict[str, int] = {}
         self._latest: dict[str, int] = {}
 
     def note(self, name: str) -> None:
         """Note that *name* was read."""
-        self._latest[name] = next(self._count)
+        number = next(self._count)
+        self._first.setdefault(name, number)
+        self._latest[name] = number
 
     def now(self) -> int:
-        """A number above that of every reading until now."""
+        """A number above that of every reading until now, and below that of every later one."""
         return next(self._count)
+
+    def before(self, number: int) -> frozenset[str]:
+        """What was read before *number*, a result of :meth:`now`."""
+        return frozenset(name for name, first in self._first.copy().items() if first < number)
+
+    def since(self, number: int = 0) -> frozenset[str]:
+        """What was read after *number*."""
+        return frozenset(name for name, latest in self._latest.copy().items() if latest > number)
 
     def forget_all_but(self, names: frozenset[str]) -> None:
         """Begin anew, as if only *names* had been read."""
-        self._latest = dict.fromkeys(names, next(self._count))
-
-    def since(self, number: int = 0) -> frozenset[str]:
-        """What was read after *number*, a result of :meth:`now`."""
-        return frozenset(name for name, latest in dict(self._latest).items() if latest > number)
+        self._first = dict.fromkeys(names, next(self._count))
+        self._latest = self._first.copy()
 
 
 class _TrackedHeaders(EnvironHeaders):
@@ -257,7 +265,6 @@ class Watch:
         self._is_anonymous = is_anonymous(context)
         self._log = context.request.reads
         _watch_session(context, self._log)
-        self._names_before = self._log.since()
         self._start = self._log.now()
 
     def names(self) -> frozenset[str]:
@@ -273,13 +280,12 @@ class Watch:
 
         A hook that only logs all header fields tells nobody apart who carries no credential.
         """
-        found = _unkeyed(self._names_before)
+        found = _unkeyed(self._log.before(self._start))
         return found - {"headers"} if self._is_anonymous else found
 
     def selecting(self) -> frozenset[str]:
         """The ``Accept*`` fields that were read, since or before."""
-        names = self.names() | self._names_before
-        return frozenset(name for name in names if name.startswith("accept"))
+        return frozenset(name for name in self._log.since() if name.startswith("accept"))
 
 
 def _unkeyed(names: frozenset[str]) -> frozenset[str]:
