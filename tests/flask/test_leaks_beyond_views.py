@@ -209,6 +209,27 @@ def test_session_that_cannot_tell_when_it_is_used(app: Flask, get: Get) -> None:
     each_sees_own(get)
 
 
+def test_session_object_that_several_requests_share(app: Flask, get: Get) -> None:
+    """An interface may keep sessions in memory and hand out the same object again."""
+    sessions: dict[str, SecureCookieSession] = {}
+
+    class Interface(FromCookie):
+        def open_session(self, app: Flask, request: Any) -> SecureCookieSession:
+            user = request.cookies.get("user", "nobody")
+            return sessions.setdefault(user, SecureCookieSession({"user": user}))
+
+    app.session_interface = Interface()
+    cache = Cache(app)
+    value = cache.cached(key_prefix="value")(lambda: f"hello {session['user']}")
+    app.add_url_rule("/", "view", cache.cached()(lambda: f"hello {session['user']}"))
+    app.add_url_rule("/value", "value", lambda: value())
+    app.add_url_rule("/silent", "silent", cache.cached()(lambda: "x"))
+    for user in COOKIES:
+        get("/silent", headers=user)
+    each_sees_own(get)
+    each_sees_own(get, "/value")
+
+
 def test_remote_user(app: Flask, cache: Cache, get: Get) -> None:
     """Whom the server has authenticated is a user like any other."""
     app.add_url_rule("/", "view", cache.cached()(lambda: f"hello {request.remote_user}"))

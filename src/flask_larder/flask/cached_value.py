@@ -16,8 +16,8 @@ from flask_larder.flask.reads import (
     covered_by,
     is_watched,
     note_selecting,
-    track_requests,
 )
+from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.values import NO_VALUE
 from flask_larder.policy import Policy, may_reuse
 

@@ -19,16 +19,15 @@ from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.outcome import Outcome, write_fields
 from flask_larder.flask.reads import (
-    SESSION,
     Watch,
     covered_by,
     is_anonymous,
     is_watched,
     note_selecting,
     registered_functions,
-    track_requests,
 )
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
+from flask_larder.flask.tracking import SESSION, track_requests
 from flask_larder.flask.view import ViewAnswer
 from flask_larder.policy import Policy, Reason
 from flask_larder.status import CacheStatus

@@ -21,8 +21,8 @@ from flask_larder.flask.options import (
     statuses_of,
     vary_of,
 )
-from flask_larder.flask.reads import track_requests
 from flask_larder.flask.settings import Settings
+from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.values import NO_VALUE
 from flask_larder.flask.wiring import Wiring, wire
 from flask_larder.key import HashMethod, named_key, named_view_key

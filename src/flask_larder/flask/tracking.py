@@ -1,0 +1,226 @@
+"""Requests and sessions that note what is read of them.
+
+What a view takes from ``request.environ`` itself is not seen.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Final
+
+from flask import Flask
+from flask import Request as FlaskRequest
+from flask.ctx import RequestContext
+from flask.sessions import SessionMixin
+from werkzeug.datastructures import (
+    EnvironHeaders,
+    Headers,
+)
+from werkzeug.routing import Rule
+
+# Stand among the names of header fields for what is none.
+ALL_FIELDS: Final = "*"
+BODY: Final = ":body"
+_QUERY: Final = ":query"
+REMOTE_USER: Final = ":remote-user"
+SESSION: Final = ":session"
+
+
+class ReadLog:
+    """The names of what was read, each with the numbers of its first and latest reading.
+
+    It only grows, so that several threads that share a request cannot take a reading from each
+    other.
+    """
+
+    __slots__ = ("_count", "_first", "_latest")
+
+    def __init__(self) -> None:
+        self._count = itertools.count(1)
+        self._first: dict[str, int] = {}
+        self._latest: dict[str, int] = {}
+
+    def note(self, name: str) -> None:
+        """Note that *name* was read."""
+        number = next(self._count)
+        self._first.setdefault(name, number)
+        self._latest[name] = number
+
+    def now(self) -> int:
+        """A number above that of every reading until now, and below that of every later one."""
+        return next(self._count)
+
+    def before(self, number: int) -> frozenset[str]:
+        """What was read before *number*, a result of :meth:`now`."""
+        return frozenset(name for name, first in self._first.copy().items() if first < number)
+
+    def since(self, number: int = 0) -> frozenset[str]:
+        """What was read after *number*."""
+        return frozenset(name for name, latest in self._latest.copy().items() if latest > number)
+
+    def forget_all_but(self, names: frozenset[str]) -> None:
+        """Begin anew, as if only *names* had been read."""
+        self._first = dict.fromkeys(names, next(self._count))
+        self._latest = self._first.copy()
+
+
+class TrackedHeaders(EnvironHeaders):
+    """Header fields that note in *reads* which of them were asked for, in lower case."""
+
+    def __init__(self, environ: dict[str, Any], reads: ReadLog) -> None:
+        super().__init__(environ)
+        self.reads = reads
+
+    def __getitem__(self, key: str) -> str:  # type: ignore[override]
+        self.note(key)
+        return super().__getitem__(key)
+
+    def _get_key(self, key: str) -> str:  # what `get` and `in` use
+        self.note(key)
+        return super()._get_key(key)
+
+    def getlist(self, key: str, type: Callable[[str], Any] | None = None) -> list[Any]:  # noqa: A002
+        """The field's value, in a list. Werkzeug goes through all fields, as if reading all."""
+        value = self.get(key, type=type) if type else self.get(key)
+        return [] if value is None else [value]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        self.reads.note(ALL_FIELDS)
+        return super().__iter__()
+
+    def note(self, name: str) -> None:
+        """Note that the field was read."""
+        self.reads.note(str(name).lower().replace("_", "-"))
+
+
+class TrackedRequest(FlaskRequest):
+    """A request that notes what is read of it.
+
+    What is read between its making and the matching of its URL is not the app's doing: the
+    session interface reads its own cookie, and whether the session is then used, the session
+    tells.
+    """
+
+    _url_rule: Rule | None = None
+
+    def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        self.reads = ReadLog()
+        super().__init__(environ, *args, **kwargs)
+        self._read_in_init = self.reads.since()
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        return self._headers
+
+    @headers.setter
+    def headers(self, fields: Headers) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        if type(fields) is EnvironHeaders:
+            fields = TrackedHeaders(fields.environ, self.reads)
+        self._headers = fields
+
+    @property
+    def url_rule(self) -> Rule | None:
+        """The rule that matched the URL."""
+        return self._url_rule
+
+    @url_rule.setter
+    def url_rule(self, rule: Rule | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        # It is set again whenever the context is pushed again, as for a streamed body.
+        if self._url_rule is None:
+            self.reads.forget_all_but(self._read_in_init)
+        self._url_rule = rule
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether readings are noted; not so if the app has put in header fields of its own."""
+        return isinstance(self._headers, TrackedHeaders)
+
+    @property
+    def stream(self) -> IO[bytes]:
+        """The body. Over HTTP/2 only reading tells whether there is one."""
+        if not self.environ.get("SERVER_PROTOCOL", "HTTP/1.1").startswith("HTTP/1."):
+            self.reads.note(BODY)
+        return super().stream
+
+
+class _Noted:
+    """An attribute that Werkzeug computes once; every later reading of it is noted as well."""
+
+    def __init__(self, attribute: str, name: str) -> None:
+        self._attribute = attribute
+        self._name = name
+
+    def __get__(self, request: TrackedRequest | None, owner: type) -> Any:
+        if request is None:
+            return self
+        request.reads.note(self._name)
+        return getattr(super(TrackedRequest, request), self._attribute)
+
+    def __set__(self, request: TrackedRequest, value: Any) -> None:
+        request.__dict__[self._attribute] = value
+
+
+for _attribute, _name in {
+    "cookies": "cookie",  # asking for any of them counts as reading all
+    "authorization": "authorization",
+    "args": _QUERY,
+    "remote_user": REMOTE_USER,
+    "accept_mimetypes": "accept",
+    "accept_charsets": "accept-charset",
+    "accept_encodings": "accept-encoding",
+    "accept_languages": "accept-language",
+}.items():
+    setattr(TrackedRequest, _attribute, _Noted(_attribute, _name))
+
+
+class _TrackedSession(SessionMixin):
+    """Mixed into the class of a session: notes each use, of which Flask keeps only whether."""
+
+    _reads: ReadLog
+
+    @property
+    def accessed(self) -> bool:
+        return bool(self.__dict__.get("accessed", False))
+
+    @accessed.setter
+    def accessed(self, accessed: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.__dict__["accessed"] = accessed
+        if accessed:
+            self._reads.note(SESSION)
+
+
+_tracked_kinds: dict[type[Any], type[Any]] = {}
+
+
+def _tracked_kind(kind: type[Any]) -> type[Any]:
+    if kind not in _tracked_kinds:
+        _tracked_kinds[kind] = type(kind.__name__, (_TrackedSession, kind), {})
+    return _tracked_kinds[kind]
+
+
+def track_session(context: RequestContext, reads: ReadLog) -> None:
+    """Let the session note in *reads* when it is used. One that cannot counts as used, always."""
+    # Without the public property, which would count as using it.
+    session: Any = context.__dict__["_session" if "_session" in context.__dict__ else "session"]
+    if isinstance(session, _TrackedSession):
+        if session._reads is reads:  # noqa: SLF001
+            return
+        was_used = True  # by another request, to which the same object was handed out
+        session._reads = reads  # noqa: SLF001
+    else:
+        was_used = getattr(session, "accessed", True)
+        try:
+            session.__class__ = _tracked_kind(type(session))
+            session.__dict__["accessed"] = was_used
+            session._reads = reads  # noqa: SLF001
+        except (AttributeError, TypeError):
+            was_used = True
+    if was_used:
+        reads.note(SESSION)
+
+
+def track_requests(app: Flask) -> None:
+    """Let the requests of *app* note what is read of them."""
+    own = app.request_class
+    if not issubclass(own, TrackedRequest):
+        app.request_class = type(own.__name__, (TrackedRequest, own), {})
