@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev keys test check lock clean
+.PHONY: help run dev keys test tools verify lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,14 +31,22 @@ test: $(VENV)/dev  ## Format, lint, types, layers and all tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 4 $(TESTS)
 
-UV_LOCK = uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--no-emit-index-url --custom-compile-command 'make lock' pyproject.toml \
-	--extra service --extra embedded --group build
+tools:  ## Install what some tests need beyond Python (Debian, Ubuntu; as root)
+	.ci/tools
+
+verify:  ## Build, start and break the containers; needs Docker
+	deploy/verify
+
+UV_LOCK = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --custom-compile-command 'make lock'
+SERVICE = pyproject.toml --extra service --extra embedded --group build
 
 lock:  ## Write requirements/*.txt anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
-	$(UV_LOCK) -o requirements/service.txt
-	$(UV_LOCK) --group test --group check -o requirements/dev.txt
+	$(UV_LOCK) --upgrade $(SERVICE) --group test --group check -o requirements/dev.txt
+	$(UV_LOCK) -c requirements/dev.txt $(SERVICE) -o requirements/service.txt
+	$(UV_LOCK) -c requirements/dev.txt pyproject.toml --extra service -o requirements/image.txt
+	$(UV_LOCK) -c requirements/dev.txt --group build -o requirements/build.txt
 
 clean:  ## Remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

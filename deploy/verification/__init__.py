@@ -1,0 +1,1 @@
+"""``deploy/verify``: proves on a Docker engine what the compose files promise."""
