@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dotenv import load_dotenv
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -22,6 +20,8 @@ def load_env() -> None:
     """
     for directory in (Path.cwd(), ROOT):
         if (directory / ".env").is_file():
+            from dotenv import load_dotenv  # noqa: PLC0415 - a container has no such file
+
             load_dotenv(directory / ".env", override=False)
             return
 
@@ -38,9 +38,28 @@ class BaseConfig:
             if name.startswith("CACHE_") and value:
                 setattr(self, name, value)
         self.UNIVERSITIES_API_URL = _api_url(environ)
-        self.UNIVERSITIES_CONNECT_TIMEOUT = _seconds(environ, "UNIVERSITIES_CONNECT_TIMEOUT", 2.0)
-        self.UNIVERSITIES_READ_TIMEOUT = _seconds(environ, "UNIVERSITIES_READ_TIMEOUT", 5.0)
-        self.UNIVERSITIES_TOTAL_TIMEOUT = _seconds(environ, "UNIVERSITIES_TOTAL_TIMEOUT", 10.0)
+        self.UNIVERSITIES_CONNECT_TIMEOUT = seconds(environ, "UNIVERSITIES_CONNECT_TIMEOUT", 2.0)
+        self.UNIVERSITIES_READ_TIMEOUT = seconds(environ, "UNIVERSITIES_READ_TIMEOUT", 5.0)
+        self.UNIVERSITIES_TOTAL_TIMEOUT = seconds(environ, "UNIVERSITIES_TOTAL_TIMEOUT", 10.0)
+        self.THREADS = threads(environ)
+
+
+def read_port(environ: Mapping[str, str] = os.environ) -> int:
+    """Read PORT, where the service listens."""
+    return whole_number(environ, "PORT", "8000", most=65535)
+
+
+def threads(environ: Mapping[str, str]) -> int:
+    """Read how many requests a worker answers at a time.
+
+    They wait for Redis and for another HTTP API most of the time, so that there may be many.
+    """
+    return whole_number(environ, "THREADS", "64", most=512)
+
+
+def drain_seconds(environ: Mapping[str, str]) -> float:
+    """Read how long requests that are under way may take once the service is told to stop."""
+    return seconds(environ, "DRAIN_SECONDS", 3.0)
 
 
 def _api_url(environ: Mapping[str, str]) -> str:
@@ -67,12 +86,21 @@ def _api_url(environ: Mapping[str, str]) -> str:
     return text.rstrip("/")
 
 
-def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+def seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    """Read a time."""
     text = environ.get(name) or str(default)
     try:
-        seconds = float(text)
+        value = float(text)
     except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= 300:  # also false for NaN
+        value = math.nan
+    if not 0 < value <= 300:  # also false for NaN
         raise ConfigError(f"{name} is {text!r}; give seconds, more than 0 and at most 300")
-    return seconds
+    return value
+
+
+def whole_number(environ: Mapping[str, str], name: str, default: str, *, most: int) -> int:
+    """Read a number from 1 to ``most``."""
+    text = environ.get(name) or default
+    if text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= most:
+        return int(text)
+    raise ConfigError(f"{name} is {text!r}; give a whole number from 1 to {most}")

@@ -18,11 +18,13 @@ def test_defaults() -> None:
         "UNIVERSITIES_CONNECT_TIMEOUT": 2.0,
         "UNIVERSITIES_READ_TIMEOUT": 5.0,
         "UNIVERSITIES_TOTAL_TIMEOUT": 10.0,
+        "THREADS": 64,
     }
     port = free_port()
     launch = read_launch({"PORT": str(port)})
     assert launch.address == Address("127.0.0.1", port)
-    assert (launch.workers, launch.server) == (2, "granian")
+    assert (launch.workers, launch.threads, launch.server) == (2, 64, "granian")
+    assert launch.drain_seconds == 3.0
 
 
 def test_cache_settings_are_handed_on() -> None:
@@ -71,6 +73,8 @@ def test_timeouts_are_checked(text: str) -> None:
     [
         *(("PORT", text) for text in ("abc", "0", "-1", "65536", "8000.5", "٤٤٤", "9" * 5000)),
         *(("WORKERS", text) for text in ("none", "0", "-2", "257", "1e3")),
+        *(("THREADS", text) for text in ("none", "0", "-2", "513", "6.4")),
+        *(("DRAIN_SECONDS", text) for text in ("soon", "0", "-1", "nan", "inf", "300.1")),
         *(("HOST", text) for text in ("nowhere.invalid", "300.1.1.1", "192.0.2.1", "a" * 70)),
         *(("SERVER", text) for text in ("uwsgi", "Granian")),
     ],
@@ -79,6 +83,13 @@ def test_launch_settings_are_checked(name: str, text: str) -> None:
     """Each is refused in words that name it."""
     with pytest.raises(ConfigError, match=name):
         read_launch({"PORT": str(free_port()), name: text})
+
+
+def test_drain_seconds_may_be_a_fraction() -> None:
+    """Both servers take it as it is."""
+    port = str(free_port())
+    assert read_launch({"PORT": port, "DRAIN_SECONDS": "0.5"}).drain_seconds == 0.5
+    assert read_launch({"PORT": port, "DRAIN_SECONDS": "300"}).drain_seconds == 300
 
 
 def test_host_may_be_a_name() -> None:
@@ -111,7 +122,13 @@ def test_example_explains_each_setting() -> None:
     names = {line[1:].partition("=")[0] for line in lines if line[1:2].isupper() and "=" in line}
     tutorials = {"TYPE", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_URL", "DEFAULT_TIMEOUT"}
     assert names >= {f"CACHE_{name}" for name in tutorials}
-    assert names >= set(vars(BaseConfig({}))) | {"HOST", "PORT", "WORKERS", "SERVER"}
+    assert names >= set(vars(BaseConfig({}))) | {
+        "HOST",
+        "PORT",
+        "WORKERS",
+        "SERVER",
+        "DRAIN_SECONDS",
+    }
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from service.state import state_file
 from tests.service.conftest import SERVERS
-from tests.service.processes import Sandbox, Service, wait_until
+from tests.service.processes import Sandbox, Service, start_service, wait_until
 from tests.service.universities_twin import UniversitiesTwin
 
 STOP_SECONDS = 5.0
@@ -24,8 +24,8 @@ Start = Callable[..., Service]
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize(
     ("number", "group"),
-    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGHUP, True)],
-    ids=["SIGTERM", "SIGTERM to all", "Ctrl-C", "terminal closed"],
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)],
+    ids=["SIGTERM", "SIGTERM to all", "Ctrl-C"],
 )
 def test_told_to_stop(start: Start, server: str, number: signal.Signals, *, group: bool) -> None:
     """Within 5 s nothing is left: no process, no socket, no state file."""
@@ -37,9 +37,36 @@ def test_told_to_stop(start: Start, server: str, number: signal.Signals, *, grou
     service.signal(number, group=group)
     wait_until(service.sandbox.is_empty, STOP_SECONDS)
     assert not state_file(service.sandbox.port).exists()
-    if not (group and number == signal.SIGTERM):  # the servers call that a crash of the workers
-        assert service.process.wait() == 0
+    assert service.process.wait() == 0
     assert service.lines("Traceback") == []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_terminal_closed(sandbox: Sandbox, server: str) -> None:
+    """The service goes with the terminal that it was started in."""
+    sandbox.environ["SERVER"] = server
+    with sandbox.terminal() as wrapper:
+        service = start_service(sandbox, wrapper=wrapper)
+        wait_until(lambda: len(sandbox.processes()) == 5)
+    wait_until(sandbox.is_empty, STOP_SECONDS)
+    assert service.process.wait() == 0
+    assert service.lines("Traceback") == []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_terminal_closed_after_nohup(sandbox: Sandbox, server: str) -> None:
+    """That is what nohup is for."""
+    sandbox.environ["SERVER"] = server
+    with sandbox.terminal(nohup=True) as wrapper:
+        service = start_service(sandbox, wrapper=wrapper)
+        wait_until(lambda: len(sandbox.processes()) == 5)
+        before = sandbox.processes()
+    service.signal(signal.SIGHUP, group=True)
+    for number in range(10):
+        assert service.get(f"/square/{number}").status_code == 200
+    assert sandbox.processes() == before
+    service.signal(signal.SIGTERM)
+    wait_until(sandbox.is_empty, STOP_SECONDS)
 
 
 @pytest.mark.parametrize("server", SERVERS)
