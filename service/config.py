@@ -1,12 +1,19 @@
 """The service's settings, read from the environment and from ``.env``."""
 
+import ipaddress
 import math
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
+
+_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NUMBER = "(?:[0-9]+|0x[0-9a-f]*)"  # no last label: the resolver takes 127.1 for an address
+_host_name = re.compile(rf"(?:{_LABEL}\.)*(?!{_NUMBER}\Z){_LABEL}")
 
 
 class ConfigError(Exception):
@@ -42,6 +49,8 @@ class BaseConfig:
         self.UNIVERSITIES_READ_TIMEOUT = seconds(environ, "UNIVERSITIES_READ_TIMEOUT", 5.0)
         self.UNIVERSITIES_TOTAL_TIMEOUT = seconds(environ, "UNIVERSITIES_TOTAL_TIMEOUT", 10.0)
         self.THREADS = threads(environ)
+        self.TRUSTED_HOSTS = trusted_hosts(environ)
+        self.TRUSTED_PROXIES = trusted_proxies(environ)
 
 
 def read_port(environ: Mapping[str, str] = os.environ) -> int:
@@ -60,6 +69,56 @@ def threads(environ: Mapping[str, str]) -> int:
 def drain_seconds(environ: Mapping[str, str]) -> float:
     """Read how long requests that are under way may take once the service is told to stop."""
     return seconds(environ, "DRAIN_SECONDS", 3.0)
+
+
+def trusted_hosts(environ: Mapping[str, str]) -> list[str] | None:
+    """Read which hosts may be asked for, as Flask takes them; None for any."""
+    return [_trusted_host(text) for text in _items(environ, "TRUSTED_HOSTS")] or None
+
+
+def _trusted_host(text: str) -> str:
+    try:
+        name = text.removeprefix(".").encode("idna").decode().lower()
+    except UnicodeError:
+        name = ""
+    is_address = _network(name) is not None and ":" not in name and "/" not in name
+    if "_" not in name and (_host_name.fullmatch(name) or (is_address and text[0] != ".")):
+        return f".{name}" if text.startswith(".") else name
+    raise ConfigError(
+        f"TRUSTED_HOSTS has {text!r}; give host names without scheme and port, separated by "
+        "commas, such as example.org, or .example.org for its subdomains, too; nothing for any host"
+    )
+
+
+def trusted_proxies(environ: Mapping[str, str]) -> tuple[IPv4Network | IPv6Network | str, ...]:
+    """Read whose forwarded header fields are believed: networks, and names of hosts."""
+    return tuple(_trusted_proxy(text) for text in _items(environ, "TRUSTED_PROXIES"))
+
+
+def _trusted_proxy(text: str) -> IPv4Network | IPv6Network | str:
+    if network := _network(text):
+        return network
+    if len(text) <= 253 and _host_name.fullmatch(text.lower()):
+        return text.lower()
+    raise ConfigError(
+        f"TRUSTED_PROXIES has {text!r}; give IP addresses, networks such as 10.0.0.0/8, and host "
+        "names, separated by commas; nothing to trust nobody"
+    )
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped and network.prefixlen >= 96:
+        return IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def _items(environ: Mapping[str, str], name: str) -> list[str]:
+    return [text.strip() for text in (environ.get(name) or "").split(",") if text.strip()]
 
 
 def _api_url(environ: Mapping[str, str]) -> str:

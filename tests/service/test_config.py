@@ -19,6 +19,8 @@ def test_defaults() -> None:
         "UNIVERSITIES_READ_TIMEOUT": 5.0,
         "UNIVERSITIES_TOTAL_TIMEOUT": 10.0,
         "THREADS": 64,
+        "TRUSTED_HOSTS": None,
+        "TRUSTED_PROXIES": (),
     }
     port = free_port()
     launch = read_launch({"PORT": str(port)})
@@ -90,6 +92,36 @@ def test_drain_seconds_may_be_a_fraction() -> None:
     port = str(free_port())
     assert read_launch({"PORT": port, "DRAIN_SECONDS": "0.5"}).drain_seconds == 0.5
     assert read_launch({"PORT": port, "DRAIN_SECONDS": "300"}).drain_seconds == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("example.org", ["example.org"]),
+        (" Example.org, .example.net ,", ["example.org", ".example.net"]),
+        ("bücher.example,127.0.0.1", ["xn--bcher-kva.example", "127.0.0.1"]),
+        ("", None),
+        (",", None),
+    ],
+)
+def test_trusted_hosts(text: str, hosts: list[str] | None) -> None:
+    """As Flask takes them; None is any host."""
+    assert hosts == BaseConfig({"TRUSTED_HOSTS": text}).TRUSTED_HOSTS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("*", "*.example.org", "example.org:8000", "http://example.org", "a b", "a_b", "."),
+        *("..a", "::1", "[::1]", ".127.0.0.1", "10.0.0.0/8", "1.2.3", "a" * 64, "a\nb"),
+    ],
+)
+def test_trusted_hosts_are_checked(text: str) -> None:
+    """The error names the value, and what may stand there."""
+    with pytest.raises(ConfigError, match="TRUSTED_HOSTS has") as caught:
+        BaseConfig({"TRUSTED_HOSTS": f"example.org,{text}"})
+    assert repr(text) in str(caught.value)
+    assert "such as example.org, or .example.org for its subdomains" in str(caught.value)
 
 
 def test_host_may_be_a_name() -> None:
