@@ -1,5 +1,6 @@
 """The launcher: runs the service with all that it needs, until it is told to stop."""
 
+import importlib
 import subprocess
 import sys
 
@@ -9,6 +10,9 @@ from service.launch import Launch, read_launch
 from service.state import announced
 
 STOP_SECONDS = 1.5  # beyond those for the requests: for the embedded server
+
+# What takes long to load, and does not change with the application: the workers inherit it.
+LIBRARIES = ("flask", "msgspec", "redis", "urllib3", "werkzeug.middleware.proxy_fix")
 
 
 def main(arguments: list[str], parent: int) -> int:
@@ -49,7 +53,14 @@ def check_application() -> int:
     """
     command = [sys.executable, "-m", "service.check"]
     # In a session of its own, since Ctrl-C is for this process, which ends the other.
-    return subprocess.run(command, check=False, start_new_session=True).returncode  # noqa: S603
+    with subprocess.Popen(command, start_new_session=True) as check:  # noqa: S603
+        try:
+            for name in LIBRARIES:
+                importlib.import_module(name)
+            return check.wait()
+        except BaseException:
+            check.kill()
+            raise
 
 
 def what_to_try(launch: Launch, description: str) -> str:

@@ -86,8 +86,9 @@ class _Server(MPServer):
 
     def _replace(self, index: int, spawn_target: Any, target_loader: Loader) -> bool:
         old: Any = self.wrks[index]
-        old.interrupt_by_parent = True  # its end is no crash any more
-        self.respawned_wrks[index] = time.monotonic()
+        if not old.is_alive():  # it has crashed; if the new one does soon, too, granian gives up
+            self.respawned_wrks[index] = time.monotonic()
+        old.interrupt_by_parent = True
         new = self._start_successor(index, spawn_target, target_loader)
         if new is None:
             old.interrupt_by_parent = False

@@ -185,6 +185,11 @@ class Service:
                     found.append(pid)
         return found
 
+    def all_workers_answer(self, count: int = 2) -> bool:
+        """Tell whether so many workers have answered: to be asked until they have."""
+        self.get("/healthz")
+        return len({line.split()[2] for line in self.lines(" GET /healthz 200 ")}) >= count
+
     def guardians(self) -> list[int]:
         """Return the process id of the guardian of the embedded server."""
         return self.sandbox.processes("service.guardian")
@@ -214,3 +219,17 @@ def start_service(
     service = Service(sandbox, sandbox.start("-m", module, "--with-parent", wrapper=wrapper))
     wait_until(service.answers, 20)
     return service
+
+
+def hanging_client(service: Service) -> "HangingClient":
+    """Ask for universities in a process, which is killed at the end of the block."""
+    script = f"import urllib.request as r; r.urlopen('{service.url}/universities?name=hangs')"
+    return HangingClient([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+
+
+class HangingClient(subprocess.Popen[bytes]):
+    """A process that is killed when its block is left."""
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+        super().__exit__(*error)  # type: ignore[arg-type]

@@ -3,20 +3,28 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from service.state import state_file
+from tests.service.clients import ClosedError, Connection
 from tests.service.conftest import SERVERS
-from tests.service.processes import Sandbox, Service, start_service, wait_until
+from tests.service.processes import (
+    Sandbox,
+    Service,
+    hanging_client,
+    start_service,
+    wait_until,
+)
 from tests.service.universities_twin import UniversitiesTwin
 
 STOP_SECONDS = 5.0
+PATIENT = {"UNIVERSITIES_READ_TIMEOUT": "60", "UNIVERSITIES_TOTAL_TIMEOUT": "60"}
 
 Start = Callable[..., Service]
 
@@ -75,15 +83,51 @@ def test_stops_while_a_request_hangs(
     start: Start, twin: UniversitiesTwin, server: str, number: signal.Signals
 ) -> None:
     """A client that waits does not hold the service up."""
-    service = start(SERVER=server, UNIVERSITIES_READ_TIMEOUT="60", UNIVERSITIES_TOTAL_TIMEOUT="60")
-    with twin.answering("never"):
-        command = [sys.executable, "-c", f"import urllib.request as r; r.urlopen('{service.url}/"]
-        command[-1] += "universities?name=hangs')"
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as client:
-            wait_until(lambda: twin.calls)
-            service.signal(number)
-            wait_until(service.sandbox.is_empty, STOP_SECONDS)
-            client.kill()
+    service = start(SERVER=server, **PATIENT)
+    with twin.answering("never"), hanging_client(service):
+        wait_until(lambda: twin.calls)
+        service.signal(number)
+        wait_until(service.sandbox.is_empty, STOP_SECONDS)
+    if number == signal.SIGTERM:
+        assert service.process.wait() == 0
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_drain_seconds(
+    start: Start, twin: UniversitiesTwin, server: str, number: signal.Signals
+) -> None:
+    """So long does a client that waits hold the service up, and not longer."""
+    service = start(SERVER=server, DRAIN_SECONDS="0.3", **PATIENT)
+    with twin.answering("never"), hanging_client(service):
+        wait_until(lambda: twin.calls)
+        service.signal(number)
+        began = time.monotonic()
+        wait_until(service.sandbox.is_empty, 2.5)
+        assert time.monotonic() - began > 0.25
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_nobody_hangs_during_the_drain(start: Start, twin: UniversitiesTwin, server: str) -> None:
+    """Who comes then is refused, or answered, and at once; who is there is answered."""
+    service = start(SERVER=server, DRAIN_SECONDS="2")
+    statuses: list[int] = []
+    with twin.answering("slowly", delay=1.2), Connection(service.sandbox.port) as kept:
+        assert kept.get("/healthz") == 200
+        ask = lambda: statuses.append(service.get("/universities?name=x").status_code)  # noqa: E731
+        client = threading.Thread(target=ask)
+        client.start()
+        wait_until(lambda: twin.calls)
+        service.signal(signal.SIGTERM)
+        tries = 0
+        while client.is_alive():
+            assert try_to_get(service, "/healthz") in {200, None}
+            tries += 1
+        client.join()
+    assert statuses == [200]
+    assert tries > 3
+    wait_until(service.sandbox.is_empty, STOP_SECONDS)
+    assert service.process.wait() == 0
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -100,6 +144,15 @@ def test_answers_what_is_under_way(start: Start, twin: UniversitiesTwin, server:
         client.join()
     assert statuses == [200]
     wait_until(service.sandbox.is_empty, STOP_SECONDS)
+
+
+def try_to_get(service: Service, path: str) -> int | None:
+    """Return the status, None if the connection is refused or closed."""
+    try:
+        with Connection(service.sandbox.port, seconds=0.5) as connection:
+            return connection.get(path)
+    except (ConnectionError, ClosedError):
+        return None
 
 
 @pytest.mark.parametrize("server", SERVERS)
