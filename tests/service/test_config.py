@@ -1,5 +1,6 @@
 """Settings: what is read, from where, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from service import config
 from service.config import ROOT, BaseConfig, ConfigError
 from service.launch import Address, read_address, read_launch
 from tests.service.processes import Sandbox, free_port
+
+# The settings of the service, without those of the cache.
+OWN = set(vars(BaseConfig({}))) - {"CACHE_TYPE"}
+OWN |= {"HOST", "PORT", "WORKERS", "SERVER", "DRAIN_SECONDS"}
 
 
 def test_defaults() -> None:
@@ -154,13 +159,18 @@ def test_example_explains_each_setting() -> None:
     names = {line[1:].partition("=")[0] for line in lines if line[1:2].isupper() and "=" in line}
     tutorials = {"TYPE", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_URL", "DEFAULT_TIMEOUT"}
     assert names >= {f"CACHE_{name}" for name in tutorials}
-    assert names >= set(vars(BaseConfig({}))) | {
-        "HOST",
-        "PORT",
-        "WORKERS",
-        "SERVER",
-        "DRAIN_SECONDS",
-    }
+    assert names >= OWN
+
+
+def test_reference_has_each_setting() -> None:
+    """With the default that `.env.example` has."""
+    example = (ROOT / ".env.example").read_text().splitlines()
+    defaults = dict(line[1:].split("=", 1) for line in example if line[1:2].isupper())
+    page = (ROOT / "docs/reference/service.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", page.partition("## ")[0], re.MULTILINE))
+    assert set(rows) == OWN
+    shown = {name: text.strip("`") for name, text in rows.items() if text.startswith("`")}
+    assert shown == {name: defaults[name] for name in shown}
 
 
 @pytest.mark.parametrize(
