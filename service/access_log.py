@@ -18,7 +18,7 @@ logger = logging.getLogger("service.access")
 
 
 class AccessLog:
-    """WSGI middleware that logs method, path, query, status, duration and cache outcome.
+    """WSGI middleware that logs client, method, path, query, status, duration and cache outcome.
 
     It logs when the application returns: the answer is then on its way, and what it returned goes
     to the server as it is, which sends a list in a single write. Only a body whose length nobody
@@ -72,7 +72,8 @@ class _Exchange:
     def log(self, *, failed: bool = False) -> None:
         duration_ms = (time.perf_counter() - self._began) * 1000
         logger.info(
-            "%s %s %s %.1fms %s",
+            "%s %s %s %s %.1fms %s",
+            _visible(self._environ.get("REMOTE_ADDR", "")) or "-",  # as a trusted proxy says it
             _visible(self._environ["REQUEST_METHOD"]),
             _target(self._environ),
             "500" if failed else self._status or "-",

@@ -1,5 +1,6 @@
 """The embedded server, as seen by the process that uses it."""
 
+import os
 import select
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ class EmbeddedServer:
 
     def __init__(self, guardian: subprocess.Popen[str], directory: Path) -> None:
         self._guardian = guardian
+        self._pid = os.getpid()
         self.directory = directory
 
     @classmethod
@@ -60,7 +62,9 @@ class EmbeddedServer:
         return f"unix://{quote(str(self.socket))}?db=0"
 
     def stop(self) -> None:
-        """Stop the server and remove its directory."""
+        """Stop the server and remove its directory; not in a forked child, where others use it."""
+        if os.getpid() != self._pid:
+            return
         _end(self._guardian)
         shutil.rmtree(self.directory, ignore_errors=True)  # if the guardian was killed
 

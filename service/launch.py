@@ -1,4 +1,4 @@
-"""What ``make run`` can be told: HOST, PORT, WORKERS and SERVER."""
+"""What ``make run`` can be told: HOST, PORT, WORKERS, THREADS, SERVER and DRAIN_SECONDS."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.config import ConfigError
+from service.config import ConfigError, drain_seconds, read_port, threads, whole_number
 
 SERVERS = ("granian", "gunicorn")
 
@@ -34,7 +34,9 @@ class Launch:
 
     address: Address
     workers: int
+    threads: int
     server: str
+    drain_seconds: float
 
 
 def read_launch(environ: Mapping[str, str] = os.environ) -> Launch:
@@ -42,8 +44,13 @@ def read_launch(environ: Mapping[str, str] = os.environ) -> Launch:
     server = environ.get("SERVER") or SERVERS[0]
     if server not in SERVERS:
         raise ConfigError(f"SERVER is {server!r}; give {' or '.join(SERVERS)}")
-    workers = _whole_number(environ, "WORKERS", "2", most=256)
-    return Launch(read_address(environ), workers, server)
+    return Launch(
+        address=read_address(environ),
+        workers=whole_number(environ, "WORKERS", "2", most=256),
+        threads=threads(environ),
+        server=server,
+        drain_seconds=drain_seconds(environ),
+    )
 
 
 def read_address(environ: Mapping[str, str] = os.environ) -> Address:
@@ -63,11 +70,6 @@ def read_address(environ: Mapping[str, str] = os.environ) -> Address:
     return Address(str(target[0]), port)
 
 
-def read_port(environ: Mapping[str, str] = os.environ) -> int:
-    """Read PORT."""
-    return _whole_number(environ, "PORT", "8000", most=65535)
-
-
 def _check_free(family: int, target: tuple[object, ...], host: str, port: int) -> None:
     # granian's workers share the port by SO_REUSEPORT, and so would a second service of this
     # user: without a word, each would get a part of the requests. This socket does not share.
@@ -83,10 +85,3 @@ def _check_free(family: int, target: tuple[object, ...], host: str, port: int) -
                 errno.EADDRNOTAVAIL: "is not on this machine; give another HOST",
             }.get(error.errno or 0, f"cannot be listened on: {error.strerror}")
             raise ConfigError(f"HOST {host}, PORT {port} {remedy}") from error
-
-
-def _whole_number(environ: Mapping[str, str], name: str, default: str, *, most: int) -> int:
-    text = environ.get(name) or default
-    if text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= most:
-        return int(text)
-    raise ConfigError(f"{name} is {text!r}; give a whole number from 1 to {most}")

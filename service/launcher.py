@@ -1,66 +1,66 @@
 """The launcher: runs the service with all that it needs, until it is told to stop."""
 
-import logging
-import signal
+import importlib
+import subprocess
 import sys
 
-from flask_larder import LarderError, StoreUnavailable
-from service import logs, store, worker
+from service import hang_up, logs, store, worker
 from service.config import ConfigError, load_env
 from service.launch import Launch, read_launch
 from service.state import announced
 
-STOP_SECONDS = 4.5
+STOP_SECONDS = 1.5  # beyond those for the requests: for the embedded server
+
+# What takes long to load, and does not change with the application: the workers inherit it.
+LIBRARIES = ("flask", "msgspec", "redis", "urllib3", "werkzeug.middleware.proxy_fix")
 
 
 def main(arguments: list[str], parent: int) -> int:
     """Run the service; return the exit code. ``parent`` is the process that started this one."""
     logs.configure()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server takes it over
-    if "--with-parent" in arguments:  # make does not hand on SIGKILL, nor a closed terminal
-        worker.end_with(parent, drain_seconds=STOP_SECONDS)
+    on_hang_up = hang_up.meaning()
+    on_hang_up.prepare()
     try:
-        run()
-    except (ConfigError, LarderError) as error:
+        load_env()
+        launch = read_launch()
+        if "--with-parent" in arguments:  # make does not hand on SIGKILL, nor a closed terminal
+            worker.end_with(parent, drain_seconds=launch.drain_seconds + STOP_SECONDS)
+        return run(launch, on_hang_up)
+    except ConfigError as error:
         print(f"error: {logs.escape(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # before the server has taken over the signals
         return 130
-    return 0
 
 
-def run() -> None:
-    """Read the settings, open the store and serve."""
-    load_env()
-    launch = read_launch()
+def run(launch: Launch, on_hang_up: hang_up.HangUp) -> int:
+    """Open the store and serve; return the exit code."""
     with store.open_store() as opened, announced(launch.address.port, opened.url):
-        check_application()
+        if code := check_application():
+            return code
         print(what_to_try(launch, opened.description), flush=True)
         from service.servers import serve  # noqa: PLC0415 - only now: it takes a moment
 
-        serve(launch)
+        serve(launch, on_hang_up)
+    return 0
 
 
-def check_application() -> None:
+def check_application() -> int:
     """Make the application once, so that what is wrong is told here, once, and not by workers.
 
-    A store that does not answer is no reason not to start: views then answer uncached.
+    It is done in a process of its own: this one never loads the application, so that each worker,
+    which is forked from it, loads it as it is by then. Return the exit code.
     """
-    from service.app import create_app  # noqa: PLC0415 - it reads the environment
-    from service.cache import cache  # noqa: PLC0415
-
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # the workers say the rest
-    try:
-        with create_app().app_context():
-            cache.ping()
-    except StoreUnavailable as error:
-        print(
-            f"warning: {logs.escape(str(error))}; until it answers, nothing is cached", flush=True
-        )
-    finally:
-        root.setLevel(level)
+    command = [sys.executable, "-m", "service.check"]
+    # In a session of its own, since Ctrl-C is for this process, which ends the other.
+    with subprocess.Popen(command, start_new_session=True) as check:  # noqa: S603
+        try:
+            for name in LIBRARIES:
+                importlib.import_module(name)
+            return check.wait()
+        except BaseException:
+            check.kill()
+            raise
 
 
 def what_to_try(launch: Launch, description: str) -> str:

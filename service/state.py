@@ -27,9 +27,10 @@ def read_state(port: int) -> str | None:
 def announced(port: int, address: str | None) -> Iterator[None]:
     """Keep the address in the state file meanwhile; only this user can read it.
 
-    It may hold a password. A file that a killed service left is replaced.
+    It may hold a password. A file that a killed service left is replaced. A forked child that ends
+    leaves it alone.
     """
-    path = state_file(port)
+    path, pid = state_file(port), os.getpid()
     with contextlib.suppress(OSError):  # read-only installation: `make keys` needs the address then
         path.unlink(missing_ok=True)
     if address:
@@ -41,6 +42,6 @@ def announced(port: int, address: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        if address and read_state(port) == address:
+        if address and os.getpid() == pid and read_state(port) == address:
             with contextlib.suppress(OSError):
                 path.unlink()

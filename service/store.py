@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 from service.embedded import EmbeddedServer
 
@@ -45,13 +45,45 @@ def url(environ: Mapping[str, str]) -> str | None:
     """Return the address of the store, None for a store that is not Redis."""
     if not _is_redis(environ):
         return None
-    if given := environ.get("CACHE_REDIS_URL"):
-        return given
-    password = quote(environ.get("CACHE_REDIS_PASSWORD") or "", safe="")
     host = environ.get("CACHE_REDIS_HOST") or "localhost"
-    port = environ.get("CACHE_REDIS_PORT") or "6379"
-    database = environ.get("CACHE_REDIS_DB") or "0"
-    return f"redis://{f':{password}@' if password else ''}{host}:{port}/{database}"
+    name = f"[{host}]" if ":" in host else host
+    port, database = environ.get("CACHE_REDIS_PORT") or "6379", environ.get("CACHE_REDIS_DB") or "0"
+    address = f"redis://{name}:{port}/{database}"
+    return _completed(environ.get("CACHE_REDIS_URL") or address, environ)
+
+
+def _completed(address: str, environ: Mapping[str, str]) -> str:
+    """Add the user, the password and the database, where other settings say them alone.
+
+    The library does so, too: compose files give the address and the password apart.
+    """
+    try:
+        parts = urlsplit(address)
+        credentials = _credentials(parts, environ)
+    except ValueError:
+        return address  # the library says what is wrong with it
+    if "://" not in address:
+        return address
+    path, query = parts.path, parts.query
+    database = environ.get("CACHE_REDIS_DB")
+    if database and "db" not in parse_qs(query):
+        if parts.scheme == "unix":
+            query = f"{query}&db={database}".removeprefix("&")
+        elif not path.strip("/"):
+            path = f"/{database}"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{credentials}{host}{path}" + (f"?{query}" if query else "")
+
+
+def _credentials(parts: SplitResult, environ: Mapping[str, str]) -> str:
+    options = parse_qs(parts.query)
+    user, password = parts.username, parts.password
+    if not user and "username" not in options:
+        user = quote(environ.get("CACHE_REDIS_USERNAME") or "", safe="")
+    if not password and "password" not in options:
+        password = quote(environ.get("CACHE_REDIS_PASSWORD") or "", safe="")
+    given = (user or "") + (f":{password}" if password else "")
+    return f"{given}@" if given else ""
 
 
 def describe(environ: Mapping[str, str]) -> str:
@@ -62,7 +94,10 @@ def describe(environ: Mapping[str, str]) -> str:
 
 def shown(address: str) -> str:
     """Return the address without user, password and options, except for the database."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "(not a URL)"
     host = parts.netloc.rpartition("@")[2]
     database = parse_qs(parts.query).get("db", [""])[0]
     return f"{parts.scheme}://{host}{parts.path}" + (f"?db={database}" if database else "")

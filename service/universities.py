@@ -20,6 +20,7 @@ def init_app(app: Flask) -> None:
         connect_timeout=app.config["UNIVERSITIES_CONNECT_TIMEOUT"],
         read_timeout=app.config["UNIVERSITIES_READ_TIMEOUT"],
         total_timeout=app.config["UNIVERSITIES_TOTAL_TIMEOUT"],
+        connections=app.config["THREADS"],
     )
 
 

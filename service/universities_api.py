@@ -13,7 +13,6 @@ from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 MOST_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
-POOL_SIZE = 64  # as many as a worker has threads
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "Flask-Larder"}
 
 logger = logging.getLogger("service")
@@ -31,9 +30,15 @@ class UniversitiesApi:
     """Searches in the universities API."""
 
     def __init__(
-        self, url: str, *, connect_timeout: float, read_timeout: float, total_timeout: float
+        self,
+        url: str,
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+        total_timeout: float,
+        connections: int = 1,
     ) -> None:
-        """Take the address of the API and, in seconds, its limits.
+        """Take the address of the API, its limits in seconds, and how many connections are kept.
 
         ``read_timeout`` is for each wait for bytes, ``total_timeout`` for the whole body, since a
         server that sends a byte now and then keeps the former for ever.
@@ -42,7 +47,7 @@ class UniversitiesApi:
         self._total_timeout = total_timeout
         self._pool = urllib3.connection_from_url(
             url,
-            maxsize=POOL_SIZE,
+            maxsize=connections,
             timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
             retries=False,
             headers=HEADERS,

@@ -10,26 +10,25 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 POLL_SECONDS = 0.5
-DRAIN_SECONDS = 2.0
 
 
-def load(parent: int) -> "WSGIApplication":
+def load(parent: int, drain_seconds: float) -> "WSGIApplication":
     """Return the application for a worker of the server with the process id ``parent``."""
-    prepare(parent)
+    prepare(parent, drain_seconds)
     from service.wsgi import app  # noqa: PLC0415 - made in the worker, after the fork
 
     return app
 
 
-def prepare(parent: int) -> None:
+def prepare(parent: int, drain_seconds: float) -> None:
     """Make this worker stop when its parent tells it to, or is gone, and on nothing else."""
     # Ctrl-C and the end of a terminal reach the whole process group. Only the parent acts on them,
     # by SIGTERM to its workers; one that ended by itself would look like one that crashed.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    end_with(parent)
+    end_with(parent, drain_seconds=drain_seconds)
 
 
-def end_with(parent: int, *, drain_seconds: float = DRAIN_SECONDS) -> None:
+def end_with(parent: int, *, drain_seconds: float = 2.0) -> None:
     """End this process soon after its parent has ended, also when that was killed.
 
     The process is asked by SIGTERM, so that it answers the requests that are under way, and after

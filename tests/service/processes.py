@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import redis
@@ -21,7 +21,10 @@ from service.config import ROOT
 from service.state import read_state, state_file
 
 MARK = "LARDER_TEST_MARK"
-OURS = re.compile("(CACHE|UNIVERSITIES|LARDER|FLASK|WERKZEUG)_|(HOST|PORT|WORKERS|SERVER|MAKE.*)$")
+OURS = re.compile(
+    "(CACHE|UNIVERSITIES|LARDER|FLASK|WERKZEUG|TRUSTED)_"
+    "|(HOST|PORT|WORKERS|THREADS|SERVER|DRAIN_SECONDS|MAKE.*)$"
+)
 
 
 def wait_until(what: Callable[[], object], seconds: float = 10.0) -> None:
@@ -51,6 +54,7 @@ class Sandbox:
         self.log = self.directory / "log"
         self.port = free_port()
         self._started: list[subprocess.Popen[bytes]] = []
+        self._inherited: tuple[int, ...] = ()
         self._mark = uuid.uuid4().hex
         self.environ = {name: value for name, value in os.environ.items() if not OURS.match(name)}
         self.environ |= {
@@ -76,20 +80,40 @@ class Sandbox:
         )
         return done.returncode, done.stdout
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start a process that leads a process group of its own, as a shell does."""
+    def start(self, *command: str, wrapper: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start a process that leads a session of its own, which has no terminal.
+
+        A wrapper is a command that does something, and then becomes the one after it.
+        """
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *command],
+                [*wrapper, sys.executable, *command],
                 cwd=self.directory,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=self._inherited,
             )
         self._started.append(process)
         return process
+
+    @contextlib.contextmanager
+    def terminal(self, *, nohup: bool = False) -> Iterator[Sequence[str]]:
+        """Open a terminal, and yield the wrapper for the process that it controls."""
+        terminal, its_end = os.openpty()
+        self._inherited = (its_end,)
+        ignore = "signal.signal(signal.SIGHUP, signal.SIG_IGN);" if nohup else ""
+        take = f"fcntl.ioctl({its_end}, termios.TIOCSCTTY, 0); os.close({its_end})"
+        become = "os.execv(sys.argv[1], sys.argv[1:])"
+        script = f"import fcntl, os, signal, sys, termios; {ignore} {take}; {become}"
+        try:
+            yield [sys.executable, "-c", script]
+        finally:
+            self._inherited = ()
+            os.close(its_end)
+            os.close(terminal)
 
     def processes(self, containing: str = "") -> list[int]:
         """Return the ids of the processes of this sandbox that live.
@@ -161,6 +185,11 @@ class Service:
                     found.append(pid)
         return found
 
+    def all_workers_answer(self, count: int = 2) -> bool:
+        """Tell whether so many workers have answered: to be asked until they have."""
+        self.get("/healthz")
+        return len({line.split()[2] for line in self.lines(" GET /healthz 200 ")}) >= count
+
     def guardians(self) -> list[int]:
         """Return the process id of the guardian of the embedded server."""
         return self.sandbox.processes("service.guardian")
@@ -182,9 +211,25 @@ class Service:
         (os.killpg if group else os.kill)(self.process.pid, number)
 
 
-def start_service(sandbox: Sandbox, module: str = "service") -> Service:
+def start_service(
+    sandbox: Sandbox, module: str = "service", wrapper: Sequence[str] = ()
+) -> Service:
     """Start the service and wait until it answers."""
     # It ends with this process, also if that is killed: nothing is left of a test run.
-    service = Service(sandbox, sandbox.start("-m", module, "--with-parent"))
+    service = Service(sandbox, sandbox.start("-m", module, "--with-parent", wrapper=wrapper))
     wait_until(service.answers, 20)
     return service
+
+
+def hanging_client(service: Service) -> "HangingClient":
+    """Ask for universities in a process, which is killed at the end of the block."""
+    script = f"import urllib.request as r; r.urlopen('{service.url}/universities?name=hangs')"
+    return HangingClient([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+
+
+class HangingClient(subprocess.Popen[bytes]):
+    """A process that is killed when its block is left."""
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+        super().__exit__(*error)  # type: ignore[arg-type]

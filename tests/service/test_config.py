@@ -1,5 +1,6 @@
 """Settings: what is read, from where, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from service import config
 from service.config import ROOT, BaseConfig, ConfigError
 from service.launch import Address, read_address, read_launch
 from tests.service.processes import Sandbox, free_port
+
+# The settings of the service, without those of the cache.
+OWN = set(vars(BaseConfig({}))) - {"CACHE_TYPE"}
+OWN |= {"HOST", "PORT", "WORKERS", "SERVER", "DRAIN_SECONDS"}
 
 
 def test_defaults() -> None:
@@ -18,11 +23,15 @@ def test_defaults() -> None:
         "UNIVERSITIES_CONNECT_TIMEOUT": 2.0,
         "UNIVERSITIES_READ_TIMEOUT": 5.0,
         "UNIVERSITIES_TOTAL_TIMEOUT": 10.0,
+        "THREADS": 64,
+        "TRUSTED_HOSTS": None,
+        "TRUSTED_PROXIES": (),
     }
     port = free_port()
     launch = read_launch({"PORT": str(port)})
     assert launch.address == Address("127.0.0.1", port)
-    assert (launch.workers, launch.server) == (2, "granian")
+    assert (launch.workers, launch.threads, launch.server) == (2, 64, "granian")
+    assert launch.drain_seconds == 3.0
 
 
 def test_cache_settings_are_handed_on() -> None:
@@ -71,6 +80,8 @@ def test_timeouts_are_checked(text: str) -> None:
     [
         *(("PORT", text) for text in ("abc", "0", "-1", "65536", "8000.5", "٤٤٤", "9" * 5000)),
         *(("WORKERS", text) for text in ("none", "0", "-2", "257", "1e3")),
+        *(("THREADS", text) for text in ("none", "0", "-2", "513", "6.4")),
+        *(("DRAIN_SECONDS", text) for text in ("soon", "0", "-1", "nan", "inf", "300.1")),
         *(("HOST", text) for text in ("nowhere.invalid", "300.1.1.1", "192.0.2.1", "a" * 70)),
         *(("SERVER", text) for text in ("uwsgi", "Granian")),
     ],
@@ -79,6 +90,43 @@ def test_launch_settings_are_checked(name: str, text: str) -> None:
     """Each is refused in words that name it."""
     with pytest.raises(ConfigError, match=name):
         read_launch({"PORT": str(free_port()), name: text})
+
+
+def test_drain_seconds_may_be_a_fraction() -> None:
+    """Both servers take it as it is."""
+    port = str(free_port())
+    assert read_launch({"PORT": port, "DRAIN_SECONDS": "0.5"}).drain_seconds == 0.5
+    assert read_launch({"PORT": port, "DRAIN_SECONDS": "300"}).drain_seconds == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("example.org", ["example.org"]),
+        (" Example.org, .example.net ,", ["example.org", ".example.net"]),
+        ("bücher.example,127.0.0.1", ["xn--bcher-kva.example", "127.0.0.1"]),
+        ("", None),
+        (",", None),
+    ],
+)
+def test_trusted_hosts(text: str, hosts: list[str] | None) -> None:
+    """As Flask takes them; None is any host."""
+    assert hosts == BaseConfig({"TRUSTED_HOSTS": text}).TRUSTED_HOSTS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("*", "*.example.org", "example.org:8000", "http://example.org", "a b", "a_b", "."),
+        *("..a", "::1", "[::1]", ".127.0.0.1", "10.0.0.0/8", "1.2.3", "a" * 64, "a\nb"),
+    ],
+)
+def test_trusted_hosts_are_checked(text: str) -> None:
+    """The error names the value, and what may stand there."""
+    with pytest.raises(ConfigError, match="TRUSTED_HOSTS has") as caught:
+        BaseConfig({"TRUSTED_HOSTS": f"example.org,{text}"})
+    assert repr(text) in str(caught.value)
+    assert "such as example.org, or .example.org for its subdomains" in str(caught.value)
 
 
 def test_host_may_be_a_name() -> None:
@@ -111,7 +159,18 @@ def test_example_explains_each_setting() -> None:
     names = {line[1:].partition("=")[0] for line in lines if line[1:2].isupper() and "=" in line}
     tutorials = {"TYPE", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_URL", "DEFAULT_TIMEOUT"}
     assert names >= {f"CACHE_{name}" for name in tutorials}
-    assert names >= set(vars(BaseConfig({}))) | {"HOST", "PORT", "WORKERS", "SERVER"}
+    assert names >= OWN
+
+
+def test_reference_has_each_setting() -> None:
+    """With the default that `.env.example` has."""
+    example = (ROOT / ".env.example").read_text().splitlines()
+    defaults = dict(line[1:].split("=", 1) for line in example if line[1:2].isupper())
+    page = (ROOT / "docs/reference/service.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", page.partition("## ")[0], re.MULTILINE))
+    assert set(rows) == OWN
+    shown = {name: text.strip("`") for name, text in rows.items() if text.startswith("`")}
+    assert shown == {name: defaults[name] for name in shown}
 
 
 @pytest.mark.parametrize(

