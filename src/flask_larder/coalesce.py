@@ -81,9 +81,8 @@ class LocalLeases:
         """See :class:`~flask_larder.store.Leases`."""
         return UNSHARED
 
-    def is_held(self, key: str) -> bool:  # noqa: ARG002
+    def holder(self, key: str) -> None:
         """See :class:`~flask_larder.store.Leases`."""
-        return False
 
 
 @dataclass(slots=True)
@@ -254,15 +253,16 @@ class Coalescer(Generic[T]):
             return UNSHARED  # while the store is away, each process leads for itself
 
     def _foreign_leader_ends(self, key: str, flight: _Flight[T], deadline: float) -> bool:
-        """Wait until no other process has the lease; false if it still has at *deadline*."""
-        for delay in self._delays():
-            left = deadline - self._clock()
-            if left <= 0:
-                return False
-            flight.landed.wait(min(delay, left))
-            try:
-                if not self._leases.is_held(key):
+        """Wait until who has the lease has it no more; false if that is not so at *deadline*."""
+        try:
+            holder = self._leases.holder(key)
+            for delay in self._delays():
+                left = deadline - self._clock()
+                if holder is None or left <= 0:
+                    break
+                flight.landed.wait(min(delay, left))
+                if self._leases.holder(key) != holder:
                     return True
-            except StoreUnavailable:
-                return True
-        raise AssertionError("the delays have ended")
+            return holder is None
+        except StoreUnavailable:
+            return True  # nobody knows, so it is our turn

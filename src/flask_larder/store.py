@@ -62,6 +62,6 @@ class Leases(Protocol):
         """The lease for *key*, or ``None`` while another has it. Does not wait."""
         ...
 
-    def is_held(self, key: str) -> bool:
-        """Whether anybody has the lease for *key*."""
+    def holder(self, key: str) -> object | None:
+        """Who has the lease for *key*: something that differs for each lease; or ``None``."""
         ...

@@ -43,11 +43,11 @@ class SharedLeases:
             lease = self.held[key] = _Held(self, key)
             return lease
 
-    def is_held(self, key: str) -> bool:
+    def holder(self, key: str) -> object | None:
         if self.is_away:
             raise StoreUnavailable("away")
         self.pollers.append(threading.get_ident())
-        return key in self.held
+        return self.held.get(key)
 
 
 class _Held:
@@ -391,12 +391,26 @@ def test_two_foreign_failures_let_all_go(crowd: Crowd) -> None:
         def acquire(self, key: str) -> None:
             return None
 
-        def is_held(self, key: str) -> bool:
-            return False
+        def holder(self, key: str) -> None:
+            return None
 
     both = threading.Barrier(5, timeout=SOON)
     work = Work(lambda: "met" if both.wait() >= 0 else "")
     crowd.call(coalescer(Elusive()), *(work.task() for _ in range(5)))
+    assert crowd.results() == ["met"] * 5
+
+
+def test_a_leader_that_another_one_follows_at_once_is_noticed(crowd: Crowd) -> None:
+    """Between two looks at the lease it has changed hands."""
+    leases = SharedLeases()
+    leases.acquire("k")
+    both = threading.Barrier(5, timeout=SOON)
+    work, by = Work(lambda: "met" if both.wait() >= 0 else ""), coalescer(leases)
+    crowd.call(by, *(work.task() for _ in range(5)))
+    for _ in range(2):
+        looks = len(leases.pollers)
+        until(lambda looks=looks: len(leases.pollers) > looks + 3)
+        leases.held["k"] = _Held(leases, "k")
     assert crowd.results() == ["met"] * 5
 
 

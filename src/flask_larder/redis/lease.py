@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from importlib.resources import files
-from typing import Final
+from typing import Final, cast
 
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis.links import Links
@@ -47,10 +47,10 @@ class RedisLeases:
         keeper.add(lease, time.monotonic() + self._most_seconds)
         return lease
 
-    def is_held(self, key: str) -> bool:
-        """See :class:`~flask_larder.store.Leases`."""
+    def holder(self, key: str) -> object | None:
+        """See :class:`~flask_larder.store.Leases`. It is the token."""
         with self._links.asking() as client:
-            return bool(client.exists(self._prefix + key + SUFFIX))
+            return cast("object | None", client.get(self._prefix + key + SUFFIX))
 
     def _keeper_here(self) -> "_Keeper":
         if self._keeper.pid != os.getpid():
