@@ -263,6 +263,6 @@ class Coalescer(Generic[T]):
                 flight.landed.wait(min(delay, left))
                 if self._leases.holder(key) != holder:
                     return True
-            return holder is None
         except StoreUnavailable:
             return True  # nobody knows, so it is our turn
+        return holder is None

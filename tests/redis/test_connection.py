@@ -256,14 +256,14 @@ def test_connections_that_are_all_taken_are_no_outage(
     start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who finds none free goes without, and the others are not locked out."""
-    address = Address(start_redis().url, options={"max_connections": 1, "timeout": 0.05})
+    address = Address(start_redis().url, timeout=0.05, options={"max_connections": 1})
     links = Links(address)
     store = RedisStore(links, "")
-    store.get("k")
-    pool = links._here().client.connection_pool
-    taken = pool.get_connection()
+    store.ping(5)
+    pool = links._here().pool
+    taken = pool.take(time.monotonic() + 5)
     with pytest.raises(StoreUnavailable):
         store.get("k")
-    pool.release(taken)
+    pool.give(taken)
     assert store.get("k") is None
-    assert caplog.messages == ["Redis refuses, views answer without it: No connection available."]
+    assert caplog.messages == ["Redis refuses, views answer without it: all connections are taken"]

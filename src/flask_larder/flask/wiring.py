@@ -2,7 +2,11 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Final, cast
 
+from flask import has_request_context, request
+
+from flask_larder.budget import Budget, BudgetSource
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.engine import Engine
 from flask_larder.errors import InvalidConfig
@@ -11,6 +15,8 @@ from flask_larder.flask.values import Values
 from flask_larder.memory import MemoryStore, NullStore
 from flask_larder.redis import Address, Links, RedisLeases, RedisStore
 from flask_larder.store import Leases, Store
+
+_BUDGET: Final = "flask_larder.budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,27 @@ def _redis_store(settings: Settings) -> tuple[Store, Leases]:
         raise InvalidConfig(
             f"CACHE_LEASE_MAX_SECONDS is {longest:g}; give at least CACHE_LEASE_SECONDS, {life:g}"
         )
-    links, prefix = Links(address), settings["CACHE_KEY_PREFIX"]
+    links, prefix = (
+        Links(address, _request_budget(settings["CACHE_BUDGET_SECONDS"])),
+        settings["CACHE_KEY_PREFIX"],
+    )
     leases = RedisLeases(links, prefix, life_seconds=life, most_seconds=longest)
     return RedisStore(links, prefix), leases
+
+
+def _request_budget(seconds: float) -> BudgetSource:
+    """The budget of each request, which its WSGI environ holds."""
+
+    def budget() -> Budget | None:
+        if not has_request_context():
+            return None
+        environ = request.environ
+        found = environ.get(_BUDGET)
+        if found is None:
+            found = environ[_BUDGET] = Budget(seconds)
+        return cast("Budget", found)
+
+    return budget
 
 
 def _url_of_host(settings: Settings) -> str:

@@ -39,9 +39,9 @@ class RedisLeases:
         """See :class:`~flask_larder.store.Leases`."""
         name = self._prefix + key + SUFFIX
         token = secrets.token_hex(16)
-        with self._links.asking() as client:
-            if not client.set(name, token, nx=True, px=_milliseconds(self._life_seconds)):
-                return None
+        life = _milliseconds(self._life_seconds)
+        if self._links.ask("SET", name, token, "NX", "PX", life) is None:
+            return None
         keeper = self._keeper_here()
         lease = RedisLease(self._links, keeper, name, token)
         keeper.add(lease, time.monotonic() + self._most_seconds)
@@ -49,8 +49,8 @@ class RedisLeases:
 
     def holder(self, key: str) -> object | None:
         """See :class:`~flask_larder.store.Leases`. It is the token."""
-        with self._links.asking() as client:
-            return cast("object | None", client.get(self._prefix + key + SUFFIX))
+        name = self._prefix + key + SUFFIX
+        return cast("bytes | None", self._links.ask("GET", name, counts=False))
 
     def _keeper_here(self) -> "_Keeper":
         if self._keeper.pid != os.getpid():
@@ -72,8 +72,8 @@ class RedisLease:
     def release(self) -> None:
         """See :class:`~flask_larder.store.Lease`. Where that fails, it ends by itself."""
         self._keeper.drop(self)
-        with contextlib.suppress(StoreUnavailable), self._links.asking() as client:
-            client.eval(_RELEASE, 1, self.name, self.token)
+        with contextlib.suppress(StoreUnavailable):
+            self._links.ask("EVAL", _RELEASE, 1, self.name, self.token)
 
 
 class _Keeper:
@@ -126,9 +126,8 @@ class _Keeper:
     def _is_renewed(self, lease: RedisLease) -> bool:
         """Whether it is still ours, as far as is known."""
         try:
-            with self._links.asking() as client:
-                life = _milliseconds(self._life_seconds)
-                return bool(client.eval(_RENEW, 1, lease.name, lease.token, life))
+            life = _milliseconds(self._life_seconds)
+            return bool(self._links.ask("EVAL", _RENEW, 1, lease.name, lease.token, life))
         except StoreUnavailable:
             return True
 

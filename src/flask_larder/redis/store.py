@@ -1,6 +1,5 @@
 """The :class:`~flask_larder.store.Store` on Redis. Each value has a TTL."""
 
-import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from typing import Final, cast
 
 from redis.exceptions import OutOfMemoryError
 
+from flask_larder.errors import StoreUnavailable
 from flask_larder.key import FORMAT
 from flask_larder.redis.links import Links
 
@@ -33,50 +33,53 @@ class RedisStore:
         """See :class:`~flask_larder.store.Store`."""
         if not keys:
             return []
-        with self._links.asking() as client:
-            # MGET, unlike GET, answers nil for a key of another type.
-            return cast("list[bytes | None]", client.mget(self._prefixed(keys)))
+        # MGET, unlike GET, answers nil for a key of another type.
+        return cast("list[bytes | None]", self._links.ask("MGET", *self._prefixed(keys)))
 
     def set(self, key: str, value: bytes, ttl: float) -> bool:
         """See :class:`~flask_larder.store.Store`. Not kept where Redis has no memory left."""
-        return self._put(key, value, ttl, only_new=False)
+        return self._put(key, value, ttl)
 
     def add(self, key: str, value: bytes, ttl: float) -> bool:
         """See :class:`~flask_larder.store.Store`."""
-        return self._put(key, value, ttl, only_new=True)
+        return self._put(key, value, ttl, "NX")
 
     def has(self, key: str) -> bool:
         """See :class:`~flask_larder.store.Store`."""
-        with self._links.asking() as client:
-            return bool(client.exists(self._prefix + key))
+        return bool(self._links.ask("EXISTS", self._prefix + key))
 
     def delete(self, keys: Sequence[str]) -> int:
         """See :class:`~flask_larder.store.Store`."""
         if not keys:
             return 0
-        with self._links.asking() as client:
-            return int(client.unlink(*self._prefixed(keys)))
+        return int(self._links.ask("UNLINK", *self._prefixed(keys), counts=False))
 
     def clear(self) -> None:
         """See :class:`~flask_larder.store.Store`. Takes its time where there are many keys."""
         pattern = _GLOB.sub(r"\\\1", self._prefix + FORMAT) + "*"
-        with self._links.asking() as client:
-            keys = client.scan_iter(match=pattern, count=_BATCH)
-            while batch := list(itertools.islice(keys, _BATCH)):
-                client.unlink(*batch)
+        cursor = b"0"
+        while True:
+            cursor, keys = self._links.ask(
+                *("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH), counts=False
+            )
+            if keys:
+                self._links.ask("UNLINK", *keys, counts=False)
+            if cursor == b"0":
+                return
 
     def ping(self, timeout: float) -> None:
         """See :class:`~flask_larder.store.Store`. Always asks, over a connection of its own."""
         self._links.ping(timeout)
 
-    def _put(self, key: str, value: bytes, ttl: float, *, only_new: bool) -> bool:
+    def _put(self, key: str, value: bytes, ttl: float, *only: str) -> bool:
         milliseconds = max(1, math.ceil(ttl * 1000))
-        with self._links.asking() as client:
-            try:
-                return bool(client.set(self._prefix + key, value, px=milliseconds, nx=only_new))
-            except OutOfMemoryError as error:
-                self._links.note_refusal(error)
+        try:
+            reply = self._links.ask("SET", self._prefix + key, value, "PX", milliseconds, *only)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, OutOfMemoryError):
                 return False
+            raise
+        return reply is not None
 
     def _prefixed(self, keys: Sequence[str]) -> list[str]:
         return [self._prefix + key for key in keys]
