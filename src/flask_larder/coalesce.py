@@ -217,29 +217,28 @@ class Coalescer(Generic[T]):
         """Work for this process, when it is its turn; whatever happens, the flight lands."""
         lease: Lease | None = None
         shared: T | None = None
-        failed = True
+        has_led = False
         try:
-            while flight.leaders < MOST_LEADERS:
-                lease = self._acquire(key)
+            while True:
+                may_lead = flight.leaders < MOST_LEADERS
+                lease = self._acquire(key) if may_lead else None
                 # Who has just gone, here or elsewhere, may have left a result.
                 shared = task.look()
                 if shared is not None and (answer := task.adopt(shared)) is not None:
-                    failed = False
                     return answer
                 if flight.leaders:
                     here.note(key, self._clock(), failed=True)
                 if lease is not None:
                     flight.leaders += 1
-                    shared = None  # if the work raises
+                    has_led, shared = True, None
                     answer, shared = task.lead()
-                    failed = shared is None
                     return answer
-                if not self._foreign_leader_ends(key, flight, deadline):
-                    failed = False
+                if not may_lead or not self._foreign_leader_ends(key, flight, deadline):
                     break
                 flight.leaders += 1
         finally:
-            here.note(key, self._clock(), failed=failed)
+            if has_led or shared is not None:
+                here.note(key, self._clock(), failed=shared is None)
             here.land(key, flight, shared)
             if lease is not None:
                 lease.release()

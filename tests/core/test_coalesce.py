@@ -361,6 +361,22 @@ def test_a_leader_that_was_killed_is_replaced_by_one(crowd: Crowd) -> None:
     assert len(work.runs) == 1
 
 
+def test_the_second_of_two_foreign_leaders_answers(crowd: Crowd) -> None:
+    """One elsewhere was killed, another took over and stored: what it stored is taken."""
+    leases = SharedLeases()
+    leases.acquire("k")
+    work, by = Work(), coalescer(leases)
+    crowd.call(by, *(work.task() for _ in range(5)))
+    until(lambda: len(leases.pollers) > 3)
+    leases.held["k"] = _Held(leases, "k")
+    looks = len(leases.pollers)
+    until(lambda: len(leases.pollers) > looks + 3)
+    work.stored["k"] = "second"
+    del leases.held["k"]
+    assert crowd.results() == ["adopted second"] * 5
+    assert not by._airspace._failures
+
+
 def test_nobody_waits_behind_a_third_leader(crowd: Crowd) -> None:
     """One elsewhere and one here that come to nothing are enough."""
     leases = SharedLeases()
