@@ -231,7 +231,7 @@ def test_after_two_that_come_to_nothing_the_others_go_in_parallel(
 def test_a_key_that_failed_twice_rests_for_a_second(crowd: Crowd) -> None:
     """Meanwhile nobody waits; then it is tried again, and a success forgets the failures."""
     clock, both = Clock(), threading.Barrier(2, timeout=SOON)
-    by = coalescer(clock=clock)
+    by = coalescer(clock=clock, wait_seconds=10 * SOON)
     failing = Work(storable=False)
     for _ in range(MOST_FAILURES):
         by.run(failing.task())
@@ -272,6 +272,39 @@ def test_a_result_for_others_is_not_taken(crowd: Crowd) -> None:
     go.set()
     assert crowd.results() == ["made", "made"]
     assert len(work.runs) == 2
+
+
+def test_results_for_others_are_waited_for_twice_at_most(crowd: Crowd) -> None:
+    """However many others come in between, a caller does its own work after two of them."""
+    by, go = coalescer(wait_seconds=10 * SOON), threading.Event()
+    go.set()
+    others = Work(lambda: "made" if go.wait(SOON) else "late")
+
+    class Overtaken(Wish):
+        """After each result that is not for it, another leader is there before it."""
+
+        adopted = 0
+
+        def adopt(self, shared: str) -> None:
+            self.adopted += 1
+            if self.adopted <= 3:
+                others.stored.clear()
+                go.clear()
+                crowd.call(by, others.task())
+                assert others.begun.acquire(timeout=SOON)
+                if self.adopted < 2:
+                    threading.Timer(0.05, go.set).start()
+
+    own = Work(lambda: "own")
+    go.clear()
+    crowd.call(by, others.task())
+    assert others.begun.acquire(timeout=SOON)
+    threading.Timer(0.05, go.set).start()
+    task = Overtaken(own, "k", None)
+    assert by.run(task) == "own"
+    assert task.adopted == 2
+    go.set()
+    crowd.results()
 
 
 def test_who_has_waited_long_enough_works(crowd: Crowd) -> None:
