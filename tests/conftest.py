@@ -27,7 +27,7 @@ START_SECONDS = 10.0
 
 # Runs between the test process and the server: has the system kill the server when the thread
 # that started it ends, also by SIGKILL (Linux has this, others do not), and becomes the server.
-_LEASH = """
+LEASH = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
     PR_SET_PDEATHSIG = 1
@@ -65,7 +65,7 @@ class RedisServer:
         """Start, or start again with nothing in it, and return once it answers."""
         server = command(find_server(), self.directory)
         self._process = subprocess.Popen(
-            [sys.executable, "-IS", "-c", _LEASH, str(os.getpid()), *server],
+            [sys.executable, "-IS", "-c", LEASH, str(os.getpid()), *server],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )

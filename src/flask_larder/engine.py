@@ -7,9 +7,10 @@ ends in the view's answer.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from flask_larder import codec
+from flask_larder.coalesce import Coalescer
 from flask_larder.entry import Forwarded, Request, StoredResponse, Variants
 from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.freshness import current_age, freshness_lifetime, remaining_lifetime
@@ -24,7 +25,7 @@ from flask_larder.policy import (
     may_share,
     may_store,
 )
-from flask_larder.status import CacheStatus, Forward
+from flask_larder.status import CacheStatus
 from flask_larder.store import Store
 
 F = TypeVar("F", bound=Forwarded)
@@ -64,12 +65,23 @@ class Miss:
     """The request has to be forwarded; *status* says why.
 
     *names* are the header fields by which responses of this URL are already known to vary.
-    *may_store* is false where the answer has no place in the cache.
+    *may_store* is false where the store is not to be asked again, *may_share* where the answer is
+    for this request alone.
     """
 
     status: CacheStatus
     names: frozenset[str] = frozenset()
     may_store: bool = True
+    may_share: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A response that may be stored, and under which key: what requests like it can share."""
+
+    at: str
+    names: frozenset[str]
+    response: StoredResponse
 
 
 class Engine:
@@ -78,35 +90,46 @@ class Engine:
     *clock* returns seconds since the epoch.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], float], coalescer: Coalescer[Shared]
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._coalescer = coalescer
 
     def answer(self, ask: Ask, forward: Callable[[CacheStatus], F]) -> tuple[Hit | F, CacheStatus]:
         """The stored response, or what *forward* returned; and how it came about.
 
         *forward* runs the view. It is told why, so that an answer which it makes by raising has
-        a status too; what it raises is raised.
+        a status too; what it raises is raised. Of several requests for the same, one forwards,
+        and the others get what it stores.
         """
+        ask = _judging_once(ask)
         found = self.lookup(ask)
         if isinstance(found, Hit):
             return found, found.status
-        forwarded = forward(found.status)
-        return forwarded, self.store(ask, found, forwarded) if found.may_store else found.status
+        attempt = _Attempt(self, ask, found, forward)
+        # A forced update wants its own answer; what HEAD is answered with is of no use to others.
+        if ask.refresh or ask.request.method == "HEAD" or not found.may_share:
+            return attempt.lead()[0]
+        return self._coalescer.run(attempt)
 
     # --- lookup ---
 
     def lookup(self, ask: Ask) -> Hit | Miss:
         """A response that may be sent now, or the reason why there is none."""
         if reason := may_reuse(ask.request, ask.policy):
-            return _past("method") if reason == "method" else _past("bypass", reason)
+            is_method = reason == "method"
+            status = CacheStatus("method") if is_method else CacheStatus("bypass", detail=reason)
+            return Miss(status, may_store=False, may_share=False)
         try:
             names, stored = self._select(ask)
         except StoreUnavailable:
-            return _past("bypass", "store-unavailable")
+            status = CacheStatus("bypass", detail="store-unavailable")
+            return Miss(status, may_store=False)
         if stored is None:
             return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names)
-        return self._validate(ask, names, stored)
+        return self.validate(ask, names, stored)
 
     def _select(self, ask: Ask) -> tuple[frozenset[str], StoredResponse | None]:
         """The stored response that the request selects (RFC 9111 section 4.1).
@@ -116,8 +139,9 @@ class Engine:
         entry = self._read(ask, ask.key)
         if not isinstance(entry, Variants):
             return frozenset(), entry
-        variant = self._read(ask, variant_key(ask.key, entry.names, ask.request.fields))
-        return frozenset(entry.names), variant if isinstance(variant, StoredResponse) else None
+        names = frozenset(entry.names)
+        variant = self._read(ask, selected_key(ask, names))
+        return names, variant if isinstance(variant, StoredResponse) else None
 
     def _read(self, ask: Ask, at: str) -> StoredResponse | Variants | None:
         data = self._store.get(stored_key(at, ask.hash_method))
@@ -131,7 +155,7 @@ class Engine:
         is_foreign = isinstance(entry, StoredResponse) and entry.origin != origin_of(ask.request)
         return None if is_foreign else entry
 
-    def _validate(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
+    def validate(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
         now = self._clock()
         ttl = remaining_lifetime(stored, now)
@@ -145,21 +169,33 @@ class Engine:
 
     # --- store ---
 
-    def store(self, ask: Ask, miss: Miss, forwarded: Forwarded) -> CacheStatus:
-        """Keep what the view answered, if everything allows it; say what was done."""
+    def store(
+        self, ask: Ask, miss: Miss, forwarded: Forwarded
+    ) -> tuple[CacheStatus, Shared | None]:
+        """Keep what the view answered, if everything allows it; say what was done.
+
+        Comes with what other requests may share, which they may where the store is away, too.
+        """
+        made = self._make(ask, miss, forwarded)
+        if isinstance(made, str):
+            return (replace(miss.status, detail=made) if miss.may_store else miss.status), None
+        return (self._keep(ask, miss.status, made) if miss.may_store else miss.status), made
+
+    def _make(self, ask: Ask, miss: Miss, forwarded: Forwarded) -> Shared | Reason:
+        """What is to be stored, or the reason why nothing is."""
         exchange = Exchange.of(ask.request, forwarded.status, forwarded.fields)
         lifetime = freshness_lifetime(ask.policy.timeout, exchange.directives)
         refusal = forwarded.refusal or may_store(exchange, ask.policy)
         if reason := refusal or _is_not_fresh(lifetime):
-            return replace(miss.status, detail=reason)
+            return reason
         body = forwarded.read_body(ask.policy.body_limit)
         if body is None:
-            return replace(miss.status, detail="body-too-large")
+            return "body-too-large"
         # A streamed body is made by the view too: only now is known what the view has read.
         reads = forwarded.reads()
         if reason := may_share(reads, ask.policy) or body_is_incomplete(exchange.fields, body):
-            return replace(miss.status, detail=reason)
-        stored = StoredResponse(
+            return reason
+        response = StoredResponse(
             origin=origin_of(ask.request),
             status=forwarded.status,
             fields=_kept_fields(forwarded, reads.selecting),
@@ -169,37 +205,98 @@ class Engine:
             value=forwarded.value(),
         )
         names = miss.names | parse_vary(forwarded.fields) | reads.selecting
-        return self._keep(ask, miss.status, names, stored)
+        return Shared(selected_key(ask, names), names, response)
 
-    def _keep(
-        self, ask: Ask, status: CacheStatus, names: frozenset[str], stored: StoredResponse
-    ) -> CacheStatus:
-        """Put *stored* where a later lookup finds it.
+    def _keep(self, ask: Ask, status: CacheStatus, made: Shared) -> CacheStatus:
+        """Put the response where a later lookup finds it.
 
         A URL's list of names only grows while it is stored, so that a variant is never found by
         fewer fields than it depends on; and it is stored for as long as any variant may be.
         """
-        at = ask.key
-        kept = True
+        response, kept = made.response, True
         try:
-            if names:
-                ordered = tuple(sorted(names))
-                listed = codec.encode_variants(Variants(ordered))
-                kept = self._write(ask, at, listed, ask.policy.timeout)
-                at = variant_key(at, ordered, ask.request.fields)
-            kept = kept and self._write(ask, at, codec.encode_response(stored), stored.lifetime)
+            if made.names:
+                listed = codec.encode_variants(Variants(tuple(sorted(made.names))))
+                kept = self._write(ask, ask.key, listed, ask.policy.timeout)
+            kept = kept and self._write(
+                ask, made.at, codec.encode_response(response), response.lifetime
+            )
         except StoreUnavailable:
             return replace(status, detail="store-unavailable")
         if not kept:
             return replace(status, detail="store-refused")
-        return replace(status, stored=True, ttl=stored.lifetime)
+        return replace(status, stored=True, ttl=response.lifetime)
 
     def _write(self, ask: Ask, at: str, data: bytes, ttl: float) -> bool:
         return self._store.set(stored_key(at, ask.hash_method), data, ttl)
 
 
-def _past(fwd: Forward, detail: Reason | None = None) -> Miss:
-    return Miss(CacheStatus(fwd, detail=detail), may_store=False)
+class _Attempt(Generic[F]):
+    """One request that missed, as the coalescer sees it: a ``Task``."""
+
+    def __init__(
+        self, engine: Engine, ask: Ask, miss: Miss, forward: Callable[[CacheStatus], F]
+    ) -> None:
+        self._engine = engine
+        self._ask = ask
+        self._miss = miss
+        self._forward = forward
+
+    @property
+    def key(self) -> str:
+        """Where the response is looked for, by all that is known of what selects it."""
+        return stored_key(selected_key(self._ask, self._miss.names), self._ask.hash_method)
+
+    def look(self) -> Shared | None:
+        """What is stored by now."""
+        if not self._miss.may_store:
+            return None
+        found = self._engine.lookup(self._ask)
+        if isinstance(found, Hit):
+            return Shared(selected_key(self._ask, found.names), found.names, found.response)
+        self._miss = replace(self._miss, names=found.names, may_store=found.may_store)
+        return None
+
+    def adopt(self, shared: Shared) -> tuple[Hit | F, CacheStatus] | None:
+        """The response of another request, if this one selects it and may be sent it."""
+        is_selected = shared.at == selected_key(self._ask, shared.names)
+        if not is_selected or shared.response.origin != origin_of(self._ask.request):
+            return None
+        found = self._engine.validate(self._ask, shared.names, shared.response)
+        if not isinstance(found, Hit):
+            return None
+        status = replace(found.status, fwd=self._miss.status.fwd, collapsed=True)
+        return replace(found, status=status), status
+
+    def lead(self) -> tuple[tuple[Hit | F, CacheStatus], Shared | None]:
+        """Forward the request, and store what comes back if it may be."""
+        forwarded = self._forward(self._miss.status)
+        if not (self._miss.may_share or self._miss.may_store):
+            return (forwarded, self._miss.status), None
+        status, shared = self._engine.store(self._ask, self._miss, forwarded)
+        return (forwarded, status), shared
+
+
+def _judging_once(ask: Ask) -> Ask:
+    """*ask* with an ``is_stale`` that is not called again for a response that it has judged."""
+    is_stale = ask.is_stale
+    if is_stale is None:
+        return ask
+    judged: list[tuple[StoredResponse, bool]] = []
+
+    def judge(response: StoredResponse) -> bool:
+        for known, verdict in judged:
+            if known == response:
+                return verdict
+        judged.append((response, is_stale(response)))
+        return judged[-1][1]
+
+    return replace(ask, is_stale=judge)
+
+
+def selected_key(ask: Ask, names: frozenset[str]) -> str:
+    """The key of the response that *ask* selects where responses vary by *names*."""
+    return variant_key(ask.key, tuple(sorted(names)), ask.request.fields) if names else ask.key
 
 
 def _is_not_fresh(lifetime: float) -> Reason | None:

@@ -14,11 +14,13 @@ CACHE_NAME: Final = "larder"
 class CacheStatus:
     """One outcome: a hit if *fwd* is ``None``, else why the request went to the view.
 
+    *collapsed* means that it did not go there itself, but got what another request like it did.
     *ttl* is the remaining freshness in seconds, *detail* a reason in one word.
     """
 
     fwd: Forward | None = None
     stored: bool = False
+    collapsed: bool = False
     ttl: float | None = None
     detail: str | None = None
 
@@ -32,6 +34,8 @@ class CacheStatus:
         parts = [CACHE_NAME, "hit" if self.fwd is None else f"fwd={self.fwd}"]
         if self.stored:
             parts.append("stored")
+        if self.collapsed:
+            parts.append("collapsed")
         if self.ttl is not None:
             parts.append(f"ttl={math.ceil(self.ttl)}")
         if self.detail is not None:

@@ -1,4 +1,4 @@
-"""The port through which the engine and the values reach a store of bytes."""
+"""The ports: to a store of bytes, and to what tells one process from the others that share it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -41,4 +41,27 @@ class Store(Protocol):
 
     def ping(self, timeout: float) -> None:
         """Return if the store answers within *timeout* seconds, or raise."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to be the only one, among all processes, that works on a key."""
+
+    def release(self) -> None:
+        """Give it back, if it has not been lost meanwhile. Raises nothing."""
+        ...
+
+
+class Leases(Protocol):
+    """Gives out leases. Every method may raise ``StoreUnavailable``.
+
+    A lease ends by itself some time after its process has died, and is kept alive until then.
+    """
+
+    def acquire(self, key: str) -> Lease | None:
+        """The lease for *key*, or ``None`` while another has it. Does not wait."""
+        ...
+
+    def holder(self, key: str) -> object | None:
+        """Who has the lease for *key*: something that differs for each lease; or ``None``."""
         ...

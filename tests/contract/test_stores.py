@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flask_larder.key import FORMAT
 from flask_larder.memory import MemoryStore, NullStore
-from flask_larder.redis import Address, RedisStore
+from flask_larder.redis import Address, Links, RedisStore
 from flask_larder.store import Store
 
 THREADS = 50
@@ -41,7 +41,7 @@ def memory_house() -> House:
 
 @pytest.fixture
 def redis_house(redis_url: str, patient_address: Callable[[str], Address]) -> House:
-    return House(lambda prefix: RedisStore(patient_address(redis_url), prefix), shares=True)
+    return House(lambda prefix: RedisStore(Links(patient_address(redis_url)), prefix), shares=True)
 
 
 HOUSES = ["memory_house", "redis_house"]

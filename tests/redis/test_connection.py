@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from flask_larder.errors import InvalidConfig, StoreUnavailable
-from flask_larder.redis import Address, RedisStore, without_secrets
+from flask_larder.redis import Address, Links, RedisStore, without_secrets
 from tests.conftest import RedisServer
 
 PASSWORD = "s3cret"
@@ -42,7 +42,7 @@ def test_the_url_says_which_database(
     """What the URL says stands above ``CACHE_REDIS_DB``; where it is silent, that counts."""
     address = Address(redis_server.url + in_url, db=db, timeout=5.0, options=options)
 
-    RedisStore(address, "").set("k", b"v", LONG)
+    RedisStore(Links(address), "").set("k", b"v", LONG)
 
     assert redis_client.info("keyspace").keys() == {f"db{expected}"}
 
@@ -51,7 +51,7 @@ def test_the_path_of_a_url_is_its_database(start_tcp: Callable[[], int]) -> None
     """``redis://host:port/3`` is the third database, whatever else is set."""
     port = start_tcp()
 
-    store = RedisStore(Address(f"redis://127.0.0.1:{port}/3", db=7, timeout=5.0), "")
+    store = RedisStore(Links(Address(f"redis://127.0.0.1:{port}/3", db=7, timeout=5.0)), "")
     store.set("k", b"v", LONG)
 
     with redis.Redis(port=port, db=3, protocol=2) as client:
@@ -91,7 +91,7 @@ def test_a_password_is_taken_from_wherever_it_is(
     with server.client() as client:
         client.config_set("requirepass", PASSWORD)
 
-    assert RedisStore(given(server.url), "").set("k", b"v", LONG)
+    assert RedisStore(Links(given(server.url)), "").set("k", b"v", LONG)
 
 
 # --- refused when it is made ---
@@ -136,7 +136,7 @@ def test_an_option_that_cannot_be_used_is_refused(options: dict[str, Any], words
 
 def test_an_address_connects_to_nothing() -> None:
     """An app starts while its Redis is away."""
-    RedisStore(Address("redis://127.0.0.1:1"), "")
+    RedisStore(Links(Address("redis://127.0.0.1:1")), "")
 
 
 # --- never shown ---
@@ -206,7 +206,7 @@ def test_an_outage_does_not_show_the_password(
     if server_is == "away":
         server.kill()
     address = Address(server.url.replace("://", f"://me:{PASSWORD}@"), timeout=5.0)
-    store = RedisStore(address, "")
+    store = RedisStore(Links(address), "")
 
     for ask in (lambda: store.get("k"), lambda: store.get("k"), lambda: store.ping(5.0)):
         with pytest.raises(StoreUnavailable) as raised:
@@ -248,7 +248,7 @@ def test_ping_keeps_its_timeout(start_redis: Callable[[], RedisServer]) -> None:
     server.suspend()
     began = time.monotonic()
     with pytest.raises(StoreUnavailable):
-        RedisStore(Address(f"{server.url}?socket_timeout=20"), "").ping(0.4)
+        RedisStore(Links(Address(f"{server.url}?socket_timeout=20")), "").ping(0.4)
     assert time.monotonic() - began < 5
 
 
@@ -256,13 +256,14 @@ def test_connections_that_are_all_taken_are_no_outage(
     start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who finds none free goes without, and the others are not locked out."""
-    address = Address(start_redis().url, options={"max_connections": 1, "timeout": 0.05})
-    store = RedisStore(address, "")
-    store.get("k")
-    pool = store._link().client.connection_pool
-    taken = pool.get_connection()
+    address = Address(start_redis().url, timeout=0.05, options={"max_connections": 1})
+    links = Links(address)
+    store = RedisStore(links, "")
+    store.ping(5)
+    pool = links._here().pool
+    taken = pool.take(time.monotonic() + 5)
     with pytest.raises(StoreUnavailable):
         store.get("k")
-    pool.release(taken)
+    pool.give(taken)
     assert store.get("k") is None
-    assert caplog.messages == ["Redis refuses, views answer without it: No connection available."]
+    assert caplog.messages == ["Redis refuses, views answer without it: all connections are taken"]

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from flask_larder.errors import StoreUnavailable
-from flask_larder.redis import Address, RedisStore, breaker
+from flask_larder.redis import Address, Links, RedisStore, breaker
 from flask_larder.redis.breaker import PATIENCE
 from flask_larder.redis.connection import MOST_CONNECTIONS
 from tests.conftest import RedisServer
@@ -45,7 +45,7 @@ def server(start_redis: Callable[[], RedisServer]) -> RedisServer:
 @pytest.fixture
 def store(server: RedisServer) -> RedisStore:
     """A store on it."""
-    return RedisStore(Address(server.url, timeout=TIMEOUT), "p_")
+    return RedisStore(Links(Address(server.url, timeout=TIMEOUT)), "p_")
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def await_answer(operate: Callable[[], object], seconds: float = 10.0) -> object
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_where_nobody_listens_each_operation_says_so(tmp_path: Path, operation: str) -> None:
     """Nothing but ``StoreUnavailable`` is raised, with the address in it, and without waiting."""
-    store = RedisStore(Address(f"unix://{tmp_path}/nobody.sock"), "")
+    store = RedisStore(Links(Address(f"unix://{tmp_path}/nobody.sock")), "")
 
     for _ in range(2):
         started = time.monotonic()
@@ -95,12 +95,12 @@ def test_a_closed_port_says_so_at_once() -> None:
         port = probe.getsockname()[1]
 
     address = Address(f"redis://127.0.0.1:{port}", connect_timeout=30.0, timeout=30.0)
-    assert seconds_of(lambda: RedisStore(address, "").get("k")) < 5.0
+    assert seconds_of(lambda: RedisStore(Links(address), "").get("k")) < 5.0
 
 
 def test_a_host_that_does_not_exist_says_so() -> None:
     """A name without an address is an outage like any other."""
-    store = RedisStore(Address("redis://no-such-host.invalid"), "")
+    store = RedisStore(Links(Address("redis://no-such-host.invalid")), "")
 
     with pytest.raises(StoreUnavailable):
         store.get("k")
@@ -309,12 +309,14 @@ def test_a_wrong_password_is_told_once(
     """Each operation says so, one line is logged, and the right password would have done."""
     with server.client() as client:
         client.config_set("requirepass", "right")
-    store = RedisStore(Address(server.url, password=password, timeout=5.0), "")
+    store = RedisStore(Links(Address(server.url, password=password, timeout=5.0)), "")
 
     for operate in OPERATIONS.values():
         seconds_of(lambda operate=operate: operate(store))
     assert len(caplog.messages) == 1
-    assert RedisStore(Address(server.url, password="right", timeout=5.0), "").get("k") is None
+    assert (
+        RedisStore(Links(Address(server.url, password="right", timeout=5.0)), "").get("k") is None
+    )
 
 
 def test_a_server_without_the_rights_refuses(server: RedisServer, store: RedisStore) -> None:
@@ -382,7 +384,7 @@ def test_whatever_a_server_answers_only_one_error_is_raised(
     nonsense: Callable[[bytes | None], str], answer: bytes | None, operation: str
 ) -> None:
     """An HTTP server, a broken proxy, a Redis that loads: the view answers without any of them."""
-    store = RedisStore(Address(nonsense(answer), timeout=TIMEOUT), "")
+    store = RedisStore(Links(Address(nonsense(answer), timeout=TIMEOUT)), "")
 
     assert seconds_of(lambda: OPERATIONS[operation](store)) < TIMEOUT + 1.0
 
@@ -392,7 +394,7 @@ def test_whatever_a_server_answers_only_one_error_is_raised(
 
 def test_connections_of_a_process_are_bounded(server: RedisServer) -> None:
     """Twice as many threads share them and wait for each other; nobody is turned away."""
-    store = RedisStore(Address(server.url, timeout=20.0, connect_timeout=20.0), "")
+    store = RedisStore(Links(Address(server.url, timeout=20.0, connect_timeout=20.0)), "")
     barrier = threading.Barrier(2 * MOST_CONNECTIONS)
 
     def work(number: int) -> list[bytes | None]:
@@ -419,7 +421,7 @@ def ask_from_child(store: RedisStore, answer: Connection) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_has_connections_of_its_own(server: RedisServer) -> None:
     """Parent and child ask at once, and each gets the answers to its own questions."""
-    store = RedisStore(Address(server.url, timeout=5.0), "")
+    store = RedisStore(Links(Address(server.url, timeout=5.0)), "")
     for number in range(10):
         store.set(f"child{number}", f"c{number}".encode(), LONG)
         store.set(f"parent{number}", f"p{number}".encode(), LONG)
@@ -470,7 +472,7 @@ def test_a_client_of_redis_is_made_at_first_use(
 ) -> None:
     """Nothing is opened in the process that builds the app, which may fork its workers later."""
     clients = len(redis_client.client_list())
-    store = RedisStore(Address(redis_server.url, timeout=5.0), "")
+    store = RedisStore(Links(Address(redis_server.url, timeout=5.0)), "")
     assert len(redis_client.client_list()) == clients
 
     store.get("k")
@@ -488,7 +490,9 @@ def test_a_connection_that_is_not_made_in_time_is_an_outage_at_once() -> None:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(address)
-        store = RedisStore(Address(f"redis://127.0.0.1:{address[1]}", connect_timeout=TIMEOUT), "")
+        store = RedisStore(
+            Links(Address(f"redis://127.0.0.1:{address[1]}", connect_timeout=TIMEOUT)), ""
+        )
         waited = [seconds_of(lambda: store.get("k")) for _ in range(5)]
         for filler in fillers:
             filler.close()

@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flask import current_app, has_request_context
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
 
+from flask_larder.codec import encode_value
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
@@ -18,7 +20,7 @@ from flask_larder.flask.reads import (
     note_selecting,
 )
 from flask_larder.flask.tracking import track_requests
-from flask_larder.flask.values import NO_VALUE
+from flask_larder.flask.values import NO_VALUE, decoded
 from flask_larder.policy import Policy, may_reuse
 
 
@@ -57,33 +59,64 @@ def _may_be_kept(call: Call, context: RequestContext) -> bool:
 
 
 class _Evaluation:
-    """One call's way to its value."""
+    """One call's way to its value, and the coalescer's ``Task`` on this way.
+
+    What calls share is the encoded value: each decodes its own, which it may then change.
+    """
 
     def __init__(self, call: Call, context: RequestContext | None) -> None:
         self._call = call
         self._context = context
         self._covered: frozenset[str] = frozenset()
+        self._key = ""
+        self._judged: dict[bytes, _Answer | None] = {}
 
     def answer(self) -> Any:
         """The value, stored or new."""
-        call, values = self._call, self._call.wiring.values
         key, is_forced = self._ask()
         if key is None:
-            return call.run()
-        stored = NO_VALUE if is_forced else values.get(key)
-        if stored is not NO_VALUE and not call.finds_stale(stored):
-            return stored
+            return self._call.run()
+        self._key = key
+        if is_forced:
+            return self.lead()[0].value
+        stored = self.look()
+        if stored is not None and (answer := self.adopt(stored)) is not None:
+            return answer.value
+        return self._call.wiring.coalescer_of_values.run(self).value
+
+    @property
+    def key(self) -> str:
+        """Who asks for the same key can share a value."""
+        return self._call.wiring.values.stored(self._key)
+
+    def look(self) -> bytes | None:
+        """What is stored by now."""
+        return self._call.wiring.values.get_encoded(self._key)
+
+    def adopt(self, shared: bytes) -> "_Answer | None":
+        """The value that another call has got, if this one may use it."""
+        if shared not in self._judged:
+            value = decoded(shared)
+            is_usable = value is not NO_VALUE and not self._call.finds_stale(value)
+            self._judged[shared] = _Answer(value) if is_usable else None
+        return self._judged[shared]
+
+    def lead(self) -> "tuple[_Answer, bytes | None]":
+        """Run the function, and keep what it returns if it may be kept."""
+        call = self._call
         result, reason = self._run()
         if (result is None and not call.options.cache_none) or call.filters_out(result):
-            return result
+            return _Answer(result), None
         if reason is not None:
             call.warn(reason)
-            return result
+            return _Answer(result), None
         try:
-            values.set(key, result, call.timeout)
+            data = encode_value(result)
         except UnstorableValue as error:
             call.warn(str(error))
-        return result
+            return _Answer(result), None
+        call.wiring.values.set_encoded(self._key, data, call.timeout)
+        return _Answer(result), data
 
     def _ask(self) -> tuple[str | None, bool]:
         """The key, ``None`` where the cache is left alone; and whether to replace what is there."""
@@ -127,6 +160,13 @@ class _Evaluation:
                 "if it is a view, use functools.wraps in the decorators around it"
             )
         return result, None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A value, which may be ``None``."""
+
+    value: Any
 
 
 def _looks_like_response(result: Any) -> bool:

@@ -66,6 +66,13 @@ def _wait(value: Any) -> float:
     return number
 
 
+def _lease_limit(value: Any) -> float:
+    number = _number(value)
+    if not 0 < number <= 3600:
+        raise ValueError
+    return number
+
+
 def _integer(low: int, high: int | None = None) -> Parser:
     def parse(value: Any) -> int:
         number = int(value) if isinstance(value, str) else _number(value)
@@ -150,8 +157,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_REDIS_DB": Setting(_integer(0), 0, "a whole number from 0"),
     "CACHE_REDIS_USERNAME": Setting(_text, None, "a text"),
     "CACHE_REDIS_PASSWORD": Setting(_text, None, "a text"),
-    "CACHE_REDIS_CONNECT_TIMEOUT": Setting(_wait, 1.0, _WAIT),
+    "CACHE_REDIS_CONNECT_TIMEOUT": Setting(_wait, 2.0, _WAIT),
     "CACHE_REDIS_TIMEOUT": Setting(_wait, 0.1, _WAIT),
+    "CACHE_BUDGET_SECONDS": Setting(_wait, 0.1, _WAIT),
+    "CACHE_WAIT_SECONDS": Setting(_wait, 10.0, _WAIT),
+    "CACHE_LEASE_SECONDS": Setting(_wait, 2.0, _WAIT),
+    "CACHE_LEASE_MAX_SECONDS": Setting(_lease_limit, 60.0, "seconds above 0, at most 3600"),
     "CACHE_OPTIONS": Setting(_options, {}, "a dict of keyword arguments for the store"),
     "CACHE_ARGS": Setting(_nothing, None, "nothing: use CACHE_OPTIONS, which has names"),
     "CACHE_THRESHOLD": Setting(_integer(1), 500, "a whole number from 1"),

@@ -26,20 +26,26 @@ class Values:
     def get_many(self, keys: Sequence[str]) -> list[Any]:
         """The value under each of *keys*, made by ``named_key``, or :data:`NO_VALUE`."""
         try:
-            found = self._store.get_many([self._stored(key) for key in keys])
+            found = self._store.get_many([self.stored(key) for key in keys])
         except StoreUnavailable:
             return [NO_VALUE] * len(keys)
-        return [_decoded(data) for data in found]
+        return [decoded(data) for data in found]
 
-    def get(self, key: str) -> Any:
-        """The value under *key*, or :data:`NO_VALUE`."""
-        return self.get_many([key])[0]
+    def get_encoded(self, key: str) -> bytes | None:
+        """What is stored under *key*, not yet decoded, or ``None``."""
+        try:
+            return self._store.get(self.stored(key))
+        except StoreUnavailable:
+            return None
 
     def set(self, key: str, value: object, timeout: float) -> bool:
         """Keep *value*; returns whether it was kept. Raises ``UnstorableValue``."""
-        data = codec.encode_value(value)
+        return self.set_encoded(key, codec.encode_value(value), timeout)
+
+    def set_encoded(self, key: str, data: bytes, timeout: float) -> bool:
+        """Keep what ``encode_value`` has made; returns whether it was kept."""
         try:
-            return self._store.set(self._stored(key), data, timeout)
+            return self._store.set(self.stored(key), data, timeout)
         except StoreUnavailable:
             return False
 
@@ -47,26 +53,28 @@ class Values:
         """Keep *value* if nothing is there, atomically; returns whether it was kept."""
         data = codec.encode_value(value)
         try:
-            return self._store.add(self._stored(key), data, timeout)
+            return self._store.add(self.stored(key), data, timeout)
         except StoreUnavailable:
             return False
 
     def has(self, key: str) -> bool:
         """Whether something is there."""
         try:
-            return self._store.has(self._stored(key))
+            return self._store.has(self.stored(key))
         except StoreUnavailable:
             return False
 
     def delete(self, *keys: str) -> int:
         """Forget what is there; returns how many were. Raises ``StoreUnavailable``."""
-        return self._store.delete([self._stored(key) for key in keys])
+        return self._store.delete([self.stored(key) for key in keys])
 
-    def _stored(self, key: str) -> str:
+    def stored(self, key: str) -> str:
+        """*key* as the store has it."""
         return stored_key(key, self._hash_method)
 
 
-def _decoded(data: bytes | None) -> Any:
+def decoded(data: bytes | None) -> Any:
+    """The value, or :data:`NO_VALUE` for nothing and for what is not what this release writes."""
     try:
         return NO_VALUE if data is None else codec.decode_value(data)
     except CorruptEntry:

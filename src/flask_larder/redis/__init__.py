@@ -2,4 +2,6 @@
 
 from flask_larder.redis.connection import Address as Address
 from flask_larder.redis.connection import without_secrets as without_secrets
+from flask_larder.redis.lease import RedisLeases as RedisLeases
+from flask_larder.redis.links import Links as Links
 from flask_larder.redis.store import RedisStore as RedisStore

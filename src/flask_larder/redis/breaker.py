@@ -32,6 +32,11 @@ class Breaker:
         self._late_replies = 0
         self._silent_until = -math.inf
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is away, as far as is known."""
+        return self._away_since is not None
+
     def admit(self) -> float | None:
         """The time, if Redis may be asked now; else ``None``. While it is away, one may try.
 

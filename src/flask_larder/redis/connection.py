@@ -8,15 +8,14 @@ from urllib.parse import SplitResult, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import BlockingConnectionPool
 from redis.retry import Retry
 
 from flask_larder.errors import InvalidConfig
 
-SCHEMES: Final = ("redis", "rediss", "unix")
-
 MOST_CONNECTIONS: Final = 100
-"""The connections of one process."""
+"""The connections of one process to one server, unless ``max_connections`` says otherwise."""
+
+SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Address:
     db: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    connect_timeout: float = 1.0
+    connect_timeout: float = 2.0
     timeout: float = 0.1
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -84,11 +83,30 @@ def _split(url: str) -> SplitResult | None:
     return None if is_odd else parts
 
 
-def connect(address: Address, **overrides: Any) -> redis.Redis:
-    """A client that does nothing on its own: no retries, no waiting beyond the timeouts.
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes connections, not yet connected, and says how many there may be."""
 
-    *overrides* stand above all that *address* says. It has at most :data:`MOST_CONNECTIONS`; a
-    thread that finds all of them taken waits for one, for as long as for a reply.
+    kind: type[redis.Connection]
+    options: dict[str, Any]
+    most: int
+
+    def __call__(self) -> redis.Connection:
+        """A connection, not yet connected."""
+        return self.kind(**self.options)
+
+    def connected(self) -> redis.Connection:
+        """A connection, ready for commands."""
+        connection = self()
+        connection.connect()  # type: ignore[no-untyped-call]
+        return connection
+
+
+def maker(address: Address, **overrides: Any) -> Maker:
+    """What makes connections that do nothing on their own.
+
+    They do not retry, and wait no longer than the timeouts. *overrides* stand above all that
+    *address* says.
     """
     arguments: dict[str, Any] = {
         "db": address.db,
@@ -96,24 +114,22 @@ def connect(address: Address, **overrides: Any) -> redis.Redis:
         "socket_timeout": address.timeout,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
-        "driver_info": None,  # no CLIENT SETINFO: two round trips less for each connection
         "max_connections": MOST_CONNECTIONS,
-        "timeout": address.timeout,  # to wait for a connection of the pool
+        "driver_info": None,  # no CLIENT SETINFO: two round trips less for each connection
         **({"username": address.username} if address.username else {}),
         **({"password": address.password} if address.password else {}),
         **address.options,
     }
-    pool = BlockingConnectionPool.from_url(address.url, **arguments)
-    pool.connection_kwargs.update(overrides)  # also above what the URL says
-    return redis.Redis.from_pool(pool)
+    pool = redis.ConnectionPool.from_url(address.url, **arguments)
+    options = {**pool.connection_kwargs, **overrides}  # also above what the URL says
+    return Maker(pool.connection_class, options, pool.max_connections)
 
 
 def _check_options(address: Address) -> None:
     """Make a connection, without connecting it, to hear of options that it would not take."""
     try:
-        pool = connect(address).connection_pool
-        options = pool.connection_kwargs
-        connection = pool.connection_class(**options)
+        make = maker(address)
+        connection, options = make(), make.options
         times = [options[name] + 0.0 for name in ("socket_timeout", "socket_connect_timeout")]
         int(options["db"])
         str(options.get("host", "")).encode("idna")

@@ -1,0 +1,267 @@
+"""One leader for each key: of many callers that want the same, one does the work.
+
+In a process the callers wait for the leader in memory. Over processes it holds a lease; then one
+caller of each process looks now and then whether that lease is gone, and the others wait for it.
+This module knows neither HTTP nor Redis.
+"""
+
+import os
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Generic, Protocol, TypeVar
+
+from flask_larder.errors import StoreUnavailable
+from flask_larder.store import Lease, Leases
+
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+MOST_LEADERS: Final = 2
+"""Behind how many leaders one caller waits, before it does the work itself."""
+
+MOST_FAILURES: Final = 2
+"""After how many failures in a row nobody waits for a key any more."""
+
+REST_SECONDS: Final = 1.0
+"""How long nobody waits for it then."""
+
+_MOST_MARKS: Final = 10_000
+
+
+class Task(Protocol[T, R_co]):
+    """What one caller wants. *T* is what callers can share, *R* what this one returns."""
+
+    @property
+    def key(self) -> str:
+        """Who has the same key can share a result. May change with each :meth:`look`."""
+        ...
+
+    def look(self) -> T | None:
+        """What is stored by now and answers this caller, or ``None``."""
+        ...
+
+    def adopt(self, shared: T) -> R_co | None:
+        """The answer made of what another caller got, or ``None`` where it is not for this one."""
+        ...
+
+    def lead(self) -> tuple[R_co, T | None]:
+        """Do the work. Returns the answer, and what others may share; raises as it likes."""
+        ...
+
+
+def poll_delays() -> Iterator[float]:
+    """Seconds to wait before each look at a foreign lease: 5 to 50 ms, growing, with jitter.
+
+    The jitter keeps the processes that wait for one lease from asking all at the same time.
+    """
+    delay = 0.01
+    while True:
+        yield delay * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        delay = min(delay * 1.5, 0.05)
+
+
+class _Unshared:
+    """The lease of a process that has a key to itself."""
+
+    def release(self) -> None:
+        """There is nothing to give back."""
+
+
+UNSHARED: Final = _Unshared()
+
+
+class LocalLeases:
+    """For stores that no other process sees, and those that cannot tell who leads."""
+
+    def acquire(self, key: str) -> Lease:  # noqa: ARG002
+        """See :class:`~flask_larder.store.Leases`."""
+        return UNSHARED
+
+    def holder(self, key: str) -> None:
+        """See :class:`~flask_larder.store.Leases`."""
+
+
+@dataclass(slots=True)
+class _Flight(Generic[T]):
+    """Work under way in this process. *leaders* are those that it has waited for or had."""
+
+    leader: int = field(default_factory=threading.get_ident)
+    landed: threading.Event = field(default_factory=threading.Event)
+    leaders: int = 0
+    result: T | None = None
+
+
+@dataclass(slots=True)
+class _Failures:
+    """How often in a row a key has come to nothing, and until when nobody waits for it."""
+
+    count: int = 0
+    rest_until: float = 0.0
+
+
+class _Airspace(Generic[T]):
+    """The flights and failures of one process. A fork leaves them behind, with their lock."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._lock = threading.Lock()
+        self._flights: dict[str, _Flight[T]] = {}
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+
+    def join(self, key: str) -> tuple[_Flight[T], bool]:
+        """The flight for *key*, and whether this caller leads it."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is not None:
+                return flight, False
+            flight = self._flights[key] = _Flight()
+            return flight, True
+
+    def land(self, key: str, flight: _Flight[T], result: T | None) -> None:
+        """End the flight: those who wait go on, those who come begin another."""
+        flight.result = result
+        with self._lock:
+            del self._flights[key]
+        flight.landed.set()
+
+    def rests(self, key: str, now: float) -> bool:
+        """Whether nobody is to wait for *key* now."""
+        failures = self._failures.get(key)  # without the lock: mostly there is none
+        return failures is not None and now < failures.rest_until
+
+    def note(self, key: str, now: float, *, failed: bool) -> None:
+        """Remember how it went."""
+        if not failed and key not in self._failures:
+            return
+        with self._lock:
+            failures = self._failures.pop(key, None) or _Failures()
+            if not failed:
+                return
+            failures.count += 1
+            if failures.count >= MOST_FAILURES:
+                failures.rest_until = now + REST_SECONDS
+            self._failures[key] = failures
+            if len(self._failures) > _MOST_MARKS:
+                self._failures.popitem(last=False)
+
+
+class Coalescer(Generic[T]):
+    """Lets one caller at a time work on a key.
+
+    *leases* tell leaders of other processes; *clock* returns seconds on a scale that only goes
+    forward. A caller waits for at most *wait_seconds*.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        clock: Callable[[], float],
+        *,
+        wait_seconds: float,
+        delays: Callable[[], Iterator[float]] = poll_delays,
+    ) -> None:
+        self._leases = leases
+        self._clock = clock
+        self._wait_seconds = wait_seconds
+        self._delays = delays
+        self._airspace: _Airspace[T] = _Airspace()
+
+    def run(self, task: Task[T, R]) -> R:
+        """The answer of *task*: from a leader whose result is for it, else from its own work.
+
+        Whatever goes wrong on the way to a leader's result ends in its own work. What the work
+        raises is raised, and one of those who waited tries next.
+        """
+        here = self._here()
+        deadline = self._clock() + self._wait_seconds
+        leaders = 0
+        while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
+            key = task.key
+            flight, leads = here.join(key)
+            if leads:
+                return self._lead(here, key, flight, task, deadline)
+            if flight.leader == threading.get_ident():  # the work wants its own result
+                break
+            if not flight.landed.wait(max(0.0, deadline - self._clock())):
+                break
+            leaders += flight.leaders
+            answer = self._adopt(task, flight)
+            if answer is not None:
+                return answer
+        return task.lead()[0]
+
+    def _here(self) -> _Airspace[T]:
+        here = self._airspace
+        if here.pid != os.getpid():
+            here = self._airspace = _Airspace()
+        return here
+
+    @staticmethod
+    def _adopt(task: Task[T, R], flight: _Flight[T]) -> R | None:
+        """The answer from a flight that has landed, or from what it has stored for others."""
+        if flight.result is None:
+            return None
+        answer = task.adopt(flight.result)
+        if answer is not None:
+            return answer
+        found = task.look()
+        return None if found is None else task.adopt(found)
+
+    def _lead(
+        self, here: _Airspace[T], key: str, flight: _Flight[T], task: Task[T, R], deadline: float
+    ) -> R:
+        """Work for this process, when it is its turn; whatever happens, the flight lands."""
+        lease: Lease | None = None
+        shared: T | None = None
+        has_led = False
+        try:
+            while True:
+                may_lead = flight.leaders < MOST_LEADERS
+                lease = self._acquire(key) if may_lead else None
+                # Who has just gone, here or elsewhere, may have left a result.
+                shared = task.look()
+                if shared is not None and (answer := task.adopt(shared)) is not None:
+                    return answer
+                if flight.leaders:
+                    here.note(key, self._clock(), failed=True)
+                if lease is not None:
+                    flight.leaders += 1
+                    has_led, shared = True, None
+                    answer, shared = task.lead()
+                    return answer
+                if not may_lead or not self._foreign_leader_ends(key, flight, deadline):
+                    break
+                flight.leaders += 1
+        finally:
+            if has_led or shared is not None:
+                here.note(key, self._clock(), failed=shared is None)
+            here.land(key, flight, shared)
+            if lease is not None:
+                lease.release()
+        return task.lead()[0]  # alone: nobody waits behind a third leader
+
+    def _acquire(self, key: str) -> Lease | None:
+        """The lease for *key*, or ``None`` while another process has it."""
+        try:
+            return self._leases.acquire(key)
+        except StoreUnavailable:
+            return UNSHARED  # while the store is away, each process leads for itself
+
+    def _foreign_leader_ends(self, key: str, flight: _Flight[T], deadline: float) -> bool:
+        """Wait until who has the lease has it no more; false if that is not so at *deadline*."""
+        try:
+            holder = self._leases.holder(key)
+            for delay in self._delays():
+                left = deadline - self._clock()
+                if holder is None or left <= 0:
+                    break
+                flight.landed.wait(min(delay, left))
+                if self._leases.holder(key) != holder:
+                    return True
+        except StoreUnavailable:
+            return True  # nobody knows, so it is our turn
+        return holder is None

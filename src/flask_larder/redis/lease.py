@@ -1,0 +1,136 @@
+"""The :class:`~flask_larder.store.Leases` on Redis: a key with a random token and a short life."""
+
+import contextlib
+import os
+import secrets
+import threading
+import time
+from importlib.resources import files
+from typing import Final, cast
+
+from flask_larder.errors import StoreUnavailable
+from flask_larder.redis.links import Links
+
+_SCRIPTS: Final = files("flask_larder.redis") / "lua"
+_RELEASE: Final = (_SCRIPTS / "release.lua").read_text("ascii")
+_RENEW: Final = (_SCRIPTS / "renew.lua").read_text("ascii")
+
+SUFFIX: Final = "#lease"
+
+
+class RedisLeases:
+    """Gives out leases in the Redis that *links* lead to, under keys that begin with *prefix*.
+
+    A lease lives for *life_seconds*. While its process lives, one thread of it renews all its
+    leases at a third of their life, each for at most *most_seconds* in all. What ends it early is
+    no harm: then another leads, too.
+    """
+
+    def __init__(
+        self, links: Links, prefix: str, *, life_seconds: float, most_seconds: float
+    ) -> None:
+        self._links = links
+        self._prefix = prefix
+        self._life_seconds = life_seconds
+        self._most_seconds = most_seconds
+        self._keeper = _Keeper(links, life_seconds)
+
+    def acquire(self, key: str) -> "RedisLease | None":
+        """See :class:`~flask_larder.store.Leases`."""
+        name = self._prefix + key + SUFFIX
+        token = secrets.token_hex(16)
+        life = _milliseconds(self._life_seconds)
+        if self._links.ask("SET", name, token, "NX", "PX", life) is None:
+            return None
+        keeper = self._keeper_here()
+        lease = RedisLease(self._links, keeper, name, token)
+        keeper.add(lease, time.monotonic() + self._most_seconds)
+        return lease
+
+    def holder(self, key: str) -> object | None:
+        """See :class:`~flask_larder.store.Leases`. It is the token."""
+        name = self._prefix + key + SUFFIX
+        return cast("bytes | None", self._links.ask("GET", name, counts=False))
+
+    def _keeper_here(self) -> "_Keeper":
+        if self._keeper.pid != os.getpid():
+            self._keeper = _Keeper(self._links, self._life_seconds)
+        return self._keeper
+
+
+class RedisLease:
+    """A lease that this process has, or has lost without knowing it."""
+
+    __slots__ = ("_keeper", "_links", "name", "token")
+
+    def __init__(self, links: Links, keeper: "_Keeper", name: str, token: str) -> None:
+        self._links = links
+        self._keeper = keeper
+        self.name = name
+        self.token = token
+
+    def release(self) -> None:
+        """See :class:`~flask_larder.store.Lease`. Where that fails, it ends by itself."""
+        self._keeper.drop(self)
+        with contextlib.suppress(StoreUnavailable):
+            self._links.ask("EVAL", _RELEASE, 1, self.name, self.token)
+
+
+class _Keeper:
+    """Renews the leases of one process, in one thread, which starts with the first of them."""
+
+    def __init__(self, links: Links, life_seconds: float) -> None:
+        self.pid = os.getpid()
+        self._links = links
+        self._life_seconds = life_seconds
+        self._changed = threading.Condition()
+        self._ends: dict[RedisLease, float] = {}
+        self._thread: threading.Thread | None = None
+
+    def add(self, lease: RedisLease, ends: float) -> None:
+        """Renew *lease* until the monotonic clock shows *ends*, or until it is dropped."""
+        with self._changed:
+            self._ends[lease] = ends
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._keep, name="flask-larder-leases", daemon=True
+                )
+                self._thread.start()
+            elif len(self._ends) == 1:
+                self._changed.notify()
+
+    def drop(self, lease: RedisLease) -> None:
+        """Renew it no more."""
+        with self._changed:
+            self._ends.pop(lease, None)
+
+    def _keep(self) -> None:
+        while True:
+            with self._changed:
+                while not self._ends:
+                    self._changed.wait()
+            time.sleep(self._life_seconds / 3)
+            self._renew()
+
+    def _renew(self) -> None:
+        now = time.monotonic()
+        with self._changed:
+            for lease in [lease for lease, ends in self._ends.items() if ends <= now]:
+                del self._ends[lease]
+            leases = list(self._ends)
+        # One by one, since on a Cluster their keys may live on different nodes.
+        for lease in leases:
+            if not self._is_renewed(lease):
+                self.drop(lease)
+
+    def _is_renewed(self, lease: RedisLease) -> bool:
+        """Whether it is still ours, as far as is known."""
+        try:
+            life = _milliseconds(self._life_seconds)
+            return bool(self._links.ask("EVAL", _RENEW, 1, lease.name, lease.token, life))
+        except StoreUnavailable:
+            return True
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,145 @@
+"""What each process has of Redis: its own connections, and a circuit breaker."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import redis
+from redis.exceptions import ReadOnlyError, ResponseError
+
+from flask_larder.budget import BudgetSource, unbounded
+from flask_larder.errors import StoreUnavailable
+from flask_larder.redis.breaker import Breaker
+from flask_larder.redis.connection import Address, maker
+from flask_larder.redis.pool import NoneFree, NotReady, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What one process has. Sockets and locks must not be shared over a fork."""
+
+    pool: Pool
+    breaker: Breaker
+
+
+class Links:
+    """The links of one process after another to the Redis at *address*.
+
+    A request that asks is never the one that connects, nor the one that finds out whether Redis
+    is back: threads of their own do that. *budget* tells how long the present request may still
+    be held up.
+    """
+
+    def __init__(self, address: Address, budget: BudgetSource = unbounded) -> None:
+        self._address = address
+        self._budget = budget
+        self._links: dict[int, _Link] = {}
+
+    def ask(self, *command: Any, counts: bool = True) -> Any:
+        """The reply to *command*. Raises ``StoreUnavailable`` where there is none in time.
+
+        What *counts* draws on the request's budget.
+        """
+        budget = self._budget() if counts else None
+        limit = self._address.timeout
+        if budget is not None and budget.left < limit:
+            limit = budget.left
+            if limit <= 0:
+                raise StoreUnavailable(f"Redis at {self._address} has used the request's time up")
+        link = self._here()
+        asked_at = self._admit(link)
+        try:
+            with self._reporting(link.breaker, asked_at):
+                return _ask(link.pool, command, asked_at + limit)
+        finally:
+            if budget is not None:
+                budget.left -= time.monotonic() - asked_at
+
+    def ping(self, timeout: float) -> None:
+        """Ask in any case, over a connection of its own, and return within *timeout* seconds."""
+        # It waits up to four times: to connect, for AUTH, SELECT and PING.
+        self._ping(timeout / 4, time.monotonic())
+
+    def _here(self) -> _Link:
+        """The link of the process that asks."""
+        link = self._links.get(os.getpid())
+        if link is None:
+            breaker = Breaker(time.monotonic)
+            # Connecting has more time than a reply, also for the replies that it waits for.
+            make = maker(self._address, socket_timeout=self._address.connect_timeout)
+            failed = partial(breaker.failed, is_late=False)
+            pool = Pool(make.connected, failed, patience=self._address.timeout, most=make.most)
+            made = _Link(pool, breaker)
+            # Two threads may both make one; one is kept, and none has connected yet.
+            link = self._links.setdefault(os.getpid(), made)
+        return link
+
+    def _admit(self, link: _Link) -> float:
+        """The time, if Redis may be asked now."""
+        is_away = link.breaker.is_open
+        asked_at = link.breaker.admit()
+        if asked_at is not None and not is_away:
+            return asked_at
+        if asked_at is not None:  # somebody is to try, but not at a request's expense
+            probe = partial(self._probe, asked_at)
+            threading.Thread(target=probe, name="flask-larder-probe", daemon=True).start()
+        raise StoreUnavailable(f"Redis at {self._address} is away")
+
+    def _probe(self, asked_at: float) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            self._ping(self._address.connect_timeout, asked_at)
+
+    def _ping(self, wait: float, asked_at: float) -> None:
+        make = maker(self._address, socket_connect_timeout=wait, socket_timeout=wait)
+        with self._reporting(self._here().breaker, asked_at):
+            connection = make.connected()
+            try:
+                _exchange(connection, ("PING",), wait)
+            finally:
+                connection.disconnect()  # type: ignore[no-untyped-call]
+
+    @contextlib.contextmanager
+    def _reporting(self, breaker: Breaker, asked_at: float) -> Iterator[None]:
+        """Tell *breaker* how it went, and raise errors as our own."""
+        try:
+            yield
+        except NotReady as error:  # whoever makes the connections will tell if that fails
+            raise StoreUnavailable(f"Redis at {self._address} is not reached yet") from error
+        except (ResponseError, NoneFree) as error:
+            breaker.refused(error, asked_at)
+            raise StoreUnavailable(f"Redis at {self._address} refuses: {error}") from error
+        except Exception as error:  # whatever it is, the view answers
+            breaker.failed(error, is_late=isinstance(error, redis.TimeoutError))
+            raise StoreUnavailable(f"Redis at {self._address} is away: {error}") from error
+        breaker.succeeded(asked_at)
+
+
+def _ask(pool: Pool, command: tuple[Any, ...], deadline: float) -> Any:
+    connection = pool.take(deadline)
+    try:
+        reply = _exchange(connection, command, deadline - time.monotonic())
+    except ReadOnlyError:  # a master that has become a replica; a new connection may lead elsewhere
+        pool.discard(connection)
+        raise
+    except ResponseError:
+        pool.give(connection)
+        raise
+    except BaseException:
+        pool.discard(connection)
+        raise
+    pool.give(connection)
+    return reply
+
+
+def _exchange(connection: redis.Connection, command: tuple[Any, ...], seconds: float) -> Any:
+    """Send *command* and read the reply, each within *seconds*."""
+    seconds = max(seconds, 0.001)  # 0 would mean not to wait at all
+    # For sending there is no argument, and a value may be too large for the socket's buffer.
+    connection._sock.settimeout(seconds)  # type: ignore[attr-defined]  # noqa: SLF001
+    connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]
+    return connection.read_response(disable_decoding=True, timeout=seconds)

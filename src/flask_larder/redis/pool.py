@@ -1,0 +1,130 @@
+"""Connections to one server, made by threads of their own, so that no request waits for long."""
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import redis
+
+MOST_CONNECTORS: Final = 4
+"""How many of them are being made at a time."""
+
+
+class NoneFree(Exception):
+    """All connections are taken, and none became free in time."""
+
+
+class NotReady(Exception):
+    """A connection is being made, and that takes longer than one can wait."""
+
+
+class Pool:
+    """Hands out connections that are ready, and has *make* make what is lacking.
+
+    *make* returns a connection, connected, and may take its time; where it fails, *failed* is
+    told, and whoever waits hears of it. Nobody waits for one that has been in the making for
+    more than *patience* seconds. There are at most *most* of them.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], redis.Connection],
+        failed: Callable[[Exception], None],
+        *,
+        patience: float,
+        most: int,
+    ) -> None:
+        self._make = make
+        self._failed = failed
+        self._patience = patience
+        self._most = most
+        self._changed = threading.Condition()
+        self._idle: list[redis.Connection] = []
+        self._count = 0  # idle, taken, or being made
+        self._waiting = 0
+        self._connecting: list[float] = []  # since when each is being made
+        self._failures = 0
+        self._last_failure: Exception | None = None
+
+    def take(self, deadline: float) -> redis.Connection:
+        """A connection for this thread alone, for :meth:`give` or :meth:`discard`.
+
+        Raises, when the monotonic clock shows *deadline* at the latest, why there is none:
+        :class:`NoneFree`, :class:`NotReady`, or what making one has failed with.
+        """
+        while True:
+            connection = self._next(deadline)
+            if _is_ready(connection):
+                return connection
+            self.discard(connection)
+
+    def give(self, connection: redis.Connection) -> None:
+        """Take back a connection that has nothing more to read."""
+        with self._changed:
+            self._idle.append(connection)
+            self._changed.notify()
+
+    def discard(self, connection: redis.Connection) -> None:
+        """Close a connection of which it is not known what it will read next."""
+        connection.disconnect()  # type: ignore[no-untyped-call]
+        with self._changed:
+            self._count -= 1
+            self._changed.notify()
+
+    def _next(self, deadline: float) -> redis.Connection:
+        with self._changed:
+            self._waiting += 1
+            try:
+                failures = self._failures
+                while not self._idle:
+                    self._connect_if_needed()
+                    if not self._changed.wait(self._worth_waiting(deadline)) and not self._idle:
+                        if self._count < self._most or self._connecting:
+                            raise NotReady
+                        raise NoneFree("all connections are taken")
+                    if self._failures != failures and not self._idle:
+                        raise self._last_failure or NotReady
+                return self._idle.pop()
+            finally:
+                self._waiting -= 1
+
+    def _worth_waiting(self, deadline: float) -> float:
+        if self._connecting:
+            deadline = min(deadline, self._connecting[0] + self._patience)
+        return max(0.0, deadline - time.monotonic())
+
+    def _connect_if_needed(self) -> None:
+        """Have a connection made for each who waits, as far as there may be more."""
+        lacking = min(self._waiting, MOST_CONNECTORS) - len(self._connecting)
+        if lacking > 0 and self._count < self._most:
+            self._count += 1
+            self._connecting.append(time.monotonic())
+            connect = partial(self._connect, self._connecting[-1])
+            threading.Thread(target=connect, name="flask-larder-connect", daemon=True).start()
+
+    def _connect(self, began: float) -> None:
+        try:
+            connection = self._make()
+        except Exception as error:  # noqa: BLE001 - no such name, a wrong password, whatever
+            self._failed(error)
+            with self._changed:
+                self._connecting.remove(began)
+                self._count -= 1
+                self._failures += 1
+                self._last_failure = error
+                self._changed.notify_all()
+            return
+        with self._changed:
+            self._connecting.remove(began)
+            self._idle.append(connection)
+            self._changed.notify()
+
+
+def _is_ready(connection: redis.Connection) -> bool:
+    """Whether it is open, and nobody's reply is on its way."""
+    try:
+        return not connection.can_read()
+    except (redis.ConnectionError, OSError):
+        return False

@@ -1,0 +1,61 @@
+"""The application of the proofs. It writes down each run of a view, which no cache can hide."""
+
+import os
+import time
+
+from flask import Flask, make_response
+from flask.typing import ResponseReturnValue
+
+from flask_larder import Cache
+from service.worker import end_with
+
+end_with(os.getppid(), drain_seconds=0.1)  # nothing outlives the tests
+
+app = Flask(__name__)
+app.config.update({name: value for name, value in os.environ.items() if name.startswith("CACHE_")})
+cache = Cache(app)
+
+
+def note_run(key: str) -> None:
+    """Append to the file of runs, in one write."""
+    file = os.open(os.environ["PROOF_RUNS"], os.O_WRONLY | os.O_APPEND)
+    os.write(file, f"{key} {os.getpid()}\n".encode())
+    os.close(file)
+
+
+@app.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    return {"pid": os.getpid()}
+
+
+@app.get("/slow/<key>")
+@cache.cached(timeout=60)
+def slow(key: str) -> ResponseReturnValue:
+    note_run(key)
+    time.sleep(float(os.environ["PROOF_SECONDS"]))
+    return {"key": key}
+
+
+@app.get("/raises/<key>")
+@cache.cached(timeout=60)
+def raises(key: str) -> ResponseReturnValue:
+    note_run(key)
+    time.sleep(float(os.environ["PROOF_SECONDS"]))
+    raise LookupError(key)
+
+
+@app.get("/unstorable/<key>")
+@cache.cached(timeout=60)
+def unstorable(key: str) -> ResponseReturnValue:
+    note_run(key)
+    time.sleep(float(os.environ["PROOF_SECONDS"]))
+    response = make_response({"key": key})
+    response.set_cookie("user", key)
+    return response
+
+
+@app.get("/quick/<key>")
+@cache.cached(timeout=60)
+def quick(key: str) -> ResponseReturnValue:
+    note_run(key)
+    return {"key": key}

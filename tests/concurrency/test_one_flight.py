@@ -1,0 +1,77 @@
+"""The proofs of "one flight": real servers, real processes, exact counts."""
+
+import os
+import signal
+import statistics
+from collections.abc import Callable
+
+import pytest
+
+from tests.concurrency.servers import COMMANDS, running
+from tests.conftest import RedisServer
+from tests.service.processes import wait_until
+
+FOUR = ("granian", "granian", "gunicorn", "gunicorn")
+CLIENTS = 200
+
+
+def test_the_view_runs_once_for_each_key(start_redis: Callable[[], RedisServer]) -> None:
+    """200 cold requests at a time, over four processes: one run, for each of 20 keys."""
+    with running(*FOUR, redis_url=start_redis().url, view_seconds=0.4) as proof:
+        for key in map(str, range(20)):
+            answers = proof.crowd(f"/slow/{key}", CLIENTS).answers()
+            assert {answer.status for answer in answers} == {200}
+            assert {answer.body for answer in answers} == {answers[0].body}
+            assert sum("stored" in answer.cache for answer in answers) == 1
+        assert proof.runs() == {str(key): 1 for key in range(20)}
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_every_kind_of_worker(start_redis: Callable[[], RedisServer], kind: str) -> None:
+    """Threads, greenlets and a preloaded application, two servers of a kind."""
+    with running(kind, kind, redis_url=start_redis().url, view_seconds=0.4) as proof:
+        for key in map(str, range(3)):
+            answers = proof.crowd(f"/slow/{key}", 80).answers()
+            assert {answer.status for answer in answers} == {200}
+        assert proof.runs() == {str(key): 1 for key in range(3)}
+
+
+def test_a_leader_that_is_killed_is_replaced_once(start_redis: Callable[[], RedisServer]) -> None:
+    """The key is free within the lease, and the others get their answer."""
+    lease = {"CACHE_LEASE_SECONDS": "1"}
+    with running(*FOUR, redis_url=start_redis().url, view_seconds=1.5, **lease) as proof:
+        crowd = proof.crowd("/slow/k", CLIENTS)
+        wait_until(lambda: proof.pids("k"))
+        os.kill(proof.pids("k")[0], signal.SIGKILL)
+        answers = crowd.answers()
+        assert len(proof.pids("k")) == 2
+        answered = [answer for answer in answers if answer.status]
+        assert {answer.status for answer in answered} == {200}
+        assert len(answered) >= CLIENTS * 3 / 4  # those whose server was not killed
+        assert max(answer.seconds for answer in answered) < 1 + 2 * 1.5 + 2
+
+
+def test_redis_killed_in_the_middle(start_redis: Callable[[], RedisServer]) -> None:
+    """Each process then runs the view at most once, and everybody is answered."""
+    server = start_redis()
+    with running(*FOUR, redis_url=server.url, view_seconds=1.5) as proof:
+        crowd = proof.crowd("/slow/k", CLIENTS)
+        wait_until(lambda: proof.pids("k"))
+        server.kill()
+        answers = crowd.answers()
+        assert {answer.status for answer in answers} == {200}
+        pids = proof.pids("k")
+        assert len(pids) == len(set(pids)) <= 4
+
+
+@pytest.mark.parametrize("view", ["raises", "unstorable"])
+def test_callers_of_a_view_that_comes_to_nothing(
+    start_redis: Callable[[], RedisServer], view: str
+) -> None:
+    """30 callers of a view that takes 0.4 s: half of them have waited less than 1.5 s."""
+    with running(*FOUR, redis_url=start_redis().url, view_seconds=0.4) as proof:
+        answers = proof.crowd(f"/{view}/k", 30).answers()
+        assert {answer.status for answer in answers} == {500 if view == "raises" else 200}
+        assert proof.runs() == {"k": 30}
+        assert statistics.median(answer.seconds for answer in answers) < 1.5
+        assert max(answer.seconds for answer in answers) < 5  # nobody waited for a deadline

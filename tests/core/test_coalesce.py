@@ -1,0 +1,542 @@
+"""One leader for each key: exact counts, with threads that meet at barriers."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from flask_larder.coalesce import MOST_FAILURES, REST_SECONDS, Coalescer, LocalLeases
+from flask_larder.errors import StoreUnavailable
+from flask_larder.store import Lease, Leases
+
+SOON = 20.0  # seconds after which a test has failed
+
+
+class Clock:
+    """Shows what it was set to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SharedLeases:
+    """The leases of several processes, which are coalescers here."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, object] = {}
+        self.pollers: list[int] = []
+        self.is_away = False
+        self._lock = threading.Lock()
+
+    def acquire(self, key: str) -> "_Held | None":
+        if self.is_away:
+            raise StoreUnavailable("away")
+        with self._lock:
+            if key in self.held:
+                return None
+            lease = self.held[key] = _Held(self, key)
+            return lease
+
+    def holder(self, key: str) -> object | None:
+        if self.is_away:
+            raise StoreUnavailable("away")
+        self.pollers.append(threading.get_ident())
+        return self.held.get(key)
+
+
+class _Held:
+    def __init__(self, leases: SharedLeases, key: str) -> None:
+        self._leases = leases
+        self._key = key
+
+    def release(self) -> None:
+        with self._leases._lock:
+            if self._leases.held.get(self._key) is self:
+                del self._leases.held[self._key]
+
+
+class Work:
+    """What all tasks of a test do: *make* one thing under a key, kept in *stored*."""
+
+    def __init__(self, make: Callable[[], str] = lambda: "made", *, storable: bool = True) -> None:
+        self.make = make
+        self.storable = storable
+        self.stored: dict[str, str] = {}
+        self.runs: list[tuple[float, float]] = []  # begin and end of each
+        self.begun = threading.Semaphore(0)
+
+    def task(self, key: str = "k", wants: str | None = None) -> "Wish":
+        return Wish(self, key, wants)
+
+
+class Wish:
+    """One caller's task. *wants* is the only result that is for it, or ``None`` for any."""
+
+    def __init__(self, work: Work, key: str, wants: str | None) -> None:
+        self.key = key
+        self._work = work
+        self._wants = wants
+
+    def look(self) -> str | None:
+        return self._work.stored.get(self.key)
+
+    def adopt(self, shared: str) -> str | None:
+        return f"adopted {shared}" if self._wants in {None, shared} else None
+
+    def lead(self) -> tuple[str, str | None]:
+        began = time.monotonic()
+        self._work.begun.release()
+        try:
+            made = self._work.make()
+        finally:
+            self._work.runs.append((began, time.monotonic()))
+        if self._work.storable:
+            self._work.stored[self.key] = made
+        return made, made if self._work.storable else None
+
+
+def coalescer(leases: Leases | None = None, **options: object) -> Coalescer[str]:
+    settings = {"wait_seconds": SOON, "delays": impatiently, **options}
+    return Coalescer(leases or LocalLeases(), settings.pop("clock", time.monotonic), **settings)
+
+
+def impatiently() -> Iterator[float]:
+    while True:
+        yield 0.002
+
+
+class Crowd:
+    """Callers in threads of their own."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self.calls: list[Future[str]] = []
+
+    def call(self, by: Coalescer[str], *tasks: Wish) -> None:
+        self.calls += [self._pool.submit(by.run, task) for task in tasks]
+
+    def results(self) -> list[str]:
+        return [call.result(SOON) for call in self.calls]
+
+    def errors(self) -> list[BaseException | None]:
+        return [call.exception(SOON) for call in self.calls]
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    with ThreadPoolExecutor(64) as pool:
+        yield Crowd(pool)
+
+
+def until(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SOON
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def waiting(by: Coalescer[str], key: str = "k") -> int:
+    """How many callers wait in this process for a flight to land."""
+    flight = by._airspace._flights.get(key)
+    return len(flight.landed._cond._waiters) if flight else 0  # type: ignore[attr-defined]
+
+
+# --- in one process ---
+
+
+def test_fifty_callers_and_one_run(crowd: Crowd) -> None:
+    """All but the leader get what it made."""
+    go = threading.Event()
+    work, by = Work(lambda: "made" if go.wait(SOON) else "late"), coalescer()
+    crowd.call(by, *(work.task() for _ in range(50)))
+    until(lambda: waiting(by) == 49)
+    go.set()
+    assert sorted(crowd.results()) == ["adopted made"] * 49 + ["made"]
+    assert len(work.runs) == 1
+
+
+def test_other_keys_do_not_wait(crowd: Crowd) -> None:
+    """Each key has its own leader."""
+    both = threading.Barrier(2, timeout=SOON)
+    work, by = Work(lambda: "made" if both.wait() >= 0 else ""), coalescer()
+    crowd.call(by, work.task("a"), work.task("b"))
+    assert crowd.results() == ["made", "made"]
+
+
+def test_what_was_stored_meanwhile_is_not_made_again() -> None:
+    """Who becomes leader just after another one has gone looks before it works."""
+    work, by = Work(), coalescer()
+    work.stored["k"] = "there"
+    assert by.run(work.task()) == "adopted there"
+    assert not work.runs
+
+
+def test_nothing_is_left_of_a_flight() -> None:
+    """Neither after an answer nor after an error."""
+    work, by = Work(), coalescer()
+    by.run(work.task())
+    with pytest.raises(ZeroDivisionError):
+        by.run(Work(lambda: str(1 / 0)).task("e"))
+    assert not by._airspace._flights
+
+
+def test_a_leader_that_raises_frees_the_others_and_one_of_them_tries(crowd: Crowd) -> None:
+    """The error is the leader's own; the next one's result is for all who still wait."""
+    go, turns = threading.Event(), iter(["error", "made"])
+
+    def make() -> str:
+        go.wait(SOON)
+        if next(turns) == "error":
+            raise LookupError
+        return "made"
+
+    work, by = Work(make), coalescer()
+    crowd.call(by, *(work.task() for _ in range(20)))
+    until(lambda: waiting(by) == 19)
+    go.set()
+    assert sum(isinstance(error, LookupError) for error in crowd.errors()) == 1
+    results = [call.result() for call in crowd.calls if not call.exception()]
+    assert sorted(results) == ["adopted made"] * 18 + ["made"]
+    assert len(work.runs) == 2
+
+
+@pytest.mark.parametrize("storable", [True, False])
+def test_after_two_that_come_to_nothing_the_others_go_in_parallel(
+    crowd: Crowd, storable: bool
+) -> None:
+    """Neither do they queue up one behind the other, nor rush before that."""
+
+    def fail() -> str:
+        time.sleep(0.05)
+        if storable:
+            raise LookupError
+        return "unstorable"
+
+    work, by = Work(fail, storable=storable), coalescer()
+    crowd.call(by, *(work.task() for _ in range(30)))
+    crowd.errors()
+    assert len(work.runs) == 30
+    first, second, *others = sorted(work.runs)
+    assert first[1] <= second[0]
+    assert all(second[1] <= begin for begin, _ in others)
+    assert others[-1][0] - others[0][0] < 28 * 0.05  # one after the other they would take longer
+
+
+def test_a_key_that_failed_twice_rests_for_a_second(crowd: Crowd) -> None:
+    """Meanwhile nobody waits; then it is tried again, and a success forgets the failures."""
+    clock, both = Clock(), threading.Barrier(2, timeout=SOON)
+    by = coalescer(clock=clock, wait_seconds=10 * SOON)
+    failing = Work(storable=False)
+    for _ in range(MOST_FAILURES):
+        by.run(failing.task())
+    meeting = Work(lambda: "met" if both.wait() >= 0 else "", storable=False)
+    crowd.call(by, meeting.task(), meeting.task())  # they meet, so they ran in parallel
+    assert crowd.results() == ["met", "met"]
+
+    clock.now += REST_SECONDS
+    by.run(Work().task())
+    assert not by._airspace._failures
+
+
+def test_one_failure_is_no_reason_to_rest() -> None:
+    """Only failures in a row count."""
+    by = coalescer(clock=Clock())
+    for _ in range(5):
+        by.run(Work(storable=False).task())
+        assert not by._airspace.rests("k", 1000.0)
+        by.run(Work().task())
+
+
+def test_failures_are_kept_for_a_bounded_number_of_keys() -> None:
+    """Made-up keys cannot fill the memory."""
+    by = coalescer()
+    for number in range(10_010):
+        by.run(Work(storable=False).task(str(number)))
+    assert len(by._airspace._failures) == 10_000
+
+
+def test_a_result_for_others_is_not_taken(crowd: Crowd) -> None:
+    """A caller that the leader's result is not for does its own work, after two such leaders."""
+    go = threading.Event()
+    work, by = Work(lambda: "made" if go.wait(SOON) else ""), coalescer()
+    crowd.call(by, work.task())
+    assert work.begun.acquire(timeout=SOON)
+    crowd.call(by, work.task(wants="else"))
+    until(lambda: waiting(by) == 1)
+    go.set()
+    assert crowd.results() == ["made", "made"]
+    assert len(work.runs) == 2
+
+
+def test_who_cannot_use_a_result_looks_for_its_own(crowd: Crowd) -> None:
+    """The leader's was for others, and what this caller wants was stored meanwhile."""
+    go = threading.Event()
+    work, by = Work(lambda: "made" if go.wait(SOON) else ""), coalescer()
+
+    class Choosy(Wish):
+        def adopt(self, shared: str) -> str | None:
+            return None if shared == "made" else shared
+
+        def look(self) -> str:
+            return "mine"
+
+    crowd.call(by, work.task())
+    assert work.begun.acquire(timeout=SOON)
+    crowd.call(by, Choosy(work, "k", None))
+    until(lambda: waiting(by) == 1)
+    go.set()
+    assert crowd.results() == ["made", "mine"]
+
+
+def test_results_for_others_are_waited_for_twice_at_most(crowd: Crowd) -> None:
+    """However many others come in between, a caller does its own work after two of them."""
+    by, go = coalescer(wait_seconds=10 * SOON), threading.Event()
+    go.set()
+    others = Work(lambda: "made" if go.wait(SOON) else "late")
+
+    class Overtaken(Wish):
+        """After each result that is not for it, another leader is there before it."""
+
+        adopted = 0
+
+        def adopt(self, shared: str) -> None:
+            self.adopted += 1
+            if self.adopted <= 3:
+                others.stored.clear()
+                go.clear()
+                crowd.call(by, others.task())
+                assert others.begun.acquire(timeout=SOON)
+                if self.adopted < 2:
+                    threading.Timer(0.05, go.set).start()
+
+    own = Work(lambda: "own")
+    go.clear()
+    crowd.call(by, others.task())
+    assert others.begun.acquire(timeout=SOON)
+    threading.Timer(0.05, go.set).start()
+    task = Overtaken(own, "k", None)
+    assert by.run(task) == "own"
+    assert task.adopted == 2
+    go.set()
+    crowd.results()
+
+
+def test_who_has_waited_long_enough_works(crowd: Crowd) -> None:
+    """The deadline ends in the caller's own work, whatever the leader does."""
+    go, turns = threading.Event(), iter(["slow", "quick"])
+
+    def make() -> str:
+        turn = next(turns)
+        if turn == "slow":
+            go.wait(SOON)
+        return turn
+
+    work, by = Work(make), coalescer(wait_seconds=0.05)
+    crowd.call(by, work.task())
+    assert work.begun.acquire(timeout=SOON)
+    assert by.run(work.task()) == "quick"
+    go.set()
+    assert crowd.results() == ["slow"]
+
+
+def test_work_that_wants_its_own_result_does_not_wait_for_itself() -> None:
+    """A view that asks for itself recurses, as without a cache."""
+    by = coalescer()
+    inner = Work(lambda: "inner")
+    outer = Work(lambda: by.run(inner.task()))
+    began = time.monotonic()
+    assert by.run(outer.task()) == "inner"
+    assert time.monotonic() - began < SOON / 2
+
+
+def test_a_fork_leaves_flights_behind(crowd: Crowd) -> None:
+    """A child does not wait for a leader that is a thread of its parent."""
+    go = threading.Event()
+    work, by = Work(lambda: "made" if go.wait(SOON) else ""), coalescer()
+    crowd.call(by, work.task())
+    assert work.begun.acquire(timeout=SOON)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if by.run(Work(lambda: "child").task()) == "child" else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    go.set()
+    assert crowd.results() == ["made"]
+
+
+# --- over processes ---
+
+
+def test_four_processes_and_one_run(crowd: Crowd) -> None:
+    """The lease tells the leader of all of them."""
+    go, leases = threading.Event(), SharedLeases()
+    work = Work(lambda: "made" if go.wait(SOON) else "")
+    processes = [coalescer(leases) for _ in range(4)]
+    for by in processes:
+        crowd.call(by, *(work.task() for _ in range(10)))
+    until(lambda: sum(map(waiting, processes)) >= 36)
+    go.set()
+    assert sorted(crowd.results()) == ["adopted made"] * 39 + ["made"]
+    assert len(work.runs) == 1
+    assert not leases.held
+
+
+def test_one_caller_of_a_process_polls_for_all(crowd: Crowd) -> None:
+    """The others wait in memory."""
+    leases = SharedLeases()
+    foreign = leases.acquire("k")
+    assert foreign
+    work, by = Work(), coalescer(leases)
+    crowd.call(by, *(work.task() for _ in range(20)))
+    until(lambda: len(leases.pollers) > 20 and waiting(by) >= 20)
+    work.stored["k"] = "foreign"
+    foreign.release()
+    assert crowd.results() == ["adopted foreign"] * 20
+    assert len(set(leases.pollers)) == 1
+    assert not work.runs
+
+
+def test_a_leader_that_was_killed_is_replaced_by_one(crowd: Crowd) -> None:
+    """When its lease has run out, one of those who wait takes it."""
+    leases = SharedLeases()
+    leases.acquire("k")
+    work, processes = Work(), [coalescer(leases) for _ in range(3)]
+    for by in processes:
+        crowd.call(by, *(work.task() for _ in range(5)))
+    until(lambda: len(leases.pollers) > 10)
+    del leases.held["k"]
+    assert sorted(crowd.results()) == ["adopted made"] * 14 + ["made"]
+    assert len(work.runs) == 1
+
+
+def test_the_second_of_two_foreign_leaders_answers(crowd: Crowd) -> None:
+    """One elsewhere was killed, another took over and stored: what it stored is taken."""
+    leases = SharedLeases()
+    leases.acquire("k")
+    work, by = Work(), coalescer(leases)
+    crowd.call(by, *(work.task() for _ in range(5)))
+    until(lambda: len(leases.pollers) > 3)
+    leases.held["k"] = _Held(leases, "k")
+    looks = len(leases.pollers)
+    until(lambda: len(leases.pollers) > looks + 3)
+    work.stored["k"] = "second"
+    del leases.held["k"]
+    assert crowd.results() == ["adopted second"] * 5
+    assert not by._airspace._failures
+
+
+def test_nobody_waits_behind_a_third_leader(crowd: Crowd) -> None:
+    """One elsewhere and one here that come to nothing are enough."""
+    leases = SharedLeases()
+    foreign = leases.acquire("k")
+    assert foreign
+    turns, others = iter([True]), threading.Barrier(4, timeout=SOON)
+
+    def make() -> str:
+        if next(turns, False):
+            raise LookupError
+        others.wait()
+        return "met"
+
+    work, by = Work(make), coalescer(leases)
+    crowd.call(by, *(work.task() for _ in range(5)))
+    until(lambda: len(leases.pollers) > 3 and waiting(by) == 5)
+    foreign.release()
+    assert sum(error is not None for error in crowd.errors()) == 1
+    assert [call.result() for call in crowd.calls if not call.exception()] == ["met"] * 4
+
+
+def test_two_foreign_failures_let_all_go(crowd: Crowd) -> None:
+    """The callers then do not even wait for one of their own."""
+
+    class Elusive(SharedLeases):
+        """Somebody else always has the lease, and no sooner asked for, it is over."""
+
+        def acquire(self, key: str) -> None:
+            return None
+
+        def holder(self, key: str) -> None:
+            return None
+
+    both = threading.Barrier(5, timeout=SOON)
+    work = Work(lambda: "met" if both.wait() >= 0 else "")
+    by = coalescer(Elusive(), clock=Clock())
+    crowd.call(by, *(work.task() for _ in range(5)))
+    assert crowd.results() == ["met"] * 5
+    assert by._airspace.rests("k", 1000.0)  # so that those who come now do not wait either
+
+
+def test_a_leader_that_another_one_follows_at_once_is_noticed(crowd: Crowd) -> None:
+    """Between two looks at the lease it has changed hands."""
+    leases = SharedLeases()
+    leases.acquire("k")
+    both = threading.Barrier(5, timeout=SOON)
+    work = Work(lambda: "met" if both.wait() >= 0 else "")
+    by = coalescer(leases, wait_seconds=10 * SOON)
+    crowd.call(by, *(work.task() for _ in range(5)))
+    for _ in range(2):
+        looks = len(leases.pollers)
+        until(lambda looks=looks: len(leases.pollers) > looks + 3)
+        leases.held["k"] = _Held(leases, "k")
+    assert crowd.results() == ["met"] * 5
+
+
+def test_while_the_store_is_away_each_process_leads_for_itself(crowd: Crowd) -> None:
+    """Collapsing inside a process goes on."""
+    go, leases = threading.Event(), SharedLeases()
+    leases.is_away = True
+    work = Work(lambda: "made" if go.wait(SOON) else "")
+    processes = [coalescer(leases) for _ in range(3)]
+    for by in processes:
+        crowd.call(by, *(work.task(f"k{id(by)}") for _ in range(10)))
+    until(lambda: sum(waiting(by, f"k{id(by)}") for by in processes) == 27)
+    go.set()
+    crowd.results()
+    assert len(work.runs) == 3
+
+
+def test_a_store_that_goes_away_while_polling_ends_the_wait(crowd: Crowd) -> None:
+    """Whoever polled leads for its process, and the others wait for that."""
+    leases, go = SharedLeases(), threading.Event()
+    leases.acquire("k")
+    work, by = Work(lambda: "made" if go.wait(SOON) else ""), coalescer(leases)
+    crowd.call(by, *(work.task() for _ in range(5)))
+    until(lambda: len(leases.pollers) > 3 and waiting(by) >= 4)
+    leases.is_away = True
+    assert work.begun.acquire(timeout=SOON)
+    assert not work.begun.acquire(timeout=0.1)
+    go.set()
+    assert sorted(crowd.results()) == ["adopted made"] * 4 + ["made"]
+
+
+def test_a_foreign_leader_that_never_ends_is_left_at_the_deadline() -> None:
+    """And counts as no failure: it may still be at work."""
+    leases = SharedLeases()
+    leases.acquire("k")
+    by = coalescer(leases, wait_seconds=0.03)
+    assert by.run(Work().task()) == "made"
+    assert not by._airspace._failures
+
+
+def test_a_lease_is_given_back_whatever_happens() -> None:
+    """Also when the work raises something that is no Exception."""
+    leases = SharedLeases()
+
+    def leave() -> str:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        coalescer(leases).run(Work(leave).task())
+    assert not leases.held
+
+
+def test_fakes_are_what_they_stand_for() -> None:
+    """The types agree with the ports."""
+    leases: Leases = SharedLeases()
+    lease: Lease | None = leases.acquire("k")
+    assert lease
