@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev keys test tools verify lock clean
+.PHONY: help run dev keys test test-all tools verify lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,7 +29,10 @@ test: $(VENV)/dev  ## Format, lint, types, layers and all tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n 4 $(TESTS)
+	$(BIN)/pytest -n 4 -m 'not slow' $(TESTS)
+
+test-all: test  ## The slow proofs, too: they load servers, one after the other
+	$(BIN)/pytest -m slow $(TESTS)
 
 tools:  ## Install what some tests need beyond Python (Debian, Ubuntu; as root)
 	.ci/tools

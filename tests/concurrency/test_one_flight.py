@@ -11,6 +11,8 @@ from tests.concurrency.servers import COMMANDS, running
 from tests.conftest import RedisServer
 from tests.service.processes import wait_until
 
+pytestmark = pytest.mark.slow
+
 FOUR = ("granian", "granian", "gunicorn", "gunicorn")
 CLIENTS = 200
 

@@ -14,6 +14,8 @@ from tests.concurrency.stream_proxy import MANNERS, spoiling
 from tests.conftest import RedisServer
 from tests.service.processes import wait_until
 
+pytestmark = pytest.mark.slow
+
 BUDGET = 0.1  # seconds, the default
 CLIENTS = 3
 
