@@ -6,8 +6,8 @@ import sys
 
 # Before the other imports: they take a moment, and who started this process could be gone by then.
 PARENT = os.getppid()
-# Until the server takes it over. Process 1 of a container ignores what it has no handler for.
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+# Process 1 of a container ignores a signal without a handler. There is nothing to clean up yet.
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 from service.launcher import main  # noqa: E402
 

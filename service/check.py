@@ -1,4 +1,4 @@
-"""Whether the application can be made, and its store answers: ``python -m service.check``."""
+"""Whether the application can be made, and whether its store answers."""
 
 import logging
 import sys
@@ -28,7 +28,3 @@ def main() -> int:
         print(f"error: {logs.escape(str(error))}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

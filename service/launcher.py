@@ -1,12 +1,14 @@
 """The launcher: runs the service with all that it needs, until it is told to stop."""
 
 import importlib
-import subprocess
+import multiprocessing
+import signal
 import sys
 
-from service import hang_up, logs, store, worker
+from service import logs, store, worker
 from service.config import ConfigError, load_env
 from service.launch import Launch, read_launch
+from service.signals import HangUp, meaning, stop_early
 from service.state import announced
 
 STOP_SECONDS = 1.5  # beyond those for the requests: for the embedded server
@@ -18,7 +20,8 @@ LIBRARIES = ("flask", "msgspec", "redis", "urllib3", "werkzeug.middleware.proxy_
 def main(arguments: list[str], parent: int) -> int:
     """Run the service; return the exit code. ``parent`` is the process that started this one."""
     logs.configure()
-    on_hang_up = hang_up.meaning()
+    signal.signal(signal.SIGTERM, stop_early)
+    on_hang_up = meaning()
     on_hang_up.prepare()
     try:
         load_env()
@@ -33,11 +36,11 @@ def main(arguments: list[str], parent: int) -> int:
         return 130
 
 
-def run(launch: Launch, on_hang_up: hang_up.HangUp) -> int:
+def run(launch: Launch, on_hang_up: HangUp) -> int:
     """Open the store and serve; return the exit code."""
     with store.open_store() as opened, announced(launch.address.port, opened.url):
-        if code := check_application():
-            return code
+        if check_application() != 0:
+            return 2
         print(what_to_try(launch, opened.description), flush=True)
         from service.servers import serve  # noqa: PLC0415 - only now: it takes a moment
 
@@ -51,16 +54,26 @@ def check_application() -> int:
     It is done in a process of its own: this one never loads the application, so that each worker,
     which is forked from it, loads it as it is by then. Return the exit code.
     """
-    command = [sys.executable, "-m", "service.check"]
-    # In a session of its own, since Ctrl-C is for this process, which ends the other.
-    with subprocess.Popen(command, start_new_session=True) as check:  # noqa: S603
-        try:
-            for name in LIBRARIES:
-                importlib.import_module(name)
-            return check.wait()
-        except BaseException:
-            check.kill()
-            raise
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    if sys.platform == "linux":
+        check = multiprocessing.get_context("fork").Process(target=_check)
+    else:
+        check = multiprocessing.get_context("spawn").Process(target=_check)
+    check.start()
+    try:
+        check.join()
+    except BaseException:
+        check.kill()
+        raise
+    return check.exitcode or 0
+
+
+def _check() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the main process, which ends this one
+    from service.check import main  # noqa: PLC0415 - only in this process
+
+    sys.exit(main())
 
 
 def what_to_try(launch: Launch, description: str) -> str:

@@ -15,8 +15,8 @@ from granian.net import SocketSpec  # type: ignore[attr-defined] # granian.serve
 from granian.server.mp import MPServer, WorkerProcess
 
 from service import logs, rolling_restart, worker
-from service.hang_up import HangUp
 from service.launch import Launch
+from service.signals import HangUp
 
 RETIRE = signal.SIGUSR1  # to a worker: accept no more connections
 READ_SECONDS = 0.25  # within which a connection's first request is read

@@ -14,8 +14,8 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 from service import logs, rolling_restart, worker
 from service.config import ConfigError
-from service.hang_up import HangUp
 from service.launch import Launch
+from service.signals import HangUp
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 

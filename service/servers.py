@@ -1,7 +1,7 @@
 """The two production servers, each run inside the process that calls it."""
 
-from service.hang_up import HangUp
 from service.launch import Launch
+from service.signals import HangUp
 
 
 def serve(launch: Launch, on_hang_up: HangUp) -> None:

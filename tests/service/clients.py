@@ -64,8 +64,8 @@ class Connection:
 class Clients:
     """Threads that ask; ``count`` says how often they were answered, and what went wrong."""
 
-    NEW = 4
-    KEPT = 3
+    NEW = 3
+    KEPT = 2
 
     def __init__(self, service: Service) -> None:
         self._port = service.sandbox.port

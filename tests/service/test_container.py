@@ -55,11 +55,10 @@ class Container:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.first, number)
 
-    def stop(self) -> tuple[int, float]:
-        """Tell it to stop; return the exit code, and after how many seconds."""
-        began = time.monotonic()
+    def stop(self) -> int:
+        """Tell it to stop; return the exit code."""
         self.signal(signal.SIGTERM)
-        return self.unshare.wait(10), time.monotonic() - began
+        return self.unshare.wait(10)  # as long as Docker waits
 
 
 def children(pid: int) -> Sequence[int]:
@@ -85,9 +84,7 @@ def test_process_one(sandbox: Sandbox, server: str) -> None:
     container.signal(signal.SIGHUP)
     wait_until(lambda: len(container.workers()) == 2 and not before & container.workers())
     assert container.service.get("/square/4").json() == {"computed": 16}
-    code, seconds = container.stop()
-    assert code == 0
-    assert seconds < 2
+    assert container.stop() == 0
     assert sandbox.is_empty()
 
 
@@ -98,9 +95,7 @@ def test_sigterm_while_it_starts(sandbox: Sandbox, server: str, seconds_later: f
     wait_until(lambda: len(children(container.unshare.pid)) == 1)
     wait_until(lambda: catches_sigterm(container.first))
     time.sleep(seconds_later)  # whatever it is doing then
-    code, seconds = container.stop()
-    assert code == 0
-    assert seconds < 3.5
+    assert container.stop() == 0
     assert "Traceback" not in sandbox.log.read_text()
     assert sandbox.is_empty()
 
@@ -123,7 +118,7 @@ def test_read_only_disk(sandbox: Sandbox, server: str, redis_url: str) -> None:
     before = container.workers()
     container.signal(signal.SIGHUP)
     wait_until(lambda: len(container.workers()) == 2 and not before & container.workers())
-    assert container.stop()[0] == 0
+    assert container.stop() == 0
     assert container.service.lines("Traceback") == []
     assert container.service.lines("Read-only") == []
     code, output = sandbox.run("service.keys")
@@ -136,7 +131,7 @@ def test_nothing_to_write_to_at_all(sandbox: Sandbox, server: str) -> None:
     container = Container(sandbox, READ_ONLY, NO_SHM)
     if server == "granian":
         assert container.wait().service.get("/square/4").json() == {"computed": 16}
-        assert container.stop()[0] == 0
+        assert container.stop() == 0
     else:
         assert container.unshare.wait(20) == 2
         (line,) = container.service.lines("error: ")

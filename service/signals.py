@@ -1,9 +1,18 @@
-"""What SIGHUP means to the service."""
+"""What the signals mean to the service, until a server has taken them over and after that."""
 
 import enum
 import os
 import signal
 import sys
+from types import FrameType
+
+_told_to_stop: list[int] = []
+
+
+def stop_early(number: int, _frame: FrameType | None) -> None:
+    """Stop the service while it starts; the handler of SIGTERM until a server has its own."""
+    _told_to_stop.append(number)
+    sys.exit(0)
 
 
 class HangUp(enum.Enum):
@@ -16,7 +25,7 @@ class HangUp(enum.Enum):
     def prepare(self) -> None:
         """Be ready for it while the service starts."""
         if self is HangUp.STOP:
-            signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))
+            signal.signal(signal.SIGHUP, stop_early)
         else:  # workers that are about to start are new ones
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
@@ -26,6 +35,10 @@ class HangUp(enum.Enum):
             signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
         elif self is HangUp.IGNORE:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Python drops an exception in some places, such as a callback of a weak reference, of
+        # which importing has many: what `stop_early` raised may not have got anywhere.
+        if _told_to_stop:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def meaning() -> HangUp:
