@@ -4,7 +4,7 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,11 +20,34 @@ class ConfigError(Exception):
     """A setting that cannot be used, or that is missing; says what to do."""
 
 
+BUNDLED_REDIS = "redis"  # the host that docker-compose.yml gives to its Redis
+
+
 def load_env() -> None:
     """Read ``.env`` of the current directory, else of the repository, into the environment.
 
     What the environment has already stays as it is.
     """
+    _read_env_file()
+    use_bundled_password(os.environ)
+
+
+def use_bundled_password(environ: MutableMapping[str, str]) -> None:
+    """Take ``REDIS_PASSWORD`` for the Redis of the compose file, and show it to no other.
+
+    The address of the tutorials, ``redis://redis:6379/0``, has no password.
+    """
+    password = environ.get("REDIS_PASSWORD")
+    url, host = environ.get("CACHE_REDIS_URL"), environ.get("CACHE_REDIS_HOST")
+    try:
+        host = urlsplit(url).hostname if url else host
+    except ValueError:
+        return  # who uses the address says what is wrong with it
+    if password and host == BUNDLED_REDIS and not environ.get("CACHE_REDIS_PASSWORD"):
+        environ["CACHE_REDIS_PASSWORD"] = password
+
+
+def _read_env_file() -> None:
     for directory in (Path.cwd(), ROOT):
         if (directory / ".env").is_file():
             from dotenv import load_dotenv  # noqa: PLC0415 - a container has no such file

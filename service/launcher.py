@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import os
 import signal
 import sys
 
@@ -39,7 +40,9 @@ def main(arguments: list[str], parent: int) -> int:
 def run(launch: Launch, on_hang_up: HangUp) -> int:
     """Open the store and serve; return the exit code."""
     with store.open_store() as opened, announced(launch.address.port, opened.url):
-        if check_application() != 0:
+        if code := check_application():
+            if code < 0:
+                print(f"error: the application ended by signal {-code}", file=sys.stderr)
             return 2
         print(what_to_try(launch, opened.description), flush=True)
         from service.servers import serve  # noqa: PLC0415 - only now: it takes a moment
@@ -80,6 +83,11 @@ def what_to_try(launch: Launch, description: str) -> str:
     """Return the lines printed at the start."""
     url, port = launch.address.url, launch.address.port
     workers = "worker" if launch.workers == 1 else "workers"
+    if os.getpid() == 1:  # in a container, where nobody knows its address outside
+        return f"""\
+Flask-Larder's service on port {port}, {launch.server} with {launch.workers} {workers}
+The store: {description}
+"""
     keys = "make keys" if port == 8000 else f"make keys PORT={port}"
     return f"""\
 Flask-Larder's service: {url}, {launch.server} with {launch.workers} {workers}

@@ -42,10 +42,14 @@ def _indented(lines: Iterable[str]) -> str:
     return "\n".join(f"    {escape(line)}" for line in lines)
 
 
-def _is_wanted(record: logging.LogRecord) -> bool:
-    # granian warns of more blocking threads than processors. Ours wait for Redis and for
-    # another HTTP API, not for the processor, so that there are many is intended.
-    return "spawning up to" not in str(record.msg)
+class _Wanted(logging.Filter):
+    """Leaves out what granian says of more blocking threads than processors.
+
+    Ours wait for Redis and for another HTTP API, not for the processor: they are to be many.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "spawning up to" not in str(record.msg)
 
 
 def config() -> dict[str, Any]:
@@ -59,7 +63,7 @@ def config() -> dict[str, Any]:
                 "fmt": "%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
             }
         },
-        "filters": {"wanted": {"()": lambda: _is_wanted}},
+        "filters": {"wanted": {"()": _Wanted}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",

@@ -56,6 +56,8 @@ class _Server(MPServer):
     another version of granian still has it.
     """
 
+    _is_reloading = False
+
     def _init_shared_socket(self) -> None:
         # On Linux each worker would listen by itself (SO_REUSEPORT), and whoever waits in its
         # queue when it ends is cut off. All workers share one queue here, as granian does it on
@@ -84,10 +86,19 @@ class _Server(MPServer):
             if self.interrupt_signal or not self._replace(index, spawn_target, target_loader):
                 return
 
+    def _reload(self, spawn_target: Any, target_loader: Loader) -> None:
+        # A worker that crashes meanwhile is replaced, and its crash is heard of afterwards. It
+        # is replaced once more then; it must not be taken for one that crashes again and again.
+        self._is_reloading = True
+        try:
+            super()._reload(spawn_target, target_loader)  # type: ignore[no-untyped-call]
+        finally:
+            self._is_reloading = False
+
     def _replace(self, index: int, spawn_target: Any, target_loader: Loader) -> bool:
         old: Any = self.wrks[index]
-        if not old.is_alive():  # it has crashed; if the new one does soon, too, granian gives up
-            self.respawned_wrks[index] = time.monotonic()
+        if not (old.is_alive() or self._is_reloading):
+            self.respawned_wrks[index] = time.monotonic()  # if that crashes soon, granian gives up
         old.interrupt_by_parent = True
         new = self._start_successor(index, spawn_target, target_loader)
         if new is None:

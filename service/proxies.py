@@ -133,7 +133,7 @@ class HostName:
         """Look it up once."""
         try:
             found = self._resolve(self.name)
-        except (OSError, UnicodeError):
+        except Exception:  # noqa: BLE001 - whatever it is, the next look-up may go well
             found = frozenset()
         if self._last is None or found != self._last[0]:
             shown = ", ".join(sorted(map(str, found))) or "not found: nobody is trusted by it"

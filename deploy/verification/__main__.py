@@ -1,7 +1,9 @@
 """Runs the checks one after the other: ``python3 -m deploy.verification``."""
 
 import os
+import re
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -13,7 +15,8 @@ from deploy.verification.compose import Project
 from deploy.verification.report import Report, expect
 
 ROOT = Path(__file__).resolve().parents[2]
-UNTOLD = ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", "BIND", "PORT", "APP_PORT")
+FILES = ("docker-compose.yml", "docker-compose-dev.yml")
+OURS = re.compile(r"^      ([A-Z_]+):|\$\{([A-Z_]+)", re.MULTILINE)
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "tests", "*.egg-info")
 
 
@@ -25,19 +28,32 @@ def main(arguments: list[str]) -> int:
     if not shutil.which("docker"):
         print("deploy/verify needs docker, with an engine that runs", file=sys.stderr)
         return 2
-    for name in UNTOLD:
-        os.environ.pop(name, None)
+    forget_settings()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     began = time.monotonic()
     report = Report()
-    with tempfile.TemporaryDirectory(prefix="larder-verify-") as directory:
-        # A copy, since a file is edited, and so that nobody's .env plays a part.
-        checkout = Path(directory) / "checkout"
+    keep = "--keep" in arguments
+    # A copy, since a file is edited, and so that nobody's .env plays a part.
+    checkout = Path(tempfile.mkdtemp(prefix="larder-verify-")) / "checkout"
+    try:
         shutil.copytree(ROOT, checkout, ignore=LEFT_OUT)
         shutil.copy(ROOT / ".dockerignore", checkout)
-        run(report, checkout, keep="--keep" in arguments)
+        run(report, checkout, keep=keep)
+    finally:
+        if not keep:
+            shutil.rmtree(checkout.parent, ignore_errors=True)
     holds = "all hold" if report.holds else "NOT ALL HOLD"
     print(f"\n{report.table()}\n\n{time.monotonic() - began:.0f} s, {holds}")
     return 0 if report.holds else 1
+
+
+def forget_settings() -> None:
+    """Let no variable that the compose files read, or compose itself, come from outside."""
+    read = {n for file in FILES for names in OURS.findall((ROOT / file).read_text()) for n in names}
+    for name in list(os.environ):
+        if name in read or name.startswith(("COMPOSE_", "CACHE_")):
+            del os.environ[name]
 
 
 def run(report: Report, checkout: Path, *, keep: bool) -> None:
@@ -49,7 +65,7 @@ def run(report: Report, checkout: Path, *, keep: bool) -> None:
             name,
             checkout,
             ["docker-compose.yml", "deploy/verification/compose.yml"],
-            {"PORT": str(port), "APP_PORT": str(app_port)},
+            {"PORT": str(port), "APP_PORT": str(app_port), "SERVER": "granian"},
         ),
         Project(
             f"{name}-dev",
@@ -62,7 +78,10 @@ def run(report: Report, checkout: Path, *, keep: bool) -> None:
         production.check(report, projects[0], port, app_port)
         development.check(report, projects[1], checkout, development_port, redis_port)
     finally:
-        if not keep:
+        if keep:
+            for project in projects:
+                print(f"kept: docker compose -p {project.name} ps (or down -v --rmi local)")
+        else:
             tear_down(report, projects)
 
 

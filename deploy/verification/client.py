@@ -145,3 +145,5 @@ class Load:
                 client.close()
             time.sleep(0.002)
         client.close()
+        if not self._ends.is_set():
+            self.failures.append(f"the load ended by itself after {LONGEST_LOAD} s")

@@ -1,8 +1,10 @@
 """One compose project: what ``docker compose`` is asked to do, and what the engine tells of it."""
 
+import contextlib
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,15 @@ class Project:
     def up(self, *arguments: str) -> None:
         """Start what is not running, and wait until all of it is healthy."""
         self.compose("up", "-d", "--wait", *arguments)
+
+    @contextlib.contextmanager
+    def scaled(self, count: int) -> Iterator[None]:
+        """Have so many containers of the app meanwhile, and one afterwards, whatever happens."""
+        self.up("--no-recreate", "--scale", f"app={count}")
+        try:
+            yield
+        finally:
+            self.up("--no-recreate", "--scale", "app=1")
 
     def containers(self, service: str, *, stopped: bool = False) -> list[str]:
         """Return the ids of the service's containers."""

@@ -66,6 +66,10 @@ def check(report: Report, project: Project, port: int, app_port: int) -> None:
 
 def check_server(report: Report, project: Project, port: int, server: str) -> None:
     """Check what a server does on signals."""
+    with report.check(f"{server} is the server") as row:
+        said = get(port, "/square/4").fields["server"]
+        expect(said.startswith(server), f"it is {said}")
+        row.saw(f"Server: {said}")
     with report.check(f"{server}: two rolling restarts of the workers under load") as row:
         check_rolling_restart(row, project, port)
     with report.check(f"{server}: stopped with a request under way") as row:
@@ -199,14 +203,13 @@ def check_leaving(row: Row, project: Project, port: int) -> None:
 
 def check_scaling(row: Row, project: Project, port: int) -> None:
     """Scale while clients ask."""
+
+    def upstreams() -> set[str]:
+        return set(re.findall(r"s, (\S+:5000) 200 ", project.logs("nginx")))
+
     with Load(port) as load:
-        project.up("--no-recreate", "--scale", "app=3")
-
-        def upstreams() -> set[str]:
-            return set(re.findall(r"s, (\S+:5000) 200 ", project.logs("nginx")))
-
-        wait_for("nginx uses three replicas", lambda: len(upstreams()) == 3)
-        project.up("--no-recreate", "--scale", "app=1")
+        with project.scaled(3):
+            wait_for("nginx uses three replicas", lambda: len(upstreams()) == 3)
         load.wait_for_more(500)
     expect(len(project.containers("app")) == 1, "not one container is left")
     row.saw(f"3 replicas answered; {load}")
@@ -231,8 +234,7 @@ def check_redis_killed(row: Row, project: Project, port: int) -> None:
 
 def check_app_killed(row: Row, project: Project, port: int) -> None:
     """Kill a replica of three while clients ask."""
-    project.up("--no-recreate", "--scale", "app=3")
-    with Load(port) as load:
+    with project.scaled(3), Load(port) as load:
         load.wait_for_more(300)
         project.crash(project.containers("app")[0])
 
@@ -243,7 +245,6 @@ def check_app_killed(row: Row, project: Project, port: int) -> None:
         wait_for("three are healthy", are_healthy)
     row.saw(str(load))
     expect(not load.failures, "requests failed")
-    project.up("--no-recreate", "--scale", "app=1")
 
 
 def check_nginx_killed(row: Row, project: Project, port: int) -> None:

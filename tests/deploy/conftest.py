@@ -19,8 +19,8 @@ def proxy_to() -> Iterator[Callable[..., Proxy]]:
     """Start nginx in front of the given addresses, all with the same port."""
     proxies: list[Proxy] = []
 
-    def start(port: int, *addresses: str) -> Proxy:
-        proxies.append(Proxy(port))
+    def start(port: int, *addresses: str, changes: dict[str, str] | None = None) -> Proxy:
+        proxies.append(Proxy(port, changes or {}))
         proxies[-1].names(*addresses)
         proxies[-1].start()
         return proxies[-1]

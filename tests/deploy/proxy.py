@@ -23,9 +23,9 @@ exec sed 's/$/ STREAM/' "$NAMES"
 class Proxy:
     """nginx in a directory of its own, on a port of its own."""
 
-    def __init__(self, app_port: int) -> None:
+    def __init__(self, app_port: int, changes: dict[str, str]) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="nginx-", dir="/tmp"))
-        self.port = free_port()
+        self.port, self.health_port = free_port(), free_port()
         self.log = self.directory / "log"
         self._names = self.directory / "names"
         (self.directory / "bin").mkdir()
@@ -34,9 +34,10 @@ class Proxy:
         getent.chmod(0o755)
         self.configuration = self.directory / "nginx.conf"
         text = (SOURCE / "nginx.conf").read_text()
-        changes = {
+        changes = changes | {
             "/tmp/": f"{self.directory}/",
             "listen 8000 ": f"listen 127.0.0.1:{self.port} ",
+            "listen 127.0.0.1:8001": f"listen 127.0.0.1:{self.health_port}",
             "/dev/stdout": str(self.log),
             "/dev/stderr": str(self.log),
         }
@@ -93,6 +94,18 @@ class Proxy:
         assert self._process
         self._process.send_signal(signal.SIGQUIT)
         return self._process.wait(10)
+
+    def kill(self) -> None:
+        """Kill nginx, and nothing else of it."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def processes(self, containing: str = "") -> list[str]:
+        """Return its processes whose command contains that."""
+        assert self._process
+        found = ["pgrep", "-g", str(self._process.pid), "-f", containing or "."]
+        return subprocess.run(found, capture_output=True, text=True, check=False).stdout.split()
 
     def remove(self) -> None:
         """End what is left of it, and remove its directory."""

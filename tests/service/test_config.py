@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service import config
-from service.config import ROOT, BaseConfig, ConfigError
+from service.config import ROOT, BaseConfig, ConfigError, use_bundled_password
 from service.launch import Address, read_address, read_launch
 from tests.service.processes import Sandbox, free_port
 
@@ -195,3 +195,26 @@ def test_wrong_setting_ends_the_launcher(
     assert len(output.splitlines()) <= 2
     assert output.startswith("error: ")
     assert sandbox.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"CACHE_REDIS_HOST": "redis"}, "bundled"),
+        ({"CACHE_REDIS_URL": "redis://redis:6379/0"}, "bundled"),
+        ({"CACHE_REDIS_URL": "redis://redis:6379/0", "CACHE_REDIS_HOST": "other"}, "bundled"),
+        ({"CACHE_REDIS_HOST": "redis", "CACHE_REDIS_PASSWORD": "own"}, "own"),
+        ({"CACHE_REDIS_HOST": "redis", "CACHE_REDIS_PASSWORD": ""}, "bundled"),
+        ({"CACHE_REDIS_HOST": "redis.example"}, None),
+        ({"CACHE_REDIS_URL": "redis://other:6379/0", "CACHE_REDIS_HOST": "redis"}, None),
+        ({"CACHE_REDIS_URL": "redis://[redis"}, None),
+        ({}, None),
+    ],
+)
+def test_password_of_the_bundled_redis_is_shown_to_no_other(
+    given: dict[str, str], expected: str | None
+) -> None:
+    """It is for the host that the compose file starts."""
+    environ = {"REDIS_PASSWORD": "bundled", **given}
+    use_bundled_password(environ)
+    assert environ.get("CACHE_REDIS_PASSWORD") == expected

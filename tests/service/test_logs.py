@@ -1,6 +1,7 @@
 """The log: one line for each event, whatever a client sends."""
 
 import logging
+import pickle
 import re
 import socket
 import sys
@@ -174,3 +175,8 @@ def test_long_target_is_cut(access: pytest.LogCaptureFixture) -> None:
     """A line stays a line."""
     Answer([]).ask(QUERY_STRING="q" * 100_000)
     assert 2000 < len(access.messages[0]) < 2100
+
+
+def test_configuration_can_be_handed_to_a_new_process() -> None:
+    """Where processes are spawned, as on macOS, granian's workers get it pickled."""
+    assert pickle.loads(pickle.dumps(logs.config())) == logs.config()

@@ -1,5 +1,6 @@
 """SIGHUP without a terminal: new workers, and no request is lost."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -192,3 +193,24 @@ def answers_within(service: Service, seconds: float) -> bool:
             return connection.get("/healthz") == 200
     except TimeoutError:
         return False
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_worker_that_is_killed_meanwhile_is_no_crash_loop(
+    start: Start, twin: UniversitiesTwin, server: str
+) -> None:
+    """One worker answers what is under way, another is killed: the service goes on."""
+    service = start(SERVER=server, DRAIN_SECONDS="2", **PATIENT)
+    wait_until(lambda: len(service.workers()) == 2)
+    before = service.workers()
+    with twin.answering("never"), contextlib.ExitStack() as clients:
+        for _ in range(6):
+            clients.enter_context(hanging_client(service))
+        wait_until(lambda: twin.calls)
+        service.signal(signal.SIGHUP)
+        wait_until(lambda: len(service.workers()) == 3)
+        os.kill(before[1], signal.SIGKILL)
+        wait_until(lambda: not set(before) & set(service.workers()), 20)
+    wait_until(lambda: len(service.workers()) == 2 and service.answers(), 20)
+    assert service.process.poll() is None
+    assert not service.lines("crash loop")
