@@ -42,18 +42,23 @@ def _indented(lines: Iterable[str]) -> str:
     return "\n".join(f"    {escape(line)}" for line in lines)
 
 
-class _Wanted(logging.Filter):
-    """Leaves out what granian says of more blocking threads than processors.
+class _WantedFilter(logging.Filter):
+    """Leaves out what is no news.
 
-    Ours wait for Redis and for another HTTP API, not for the processor: they are to be many.
+    granian warns of more blocking threads than processors. Ours wait for Redis and for another
+    HTTP API, not for the processor, so that there are many is intended.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is wanted."""
         return "spawning up to" not in str(record.msg)
 
 
 def config() -> dict[str, Any]:
-    """Return the logging configuration, the same for the application and for both servers."""
+    """Return the logging configuration, the same for the application and for both servers.
+
+    It can be pickled: where granian's workers are not forked, it is handed to them.
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -63,7 +68,7 @@ def config() -> dict[str, Any]:
                 "fmt": "%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
             }
         },
-        "filters": {"wanted": {"()": _Wanted}},
+        "filters": {"wanted": {"()": _WantedFilter}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",

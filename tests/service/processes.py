@@ -221,9 +221,9 @@ def start_service(
     return service
 
 
-def hanging_client(service: Service) -> "HangingClient":
+def hanging_client(service: Service, name: str = "hangs") -> "HangingClient":
     """Ask for universities in a process, which is killed at the end of the block."""
-    script = f"import urllib.request as r; r.urlopen('{service.url}/universities?name=hangs')"
+    script = f"import urllib.request as r; r.urlopen('{service.url}/universities?name={name}')"
     return HangingClient([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
 
 

@@ -36,6 +36,7 @@ def restart(service: Service) -> None:
     wait_until(lambda: len(service.workers()) == 2 and not set(before) & set(service.workers()), 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 def test_no_request_is_lost(start: Start, server: str) -> None:
     """Whether it comes over a new connection or over one that is used again."""
@@ -160,7 +161,7 @@ def test_request_that_takes_too_long_is_cut_off(
 def test_sigterm_during_a_restart(start: Start, twin: UniversitiesTwin, server: str) -> None:
     """It does not wait for the end of the restart, and no worker is left."""
     service = start(SERVER=server, DRAIN_SECONDS="2", WORKERS="3", **PATIENT)
-    with twin.answering("never"), hanging_client(service), hanging_client(service):
+    with twin.answering("never"), hanging_client(service, "a"), hanging_client(service, "b"):
         wait_until(lambda: len(twin.calls) == 2)
         wait_until(lambda: len(service.workers()) == 3)
         service.signal(signal.SIGHUP)
@@ -169,6 +170,31 @@ def test_sigterm_during_a_restart(start: Start, twin: UniversitiesTwin, server: 
         service.signal(signal.SIGTERM)
         wait_until(service.sandbox.is_empty, 2 + 4)
         assert service.process.wait() == 0
+
+
+@pytest.mark.slow
+def test_workers_that_are_not_forked(sandbox: Sandbox) -> None:
+    """With granian they are started anew on macOS, and from Python 3.14 on everywhere."""
+    launcher = sandbox.directory / "launcher.py"
+    launcher.write_text("""
+import multiprocessing, os, sys
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    from service.launcher import main
+    sys.exit(main(["--with-parent"], os.getppid()))
+""")
+    service = Service(sandbox, sandbox.start(os.fspath(launcher)))
+    wait_until(service.answers, 20)
+    started = lambda: set(service.workers()) & set(sandbox.processes("spawn_main"))  # noqa: E731
+    before = started()
+    assert len(before) == 2
+    clients = Clients(service)
+    with clients.asking():
+        service.signal(signal.SIGHUP)
+        wait_until(lambda: len(started()) == 2 and not before & started(), 30)
+    assert set(clients.count) <= {"new", "kept", "kept: retried"}
+    service.signal(signal.SIGTERM)
+    assert service.process.wait(10) == 0
 
 
 def test_granian_leaves_connections_to_others(start: Start) -> None:
