@@ -5,6 +5,7 @@ Everything begins with ``larder1`` and one letter for its kind::
     r  a response: length of the header (4 bytes, big-endian), the header, the body untouched
     v  the names of the header fields by which a URL varies
     d  a value of the application
+    s  one of these with a signature before it; see :mod:`flask_larder.signing`
 
 The header, the names and the value are MessagePack. The body stands last and as it is, so that
 whoever looks at Redis sees the JSON.

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from flask_larder.key import FORMAT
 from flask_larder.memory import MemoryStore, NullStore
 from flask_larder.redis import Address, Links, RedisStore
+from flask_larder.signed import SignedStore
+from flask_larder.signing import Signer
 from flask_larder.store import Store
 
 THREADS = 50
@@ -44,7 +46,16 @@ def redis_house(redis_url: str, patient_address: Callable[[str], Address]) -> Ho
     return House(lambda prefix: RedisStore(Links(patient_address(redis_url)), prefix), shares=True)
 
 
-HOUSES = ["memory_house", "redis_house"]
+@pytest.fixture
+def signed_house(redis_house: House) -> House:
+    def store(prefix: str) -> Store:
+        signer = Signer([b"a secret of the tests"], prefix)
+        return SignedStore(redis_house.store(prefix), signer, clock=time.monotonic)
+
+    return House(store, shares=True)
+
+
+HOUSES = ["memory_house", "redis_house", "signed_house"]
 
 
 @pytest.fixture(params=HOUSES, ids=[name.removesuffix("_house") for name in HOUSES])

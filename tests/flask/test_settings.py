@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import re
+import traceback
 import warnings
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ from flask import Flask
 
 from flask_larder import Cache, InvalidConfig
 from flask_larder.flask.settings import SETTINGS, Settings
+from flask_larder.memory import MemoryStore, NullStore
+from flask_larder.signed import SignedStore
 
 TUTORIAL = {
     "CACHE_TYPE": "redis",
@@ -55,6 +58,13 @@ def test_texts_from_env() -> None:
         ("CACHE_ARGS", [], None),
         ("CACHE_SERIALIZER", None, None),
         ("CACHE_THRESHOLD", 7.0, 7),
+        ("CACHE_SIGNING_KEY", "k" * 16, (b"k" * 16,)),
+        ("CACHE_SIGNING_KEY", b"k" * 15 + b",", (b"k" * 15 + b",",)),
+        ("CACHE_SIGNING_KEY", f"{'n' * 16}, {'o' * 99},", (b"n" * 16, b"o" * 99)),
+        ("CACHE_SIGNING_KEY", ("ü" * 8, b"\0" * 16), ("ü".encode() * 8, bytes(16))),
+        ("CACHE_SIGNING_KEY", ["\ud800" * 16], (b"\xed\xa0\x80" * 16,)),
+        ("CACHE_SIGNING_KEY", ["a,b" * 16], (b"a,b" * 16,)),
+        ("CACHE_SIGNING_KEY", "", None),
     ],
 )
 def test_accepted(name: str, given: Any, expected: Any) -> None:
@@ -123,11 +133,51 @@ def test_redis_refused_at_start(config: dict[str, Any], says: str) -> None:
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "s3cret-of-15-by",
+        b"s3cret-of-15-by",
+        "s3cret",
+        "a-long-s3cret-of-more-than-16,s3cret",
+        ["a-long-s3cret-of-more-than-16", b"s3cret"],
+        ["a-long-s3cret-of-more-than-16", None],
+        [["a-long-s3cret-of-more-than-16"]],
+        bytearray(b"a-long-s3cret-of-more-than-16"),
+        {"a-long-s3cret-of-more-than-16"},
+        {"a-long-s3cret-of-more-than-16": 1},
+        ["s3cret\ud800"],
+        12345678901234567890,
+        b"",
+        [],
+        ",",
+        [""],
+    ],
+)
+def test_signing_keys_refused_at_start(given: Any) -> None:
+    """A key that could be guessed, or is none, is an error, and nothing of it shows the key."""
+    with pytest.raises(InvalidConfig) as error:
+        Cache(Flask(__name__), config={"CACHE_TYPE": "simple", "CACHE_SIGNING_KEY": given})
+    told = "".join(traceback.format_exception(error.value))
+    assert "CACHE_SIGNING_KEY is not usable; give a random key of at least 16 bytes" in told
+    assert "s3cret" not in told
+    assert "1234567" not in told
+
+
+def test_only_what_others_can_write_to_is_signed() -> None:
+    """The memory of the process needs no signatures, and they would take time."""
+    app = Flask(__name__)
+    for kind, expected in (("redis", SignedStore), ("simple", MemoryStore), ("null", NullStore)):
+        cache = Cache(app, config={"CACHE_TYPE": kind, "CACHE_SIGNING_KEY": "k" * 16})
+        assert type(app.extensions["flask_larder"][cache].store) is expected
+
+
 def test_settings_are_not_shown() -> None:
     """What a debugger or a log shows of an app's extensions has no password."""
     app = Flask(__name__)
     url = "redis://:secret@localhost"
-    Cache(app, config={"CACHE_TYPE": "redis", "CACHE_REDIS_URL": url})
+    key = "a secret of sixteen"
+    Cache(app, config={"CACHE_TYPE": "redis", "CACHE_REDIS_URL": url, "CACHE_SIGNING_KEY": key})
     assert "secret" not in repr(app.extensions)
 
 

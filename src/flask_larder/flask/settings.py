@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -13,6 +13,7 @@ from typing import Any, Final
 from flask_larder.errors import InvalidConfig
 from flask_larder.freshness import LONGEST_LIFETIME
 from flask_larder.key import FORMAT
+from flask_larder.signing import SHORTEST_SECRET
 
 TYPES: Final = {
     "RedisCache": "redis",
@@ -127,6 +128,25 @@ def hash_method(value: Any) -> Any:
     return method
 
 
+def _secrets(value: Any) -> tuple[bytes, ...]:
+    """The keys that sign: from one, from a sequence, or from a text with commas between them."""
+    if isinstance(value, str):
+        value = [part for part in (part.strip() for part in value.split(",")) if part]
+    elif isinstance(value, bytes):
+        value = [value]
+    if not isinstance(value, Sequence) or not value:
+        raise TypeError
+    # An error of str.encode() would hold the text.
+    secrets = tuple(
+        part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in value
+    )
+    if not all(isinstance(secret, bytes) for secret in secrets):
+        raise TypeError
+    if min(map(len, secrets)) < SHORTEST_SECRET:
+        raise ValueError
+    return secrets
+
+
 def _options(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError
@@ -175,6 +195,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_HASH_METHOD": Setting(
         hash_method, hashlib.sha256, "a constructor of hashlib, or its name, for example sha256"
     ),
+    "CACHE_SIGNING_KEY": Setting(
+        _secrets,
+        None,
+        f"a random key of at least {SHORTEST_SECRET} bytes, or several, the first of which signs",
+    ),
     "CACHE_SERIALIZER": Setting(
         _nothing, None, "nothing: values are stored as plain data, never pickled"
     ),
@@ -190,7 +215,13 @@ _SETTING_OF_OPTION: Final = {
 
 # A value that must not be shown where it is wrong.
 _SECRET: Final = frozenset(
-    {"CACHE_OPTIONS", "CACHE_REDIS_HOST", "CACHE_REDIS_PASSWORD", "CACHE_REDIS_URL"}
+    {
+        "CACHE_OPTIONS",
+        "CACHE_REDIS_HOST",
+        "CACHE_REDIS_PASSWORD",
+        "CACHE_REDIS_URL",
+        "CACHE_SIGNING_KEY",
+    }
 )
 
 

@@ -14,6 +14,8 @@ from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.values import Values
 from flask_larder.memory import MemoryStore, NullStore
 from flask_larder.redis import Address, Links, RedisLeases, RedisStore
+from flask_larder.signed import SignedStore
+from flask_larder.signing import Signer
 from flask_larder.store import Leases, Store
 
 _BUDGET: Final = "flask_larder.budget"
@@ -44,6 +46,7 @@ def wire(settings: Settings) -> Wiring:
             "or CACHE_NO_NULL_WARNING to True"
         )
     store, leases = _STORES[settings["CACHE_TYPE"]](settings)
+    store = _signed(store, settings)
     wait_seconds = _wait_seconds(settings)
     return Wiring(
         settings=settings,
@@ -67,6 +70,15 @@ def _wait_seconds(settings: Settings) -> float:
             f"known that a leader has died; give at least {2 * lease:g}"
         )
     return wait
+
+
+def _signed(store: Store, settings: Settings) -> Store:
+    """*store*, signed where that is asked for and somebody else could write to it."""
+    secrets = settings["CACHE_SIGNING_KEY"]
+    if secrets is None or isinstance(store, MemoryStore | NullStore):
+        return store
+    signer = Signer(secrets, settings["CACHE_KEY_PREFIX"])
+    return SignedStore(store, signer, clock=time.monotonic)
 
 
 def _redis_store(settings: Settings) -> tuple[Store, Leases]:
