@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +55,24 @@ def redis_place(redis_server: RedisServer, redis_client: redis.Redis) -> Place:
     )
 
 
-PLACES = ["redis_place"]
+@pytest.fixture
+def filesystem_place(tmp_path: Path) -> Place:
+    def path(key: str) -> Path:
+        (entries,) = tmp_path.glob("larder1-shop_-*/entries")
+        return entries / hashlib.sha256(key.encode()).hexdigest()
+
+    def write(key: str, data: bytes) -> None:
+        before = path(key).read_bytes() if path(key).exists() else b"\xff" * 4
+        path(key).write_bytes(before[:4] + data)  # the time when it expires stays
+
+    return Place(
+        {"CACHE_TYPE": "filesystem", "CACHE_DIR": tmp_path},
+        lambda key: path(key).read_bytes()[4:],
+        write,
+    )
+
+
+PLACES = ["redis_place", "filesystem_place"]
 
 
 @pytest.fixture(params=PLACES, ids=[name.removesuffix("_place") for name in PLACES])
@@ -203,8 +221,9 @@ FORGED = encode_response(
 
 def test_a_forged_response_is_a_miss(shop: Shop, open_shop: Shop) -> None:
     """Who writes an entry of their own is believed only where nothing is signed."""
+    shop.get("/other")
     shop.write("/a", FORGED)
-    assert shop.get("/a").json == {"page": "a", "run": 1}
+    assert shop.get("/a").json == {"page": "a", "run": 2}
     assert shop.is_hit("/a")
 
     open_shop.write("/a", FORGED)

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flask_larder.filesystem import FileStore
 from flask_larder.key import FORMAT
 from flask_larder.memory import MemoryStore, NullStore
 from flask_larder.redis import Address, Links, RedisStore
@@ -32,6 +34,9 @@ class House:
     shares: bool
     """Whether two stores with one prefix see the same entries."""
 
+    many: int = 2000
+    """How many entries are many."""
+
 
 @pytest.fixture
 def memory_house() -> House:
@@ -47,6 +52,14 @@ def redis_house(redis_url: str, patient_address: Callable[[str], Address]) -> Ho
 
 
 @pytest.fixture
+def filesystem_house(tmp_path: Path) -> House:
+    def store(prefix: str) -> Store:
+        return FileStore(tmp_path / "cache", prefix, threshold=10_000, patience=20.0)
+
+    return House(store, shares=True, many=200)  # it counts them each time
+
+
+@pytest.fixture
 def signed_house(redis_house: House) -> House:
     def store(prefix: str) -> Store:
         signer = Signer([b"a secret of the tests"], prefix)
@@ -55,7 +68,7 @@ def signed_house(redis_house: House) -> House:
     return House(store, shares=True)
 
 
-HOUSES = ["memory_house", "redis_house", "signed_house"]
+HOUSES = ["memory_house", "redis_house", "filesystem_house", "signed_house"]
 
 
 @pytest.fixture(params=HOUSES, ids=[name.removesuffix("_house") for name in HOUSES])
@@ -262,13 +275,13 @@ def test_clear_forgets_everything(house: House) -> None:
     """However many there are, and an empty store may be cleared."""
     store = house.store("prefix_")
     store.clear()
-    keys = [f"{FORMAT}key:{number}" for number in range(2000)]
+    keys = [f"{FORMAT}key:{number}" for number in range(house.many)]
     for key in keys:
         store.set(key, b"v", LONG)
 
     store.clear()
 
-    assert store.get_many(keys) == [None] * 2000
+    assert store.get_many(keys) == [None] * house.many
     assert store.delete(keys) == 0
 
 
@@ -291,6 +304,8 @@ PREFIXES = [
     " ",
     "a:",
     "{a}",
+    "x" * 240,
+    "x" * 241,
 ]
 
 

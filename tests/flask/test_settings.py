@@ -3,6 +3,8 @@
 import hashlib
 import inspect
 import re
+import stat
+import sys
 import traceback
 import warnings
 from datetime import timedelta
@@ -13,7 +15,7 @@ import pytest
 from flask import Flask
 
 from flask_larder import Cache, InvalidConfig
-from flask_larder.flask.settings import SETTINGS, Settings
+from flask_larder.flask.settings import SETTINGS, TYPES, Settings
 from flask_larder.memory import MemoryStore, NullStore
 from flask_larder.signed import SignedStore
 
@@ -164,11 +166,14 @@ def test_signing_keys_refused_at_start(given: Any) -> None:
     assert "1234567" not in told
 
 
-def test_only_what_others_can_write_to_is_signed() -> None:
+def test_only_what_others_can_write_to_is_signed(tmp_path: Path) -> None:
     """The memory of the process needs no signatures, and they would take time."""
     app = Flask(__name__)
-    for kind, expected in (("redis", SignedStore), ("simple", MemoryStore), ("null", NullStore)):
-        cache = Cache(app, config={"CACHE_TYPE": kind, "CACHE_SIGNING_KEY": "k" * 16})
+    in_the_process = {"simple": MemoryStore, "null": NullStore}
+    for kind in set(TYPES.values()):
+        config = {"CACHE_TYPE": kind, "CACHE_DIR": tmp_path, "CACHE_SIGNING_KEY": "k" * 16}
+        cache = Cache(app, config=config)
+        expected = in_the_process.get(kind, SignedStore)
         assert type(app.extensions["flask_larder"][cache].store) is expected
 
 
@@ -227,6 +232,62 @@ def test_options_of_flask_caching() -> None:
     assert cache.get_many("a", "b") == [None, 1]
     with pytest.raises(InvalidConfig, match="the SimpleCache does not take"):
         Cache(app, config={"CACHE_TYPE": "simple", "CACHE_OPTIONS": {"host": "x"}})
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({}, "CACHE_DIR is not set"),
+        ({"CACHE_DIR": ""}, "CACHE_DIR is not set"),
+        ({"CACHE_DIR": 3}, "give the path of a directory"),
+        ({"CACHE_DIR": b"/tmp"}, "give the path of a directory"),
+        ({"CACHE_DIR": "a\0b"}, "give the path of a directory"),
+        ({"CACHE_DIR": __file__}, "give the path of a directory"),
+        ({"CACHE_DIR": "d", "CACHE_OPTIONS": {"mode": 0o400}}, "the mode 256; give permissions"),
+        ({"CACHE_DIR": "d", "CACHE_OPTIONS": {"mode": 0o700}}, "the mode 448; give permissions"),
+        ({"CACHE_DIR": "d", "CACHE_OPTIONS": {"mode": "600"}}, "the mode '600'; give permissions"),
+        ({"CACHE_DIR": "d", "CACHE_OPTIONS": {"hash_method": 1}}, "has hash_method, which the"),
+        ({"CACHE_DIR": "d", "CACHE_FILE_HASH_METHOD": hashlib.md5}, "give nothing: names of files"),
+    ],
+)
+def test_filesystem_refused_at_start(config: dict[str, Any], says: str) -> None:
+    """What cannot work in a directory is an error at start-up."""
+    with pytest.raises(InvalidConfig, match=says):
+        Cache(Flask(__name__), config={"CACHE_TYPE": "filesystem", **config})
+
+
+def test_filesystem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names and options of Flask-Caching; a relative path is that of where the app began."""
+    monkeypatch.chdir(tmp_path)
+    options = {"threshold": 2, "mode": 0o640}
+    config = {"CACHE_TYPE": "FileSystemCache", "CACHE_DIR": "here", "CACHE_OPTIONS": options}
+    app = Flask(__name__)
+    cache = Cache(app, config=config)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for number in range(9):
+        cache.set(str(number), number)
+
+    assert cache.get("8") == 8
+    entries = list(tmp_path.glob("here/larder1-flask_cache_-*/entries/*"))
+    assert len(entries) <= 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in entries} == {0o640}
+
+
+OPTIONAL = {"filesystem": "cachelib"}
+
+
+@pytest.mark.parametrize("kind", OPTIONAL)
+def test_a_store_whose_package_is_missing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names what to install; the other stores need it not."""
+    for name in list(sys.modules):
+        if name.startswith((OPTIONAL[kind], f"flask_larder.{kind}")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, OPTIONAL[kind], None)
+    app = Flask(__name__)
+    with pytest.raises(InvalidConfig, match=rf"pip install 'Flask-Larder\[{kind}\]'"):
+        Cache(app, config={"CACHE_TYPE": kind})
+    Cache(app, config={"CACHE_TYPE": "redis"})
 
 
 def test_every_option_and_method_is_in_the_reference() -> None:

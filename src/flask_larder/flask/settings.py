@@ -4,10 +4,12 @@ import difflib
 import hashlib
 import inspect
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from flask_larder.errors import InvalidConfig
@@ -20,6 +22,8 @@ TYPES: Final = {
     "redis": "redis",
     "SimpleCache": "simple",
     "simple": "simple",
+    "FileSystemCache": "filesystem",
+    "filesystem": "filesystem",
     "NullCache": "null",
     "null": "null",
 }
@@ -113,6 +117,13 @@ def _host(value: Any) -> str:
     return str(value)
 
 
+def _directory(value: Any) -> Path:
+    path = Path(_text(os.fspath(value))).absolute()  # also after a change of directory
+    if "\0" in str(path) or (path.exists() and not path.is_dir()):
+        raise ValueError
+    return path
+
+
 def _type(value: Any) -> str:
     # A team that comes from Flask-Caching may have the whole path of its class.
     name = _text(value)
@@ -183,6 +194,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_WAIT_SECONDS": Setting(_wait, 10.0, _WAIT),
     "CACHE_LEASE_SECONDS": Setting(_wait, 2.0, _WAIT),
     "CACHE_LEASE_MAX_SECONDS": Setting(_lease_limit, 60.0, "seconds above 0, at most 3600"),
+    "CACHE_DIR": Setting(_directory, None, "the path of a directory"),
+    "CACHE_FILE_HASH_METHOD": Setting(_nothing, None, "nothing: names of files are SHA-256"),
     "CACHE_OPTIONS": Setting(_options, {}, "a dict of keyword arguments for the store"),
     "CACHE_ARGS": Setting(_nothing, None, "nothing: use CACHE_OPTIONS, which has names"),
     "CACHE_THRESHOLD": Setting(_integer(1), 500, "a whole number from 1"),

@@ -1,6 +1,7 @@
 """Which store and which clock are used: decided here, once for each cache and app."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -125,12 +126,53 @@ def _url_of_host(settings: Settings) -> str:
     return f"redis://{name}:{settings['CACHE_REDIS_PORT']}"
 
 
-def _memory_store(settings: Settings) -> tuple[Store, Leases]:
-    if options := settings["CACHE_OPTIONS"]:
+def _file_store(settings: Settings) -> tuple[Store, Leases]:
+    try:
+        from flask_larder.filesystem import FileStore  # noqa: PLC0415 - an optional dependency
+    except ModuleNotFoundError as error:
+        raise _without("cachelib", "filesystem", error) from error
+    options = settings["CACHE_OPTIONS"]
+    _refuse_options(options.keys() - {"mode"}, "FileSystemCache", "mode, ")
+    if settings["CACHE_DIR"] is None:
         raise InvalidConfig(
-            f"CACHE_OPTIONS has {', '.join(sorted(options))}, which the SimpleCache does not "
-            f"take; give threshold, default_timeout or key_prefix"
+            "CACHE_DIR is not set; the FileSystemCache needs the path of a directory to which "
+            "nobody else can write"
         )
+    mode = options.get("mode", 0o600)
+    if type(mode) is not int or mode & 0o600 != 0o600 or mode & ~0o666:
+        raise InvalidConfig(
+            f"CACHE_OPTIONS has the mode {mode!r}; give permissions for files, with which their "
+            f"owner can read and write them, for example 0o600"
+        )
+    store = FileStore(
+        settings["CACHE_DIR"],
+        settings["CACHE_KEY_PREFIX"],
+        threshold=settings["CACHE_THRESHOLD"],
+        mode=mode,
+    )
+    return store, LocalLeases()
+
+
+def _without(package: str, extra: str, error: ModuleNotFoundError) -> Exception:
+    """What to raise where a store's module could not be imported."""
+    if (error.name or "").partition(".")[0] != package:
+        return error
+    return InvalidConfig(
+        f"CACHE_TYPE needs the package {package}, which is not installed; "
+        f"pip install 'Flask-Larder[{extra}]'"
+    )
+
+
+def _refuse_options(names: Collection[str], store: str, accepted: str = "") -> None:
+    if names:
+        raise InvalidConfig(
+            f"CACHE_OPTIONS has {', '.join(sorted(names))}, which the {store} does not "
+            f"take; give {accepted}threshold, default_timeout or key_prefix"
+        )
+
+
+def _memory_store(settings: Settings) -> tuple[Store, Leases]:
+    _refuse_options(settings["CACHE_OPTIONS"], "SimpleCache")
     store = MemoryStore(
         max_entries=settings["CACHE_THRESHOLD"],
         max_bytes=settings["CACHE_MEMORY_BYTES"],
@@ -143,4 +185,9 @@ def _null_store(_: Settings) -> tuple[Store, Leases]:
     return NullStore(), LocalLeases()
 
 
-_STORES = {"redis": _redis_store, "simple": _memory_store, "null": _null_store}
+_STORES = {
+    "redis": _redis_store,
+    "simple": _memory_store,
+    "filesystem": _file_store,
+    "null": _null_store,
+}
