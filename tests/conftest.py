@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,22 +39,27 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-class RedisServer:
+class Server:
     """A server of a test's own, on a unix socket in a directory of its own, without TCP."""
+
+    socket_name = "server.sock"
 
     def __init__(self) -> None:
         self.directory = make_directory()
         self._process: subprocess.Popen[bytes] | None = None
 
+    def command(self) -> list[str]:
+        """The command line."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether it answers now."""
+        raise NotImplementedError
+
     @property
     def socket(self) -> Path:
         """The path of the unix socket."""
-        return self.directory / SOCKET_NAME
-
-    @property
-    def url(self) -> str:
-        """The address, as ``CACHE_REDIS_URL`` takes it."""
-        return f"unix://{self.socket}"
+        return self.directory / self.socket_name
 
     @property
     def pid(self) -> int:
@@ -63,14 +69,13 @@ class RedisServer:
 
     def start(self) -> Self:
         """Start, or start again with nothing in it, and return once it answers."""
-        server = command(find_server(), self.directory)
         self._process = subprocess.Popen(
-            [sys.executable, "-IS", "-c", LEASH, str(os.getpid()), *server],
+            [sys.executable, "-IS", "-c", LEASH, str(os.getpid()), *self.command()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + START_SECONDS
-        while not answers(self.socket):
+        while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 log = self.directory / LOG_NAME
                 pytest.fail(f"no server: {log.read_text() if log.exists() else 'no log'}")
@@ -87,6 +92,15 @@ class RedisServer:
     def suspend(self) -> None:
         """Let it hang: it accepts connections and never answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._has_stopped():
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    def _has_stopped(self) -> bool:
+        """Whether each of its threads has, where the system tells (Linux does)."""
+        threads = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        return all(text.rpartition(")")[2].split()[0] == "T" for text in threads)
 
     def resume(self) -> None:
         """Let it go on after :meth:`suspend`."""
@@ -97,10 +111,100 @@ class RedisServer:
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+
+class RedisServer(Server):
+    """A Redis or Valkey."""
+
+    socket_name = SOCKET_NAME
+
+    def command(self) -> list[str]:
+        """The command line."""
+        return command(find_server(), self.directory)
+
+    def answers(self) -> bool:
+        """Whether it answers now."""
+        return answers(self.socket)
+
+    @property
+    def url(self) -> str:
+        """The address, as ``CACHE_REDIS_URL`` takes it."""
+        return f"unix://{self.socket}"
+
     def client(self, **options: object) -> redis.Redis:
         """A connection of the test's own, to look at what is stored and to change settings."""
         arguments = {"protocol": 2, "socket_timeout": 10, **options}
         return redis.Redis(unix_socket_path=str(self.socket), **arguments)
+
+
+class MemcachedServer(Server):
+    """A memcached. *options* are further ones of its command line."""
+
+    def __init__(self, *options: str) -> None:
+        super().__init__()
+        self._options = options
+
+    def command(self) -> list[str]:
+        """The command line. Skips the test where memcached is not installed."""
+        binary = shutil.which("memcached")
+        if binary is None:
+            pytest.skip("memcached is not on PATH; install it, for example the Debian package")
+        user = ["-u", "root"] if os.geteuid() == 0 else []  # it refuses to be root unasked
+        return [binary, "-s", str(self.socket), *user, *self._options]
+
+    def answers(self) -> bool:
+        """Whether it answers now."""
+        try:
+            self.ask(b"version\r\n")
+        except OSError:
+            return False
+        return True
+
+    def ask(self, command: bytes, end: bytes = b"\r\n") -> bytes:
+        """Send *command* as it is; the reply, up to *end*."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10.0)
+            connection.connect(str(self.socket))
+            connection.sendall(command)
+            reply = b""
+            while not reply.endswith(end):
+                received = connection.recv(1024 * 1024)
+                if not received:
+                    raise ConnectionError(reply)
+                reply += received
+        return reply.removesuffix(end)
+
+
+@pytest.fixture(scope="session")
+def memcached_server() -> Iterator[MemcachedServer]:
+    """The memcached that the tests of one worker share, for items of up to 32 MiB."""
+    server = MemcachedServer("-I", "32m")
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def memcached(memcached_server: MemcachedServer) -> MemcachedServer:
+    """The shared memcached, which is empty when the test begins. Not to be stopped."""
+    assert memcached_server.ask(b"flush_all\r\n") == b"OK"
+    return memcached_server
+
+
+@pytest.fixture
+def start_memcached() -> Iterator[Callable[..., MemcachedServer]]:
+    """Starts memcacheds, given options, that the test may stop, suspend, kill and start again."""
+    servers: list[MemcachedServer] = []
+
+    def start(*options: str) -> MemcachedServer:
+        servers.append(MemcachedServer(*options))
+        return servers[-1].start()
+
+    try:
+        yield start
+    finally:
+        for server in servers:
+            server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -466,7 +466,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_entry(store: FileStore) -> None:
 def test_threads_that_write_leave_no_more_than_the_threshold(tmp_path: Path) -> None:
     """And every one of them is told that its entry was kept."""
     store = FileStore(tmp_path, "", threshold=20, patience=30.0)
-    barrier = threading.Barrier(THREADS)
+    barrier = threading.Barrier(THREADS, timeout=30)
 
     def write(number: int) -> bool:
         barrier.wait()

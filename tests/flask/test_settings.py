@@ -60,6 +60,11 @@ def test_texts_from_env() -> None:
         ("CACHE_ARGS", [], None),
         ("CACHE_SERIALIZER", None, None),
         ("CACHE_THRESHOLD", 7.0, 7),
+        ("CACHE_MEMCACHED_SERVERS", None, ("127.0.0.1:11211",)),
+        ("CACHE_MEMCACHED_SERVERS", "mc1, mc2:1234,", ("mc1:11211", "mc2:1234")),
+        ("CACHE_MEMCACHED_SERVERS", ["[::1]", "[::1]:7"], ("[::1]:11211", "[::1]:7")),
+        ("CACHE_MEMCACHED_SERVERS", (("::1", 5), ["mc", "5"]), ("[::1]:5", "mc:5")),
+        ("CACHE_MEMCACHED_SERVERS", "/a/sock,unix:/b:1/sock", ("/a/sock", "unix:/b:1/sock")),
         ("CACHE_SIGNING_KEY", "k" * 16, (b"k" * 16,)),
         ("CACHE_SIGNING_KEY", b"k" * 15 + b",", (b"k" * 15 + b",",)),
         ("CACHE_SIGNING_KEY", f"{'n' * 16}, {'o' * 99},", (b"n" * 16, b"o" * 99)),
@@ -98,6 +103,8 @@ def test_accepted(name: str, given: Any, expected: Any) -> None:
         ("CACHE_KEY_PREFIX", "larder1:", "a text without 'larder1:'"),
         ("CACHE_HASH_METHOD", "sha0", "a constructor of hashlib"),
         ("CACHE_MEMORY_BYTES", 0, "a number of bytes"),
+        ("CACHE_MEMCACHED_TIMEOUT", 0, "seconds above 0"),
+        ("CACHE_MEMCACHED_USERNAME", "app", "SASL is not spoken"),
     ],
 )
 def test_refused_at_start(name: str, given: Any, says: str) -> None:
@@ -256,6 +263,44 @@ def test_filesystem_refused_at_start(config: dict[str, Any], says: str) -> None:
         Cache(Flask(__name__), config={"CACHE_TYPE": "filesystem", **config})
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ",",
+        ("mc", 11211),
+        "mc:0",
+        "mc:port",
+        ":11211",
+        "[]:1",
+        "::1",
+        "memcached://mc",
+        "user:s3cret@mc",
+        "user-s3cret@mc",
+        [("mc", 1, 2)],
+        [("", 1)],
+        object(),
+    ],
+)
+def test_addresses_of_memcached_refused_at_start(given: Any) -> None:
+    """What is no address is an error that says what one looks like, and shows no password."""
+    with pytest.raises(InvalidConfig, match=r"give addresses like 127\.0\.0\.1:11211") as error:
+        Settings({"CACHE_MEMCACHED_SERVERS": given})
+    assert "s3cret" not in str(error.value)
+
+
+def test_memcached_refused_at_start() -> None:
+    """What pymemcache could not do is an error, and a password is not shown."""
+    for config, says in (
+        ({"CACHE_MEMCACHED_PASSWORD": "s3cret"}, "CACHE_MEMCACHED_PASSWORD is not usable"),
+        ({"CACHE_OPTIONS": {"serde": 1}}, "has serde, which the MemcachedCache does not take"),
+        ({"CACHE_TYPE": "SASLMemcachedCache"}, "give one of RedisCache"),
+    ):
+        with pytest.raises(InvalidConfig, match=says) as error:
+            Cache(Flask(__name__), config={"CACHE_TYPE": "MemcachedCache", **config})
+        assert "s3cret" not in str(error.value)
+
+
 def test_filesystem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The names and options of Flask-Caching; a relative path is that of where the app began."""
     monkeypatch.chdir(tmp_path)
@@ -274,7 +319,7 @@ def test_filesystem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in entries} == {0o640}
 
 
-OPTIONAL = {"filesystem": "cachelib"}
+OPTIONAL = {"filesystem": "cachelib", "memcached": "pymemcache"}
 
 
 @pytest.mark.parametrize("kind", OPTIONAL)

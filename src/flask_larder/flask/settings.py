@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ TYPES: Final = {
     "simple": "simple",
     "FileSystemCache": "filesystem",
     "filesystem": "filesystem",
+    "MemcachedCache": "memcached",
+    "memcached": "memcached",
     "NullCache": "null",
     "null": "null",
 }
@@ -117,6 +120,31 @@ def _host(value: Any) -> str:
     return str(value)
 
 
+def _servers(value: Any) -> tuple[str, ...]:
+    """Addresses of memcached, from a sequence or from a text with commas between them."""
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple) or not value:
+        raise TypeError
+    return tuple(_server(part) for part in value)
+
+
+def _server(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        host, port = value
+    else:
+        text = _text(value).strip()
+        if text.startswith(("/", "unix:/")):
+            return text
+        found = re.fullmatch(r"(\[[^\]]+\]|[^:]+)(?::(\d+))?", text)
+        if found is None:
+            raise ValueError
+        host, port = found[1].removeprefix("[").removesuffix("]"), found[2] or 11211
+    if not _host(host):
+        raise ValueError
+    return f"{f'[{host}]' if ':' in host else host}:{_integer(1, 65535)(port)}"
+
+
 def _directory(value: Any) -> Path:
     path = Path(_text(os.fspath(value))).absolute()  # also after a change of directory
     if "\0" in str(path) or (path.exists() and not path.is_dir()):
@@ -170,9 +198,10 @@ def _nothing(value: Any) -> None:
 
 
 LONGEST_WAIT: Final = 60.0
-"""The longest time, in seconds, that a request may be made to wait for Redis."""
+"""The longest time, in seconds, that a request may be made to wait for a store."""
 
 _WAIT: Final = f"seconds above 0, at most {LONGEST_WAIT:g}"
+_NO_SASL: Final = "nothing: SASL is not spoken; let none but the app reach memcached"
 _SECONDS: Final = "seconds above 0, a timedelta, or 0 for no end (a year)"
 
 SETTINGS: Final[Mapping[str, Setting]] = {
@@ -196,6 +225,13 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_LEASE_MAX_SECONDS": Setting(_lease_limit, 60.0, "seconds above 0, at most 3600"),
     "CACHE_DIR": Setting(_directory, None, "the path of a directory"),
     "CACHE_FILE_HASH_METHOD": Setting(_nothing, None, "nothing: names of files are SHA-256"),
+    "CACHE_MEMCACHED_SERVERS": Setting(
+        _servers, ("127.0.0.1:11211",), "addresses like 127.0.0.1:11211 or /path/to/socket"
+    ),
+    "CACHE_MEMCACHED_CONNECT_TIMEOUT": Setting(_wait, 1.0, _WAIT),
+    "CACHE_MEMCACHED_TIMEOUT": Setting(_wait, 0.1, _WAIT),
+    "CACHE_MEMCACHED_USERNAME": Setting(_nothing, None, _NO_SASL),
+    "CACHE_MEMCACHED_PASSWORD": Setting(_nothing, None, _NO_SASL),
     "CACHE_OPTIONS": Setting(_options, {}, "a dict of keyword arguments for the store"),
     "CACHE_ARGS": Setting(_nothing, None, "nothing: use CACHE_OPTIONS, which has names"),
     "CACHE_THRESHOLD": Setting(_integer(1), 500, "a whole number from 1"),
@@ -229,6 +265,8 @@ _SETTING_OF_OPTION: Final = {
 # A value that must not be shown where it is wrong.
 _SECRET: Final = frozenset(
     {
+        "CACHE_MEMCACHED_PASSWORD",
+        "CACHE_MEMCACHED_SERVERS",
         "CACHE_OPTIONS",
         "CACHE_REDIS_HOST",
         "CACHE_REDIS_PASSWORD",

@@ -153,6 +153,22 @@ def _file_store(settings: Settings) -> tuple[Store, Leases]:
     return store, LocalLeases()
 
 
+def _memcached_store(settings: Settings) -> tuple[Store, Leases]:
+    try:
+        from flask_larder.memcached import MemcachedStore  # noqa: PLC0415 - as above
+    except ModuleNotFoundError as error:
+        raise _without("pymemcache", "memcached", error) from error
+    _refuse_options(settings["CACHE_OPTIONS"], "MemcachedCache")
+    store = MemcachedStore(
+        settings["CACHE_MEMCACHED_SERVERS"],
+        settings["CACHE_KEY_PREFIX"],
+        connect_timeout=settings["CACHE_MEMCACHED_CONNECT_TIMEOUT"],
+        timeout=settings["CACHE_MEMCACHED_TIMEOUT"],
+        budget=_request_budget(settings["CACHE_BUDGET_SECONDS"]),
+    )
+    return store, LocalLeases()
+
+
 def _without(package: str, extra: str, error: ModuleNotFoundError) -> Exception:
     """What to raise where a store's module could not be imported."""
     if (error.name or "").partition(".")[0] != package:
@@ -189,5 +205,6 @@ _STORES = {
     "redis": _redis_store,
     "simple": _memory_store,
     "filesystem": _file_store,
+    "memcached": _memcached_store,
     "null": _null_store,
 }

@@ -1,0 +1,734 @@
+"""The store on memcached: names, times and sizes as it takes them, and its absence."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_larder import Cache, breaker
+from flask_larder.breaker import PATIENCE
+from flask_larder.budget import Budget
+from flask_larder.errors import StoreUnavailable
+from flask_larder.memcached import LONGEST_KEY, MOST_CONNECTIONS, MemcachedStore, _connection
+from tests.conftest import MemcachedServer
+
+LONG = 600.0
+THREADS = 50
+TIMEOUT = 0.25
+DAY = 24 * 3600.0
+
+OPERATIONS: dict[str, Callable[[MemcachedStore], object]] = {
+    "get": lambda store: store.get("k"),
+    "get_many": lambda store: store.get_many(["k", "l"]),
+    "set": lambda store: store.set("k", b"v", LONG),
+    "add": lambda store: store.add("k", b"v", LONG),
+    "has": lambda store: store.has("k"),
+    "delete": lambda store: store.delete(["k"]),
+    "ping": lambda store: store.ping(TIMEOUT),
+}
+
+
+@pytest.fixture
+def server(start_memcached: Callable[..., MemcachedServer]) -> MemcachedServer:
+    """A server of the test's own."""
+    return start_memcached()
+
+
+@pytest.fixture
+def store(server: MemcachedServer) -> MemcachedStore:
+    """A store on it."""
+    return MemcachedStore([str(server.socket)], "p_", timeout=TIMEOUT)
+
+
+@pytest.fixture
+def patient(memcached: MemcachedServer) -> MemcachedStore:
+    """A store on the shared server, with which a busy machine does not look like an outage."""
+    return MemcachedStore([str(memcached.socket)], "p_", connect_timeout=20.0, timeout=20.0)
+
+
+@pytest.fixture
+def _rests_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A breaker that tries again after 20 ms, so that a test need not wait for a second."""
+    monkeypatch.setattr(breaker, "REST_SECONDS", 0.02)
+
+
+def seconds_of(operate: Callable[[], object]) -> float:
+    """How long it takes until *operate* raises ``StoreUnavailable``."""
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        operate()
+    return time.monotonic() - started
+
+
+def await_answer(operate: Callable[[], object], seconds: float = 10.0) -> object:
+    """What *operate* returns once the store is back."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return operate()
+        except StoreUnavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+# --- names ---
+
+TEXTS = st.text(max_size=300) | st.text("ab #memcached=", max_size=300) | st.text("a", min_size=240)
+
+
+@given(TEXTS, TEXTS)
+def test_each_key_has_a_name_of_its_own(one: str, other: str) -> None:
+    """Whatever is in a key and however long it is; and memcached takes the name."""
+    store = MemcachedStore(["unused"], "")
+    names = [store._name(key) for key in (one, other)]
+
+    assert (names[0] == names[1]) == (one == other)
+    # No key can be made to have the name that stands for another.
+    assert store._name(names[0]) != names[1] or names[0] == one == other
+    for name in names:
+        assert 1 <= len(name) <= LONGEST_KEY
+        assert all("!" <= char <= "~" for char in name)
+
+
+@pytest.mark.parametrize(
+    "key", ["k", "larder1:view/http://a:1/b?c=d", "larder1:key=%20", "#" * 248]
+)
+def test_a_key_that_memcached_takes_is_its_own_name(key: str) -> None:
+    """So that it can be looked at."""
+    assert MemcachedStore(["unused"], "p_")._name(key) == f"p_{key}"
+
+
+def test_other_names_begin_with_the_key() -> None:
+    """As far as it can be read."""
+    name = MemcachedStore(["unused"], "my shop ")._name("larder1:key=" + "x" * 1000)
+
+    assert name.startswith("my%20shop%20larder1:key=xxxx")
+    assert "#memcached=" in name
+
+
+@pytest.mark.parametrize(
+    "key", ["", " ", "a b", "a\r\nflush_all\r\n", "ü", "\0", "k" * 251, "\ud800"]
+)
+def test_keys_that_memcached_does_not_take_are_kept(patient: MemcachedStore, key: str) -> None:
+    """A key cannot be a command either."""
+    patient.set("other", b"o", LONG)
+    assert patient.set(key, b"v", LONG) is True
+    assert patient.get_many([key, "other"]) == [b"v", b"o"]
+    assert patient.add(key, b"w", LONG) is False
+    assert patient.delete([key]) == 1
+    assert patient.get(key) is None
+
+
+# --- times ---
+
+
+@pytest.mark.parametrize(
+    "ttl", [1e-9, 0.5, 1.0, 50.0, 30 * DAY - 1, 30 * DAY, 30 * DAY + 1, 31 * DAY, 365 * DAY]
+)
+def test_an_entry_is_kept_for_its_time(
+    patient: MemcachedStore, memcached: MemcachedServer, ttl: float
+) -> None:
+    """For two seconds longer at most; more than thirty days is no date in 1970."""
+    remaining = []
+    for keep in (patient.set, patient.add) * 2:
+        patient.delete(["k"])
+        assert keep("k", b"v", ttl)
+        remaining.append(int(memcached.ask(b"mg p_k t\r\n").removeprefix(b"HD t")))
+    assert ttl <= min(remaining)
+    assert ttl + 1 <= max(remaining) + (ttl >= 30 * DAY)  # a date does not count from a tick
+    assert max(remaining) <= ttl + 2
+
+
+# --- sizes ---
+
+
+def test_what_is_too_large_is_not_kept(
+    server: MemcachedServer, store: MemcachedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No more than a megabyte by default; what it was to replace is gone, and all else goes on."""
+    store.set("k", b"old", LONG)
+    for _ in range(3):
+        assert store.set("k", bytes(2_000_000), LONG) is False
+        assert store.add("l", bytes(2_000_000), LONG) is False
+        assert store.get_many(["k", "l"]) == [None, None]
+        assert store.set("m", bytes(500_000), LONG) is True
+    (line,) = caplog.messages
+    assert "refuses, views answer without it" in line
+    assert "too large" in line
+
+
+def test_a_page_that_is_too_large_is_answered(server: MemcachedServer) -> None:
+    """As by no cache at all, and Cache-Status tells why."""
+    app = Flask(__name__)
+    app.config.update(CACHE_TYPE="MemcachedCache", CACHE_MEMCACHED_SERVERS=str(server.socket))
+    app.config.update(CACHE_MAX_BODY_BYTES=8_000_000, CACHE_MEMCACHED_TIMEOUT=20)
+    app.config.update(CACHE_BUDGET_SECONDS=20)
+    cache = Cache(app)
+
+    @app.get("/<int:length>")
+    @cache.cached(timeout=50)
+    def view(length: int) -> bytes:
+        return bytes(length)
+
+    client = app.test_client()
+    for _ in range(2):
+        answer = client.get("/3000000")
+        assert answer.data == bytes(3_000_000)
+        assert answer.headers["Cache-Status"] == "larder; fwd=uri-miss; detail=store-refused"
+    client.get("/1000")
+    assert client.get("/1000").headers["Cache-Status"].startswith("larder; hit")
+
+
+# --- several servers ---
+
+
+def test_each_key_has_one_server(start_memcached: Callable[..., MemcachedServer]) -> None:
+    """Keys spread over all; where one is away its keys are misses, and do not move to others."""
+    servers = [start_memcached() for _ in range(3)]
+    store = MemcachedStore([str(each.socket) for each in servers], "p_", timeout=5.0)
+    keys = [f"k{number}" for number in range(300)]
+    for key in keys:
+        assert store.set(key, key.encode(), LONG)
+    assert store.get_many(keys) == [key.encode() for key in keys]
+    counts = [int(each.ask(b"stats\r\n", end=b"END\r\n").split(b"curr_items ")[1].split()[0])
+              for each in servers]  # fmt: skip
+    assert sum(counts) == 300
+    assert min(counts) > 50
+
+    servers[0].kill()
+    found = [key for key in keys if not is_away(store, key)]
+    assert len(found) == 300 - counts[0]
+    assert store.get_many(found) == [key.encode() for key in found]
+    for operate in (lambda: store.get_many(keys), lambda: store.delete(keys),
+                    lambda: store.ping(5.0)):  # fmt: skip
+        with pytest.raises(StoreUnavailable):
+            operate()
+
+
+def is_away(store: MemcachedStore, key: str) -> bool:
+    try:
+        store.get(key)
+    except StoreUnavailable:
+        return True
+    return False
+
+
+def test_a_server_more_moves_few_keys() -> None:
+    """So that adding one is not a cold start."""
+    three, four = (MemcachedStore([f"h{n}:1" for n in range(count)], "") for count in (3, 4))
+    moved = [key for key in map(str, range(1000)) if three._server_of(key) != four._server_of(key)]
+
+    assert 150 < len(moved) < 350
+    assert {four._server_of(key) for key in moved} == {"h3:1"}
+
+
+# --- nobody is there, or it hangs ---
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_where_nobody_listens_each_operation_says_so(tmp_path: Path, operation: str) -> None:
+    """Nothing but ``StoreUnavailable`` is raised, with the address in it, and without waiting."""
+    store = MemcachedStore([f"{tmp_path}/nobody.sock"], "")
+
+    for _ in range(2):
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=r"memcached at /.*/nobody\.sock is away"):
+            OPERATIONS[operation](store)
+        assert time.monotonic() - started < 1.0
+
+
+def test_a_host_that_does_not_exist_says_so() -> None:
+    """A name without an address is an outage like any other."""
+    seconds_of(lambda: MemcachedStore(["no-such-host.invalid:11211"], "").get("k"))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_hanging_server_costs_few_timeouts(
+    server: MemcachedServer, store: MemcachedStore, operation: str
+) -> None:
+    """The first callers wait for the timeout, those after them do not wait at all."""
+    store.get("k")
+    server.suspend()
+
+    assert seconds_of(lambda: OPERATIONS[operation](store)) < TIMEOUT + 1.0
+    assert sum(seconds_of(lambda: store.get("k")) for _ in range(50)) < 5 * TIMEOUT
+
+
+def test_views_answer_while_memcached_hangs(
+    server: MemcachedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of many requests gets the view's own answer, within few timeouts, and with one line."""
+    app = Flask(__name__)
+    cache = Cache(app, config={"CACHE_TYPE": "memcached", "CACHE_MEMCACHED_TIMEOUT": TIMEOUT,
+                               "CACHE_MEMCACHED_SERVERS": [str(server.socket)]})  # fmt: skip
+    runs: list[int] = []
+
+    @app.get("/")
+    @cache.cached(timeout=50)
+    def view() -> dict[str, int]:
+        runs.append(1)
+        return {"run": len(runs)}
+
+    client = app.test_client()
+    client.get("/")
+    server.suspend()
+    started = time.monotonic()
+    answers = [client.get("/") for _ in range(20)]
+
+    assert time.monotonic() - started < 5 * TIMEOUT + 1.0
+    assert [answer.json for answer in answers] == [{"run": run} for run in range(2, 22)]
+    assert "detail=store-unavailable" in answers[-1].headers["Cache-Status"]
+    assert cache.get("a") is None
+    assert cache.set("a", 1) is False
+    with pytest.raises(StoreUnavailable):
+        cache.delete("a")
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_request_is_not_held_up_beyond_its_budget(
+    server: MemcachedServer, is_connected: bool
+) -> None:
+    """However long a reply may take: all questions of one request have one budget together."""
+    app = Flask(__name__)
+    cache = Cache(app, config={"CACHE_TYPE": "memcached", "CACHE_BUDGET_SECONDS": TIMEOUT,
+                               "CACHE_MEMCACHED_TIMEOUT": 20, "CACHE_MEMCACHED_CONNECT_TIMEOUT": 20,
+                               "CACHE_MEMCACHED_SERVERS": [str(server.socket)]})  # fmt: skip
+
+    @app.get("/")
+    def view() -> list[object]:
+        return [cache.get(str(number)) for number in range(10)]
+
+    if is_connected:
+        app.test_client().get("/")
+    server.suspend()
+    started = time.monotonic()
+
+    assert app.test_client().get("/").json == [None] * 10
+    assert time.monotonic() - started < TIMEOUT + 2.0
+
+
+def test_what_a_request_waits_is_taken_from_its_budget(server: MemcachedServer) -> None:
+    """Also where it waited in vain."""
+    budget = Budget(60.0)
+    store = MemcachedStore([str(server.socket)], "p_", timeout=TIMEOUT, budget=lambda: budget)
+    store.get("k")
+    server.suspend()
+    before = budget.left
+    waited = seconds_of(lambda: store.get("k"))
+
+    assert TIMEOUT * 0.9 < before - budget.left <= waited
+
+
+def test_what_deletes_is_not_bounded_by_the_budget(memcached: MemcachedServer) -> None:
+    """Who forgets something wants it gone."""
+    spent = Budget(0.0)
+    store = MemcachedStore([str(memcached.socket)], "p_", timeout=20.0, budget=lambda: spent)
+
+    with pytest.raises(StoreUnavailable, match="has used the request's time up"):
+        store.get("k")
+    assert store.delete(["k"]) == 0
+
+
+def test_many_threads_wait_for_one_timeout_together(
+    server: MemcachedServer, store: MemcachedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fifty callers that meet a hanging server get away in one timeout, with one line."""
+    store.get("k")
+    server.suspend()
+    barrier = threading.Barrier(THREADS, timeout=30)
+
+    def ask(_: int) -> float:
+        barrier.wait()
+        return seconds_of(lambda: store.get("k"))
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        waited = list(threads.map(ask, range(THREADS)))
+
+    assert max(waited) < TIMEOUT + 2.0
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.usefixtures("_rests_briefly")
+def test_after_a_hang_replies_belong_to_their_questions(
+    server: MemcachedServer, store: MemcachedStore
+) -> None:
+    """The late reply to a question that was given up is not taken for that to the next one."""
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        store.set(key, key.encode(), LONG)
+    for key in keys[:3]:
+        server.suspend()
+        seconds_of(lambda key=key: store.get(key))
+        server.resume()
+        assert await_answer(lambda: store.get("k19")) == b"k19"
+
+    assert [store.get(key) for key in keys] == [key.encode() for key in keys]
+
+
+@pytest.mark.usefixtures("_rests_briefly")
+def test_a_hang_is_told_once_and_so_is_its_end(
+    server: MemcachedServer, store: MemcachedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line for the outage, however many ask, and one when it is over, with its duration."""
+    store.set("k", b"v", LONG)
+    server.suspend()
+    for _ in range(20):
+        seconds_of(lambda: store.get("k"))
+    server.resume()
+
+    assert await_answer(lambda: store.get("k")) == b"v"
+
+    away, back = caplog.messages
+    assert away.startswith(f"memcached at {server.socket} is away, views answer without it: ")
+    assert back.startswith(f"memcached at {server.socket} is back after ")
+
+
+def test_late_replies_are_an_outage_only_in_a_row(
+    server: MemcachedServer, store: MemcachedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine that is busy for a moment does not keep all requests from the cache."""
+    store.get("k")
+    server.suspend()
+    for _ in range(PATIENCE - 1):
+        seconds_of(lambda: store.get("k"))
+    server.resume()
+
+    assert store.get("k") is None
+    assert caplog.messages == []
+
+
+def test_a_connection_that_is_not_made_in_time_is_an_outage_at_once() -> None:
+    """Only a reply may be late by chance; a host that drops packets costs one timeout."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        store = MemcachedStore([f"127.0.0.1:{address[1]}"], "", connect_timeout=TIMEOUT)
+        waited = [seconds_of(lambda: store.get("k")) for _ in range(5)]
+        for filler in fillers:
+            filler.close()
+    assert sum(waited) < 2 * TIMEOUT
+
+
+# --- it dies and comes back ---
+
+
+@pytest.mark.usefixtures("_rests_briefly")
+def test_a_server_that_was_killed_and_started_again_is_used_again(
+    server: MemcachedServer, store: MemcachedStore
+) -> None:
+    """Connections of the dead one are replaced; what it held is gone, and caching goes on."""
+    store.set("k", b"v", LONG)
+    server.kill()
+    for operate in OPERATIONS.values():
+        seconds_of(lambda operate=operate: operate(store))
+
+    server.start()
+
+    assert await_answer(lambda: store.set("l", b"w", LONG)) is True
+    assert store.get_many(["k", "l"]) == [None, b"w"]
+
+
+def test_a_restart_between_two_requests_is_not_noticed(
+    server: MemcachedServer, store: MemcachedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that has ended since its last use is replaced, without an outage."""
+    store.set("k", b"v", LONG)
+    server.kill()
+    server.start()
+
+    assert store.get("k") is None
+    assert store.set("k", b"v", LONG) is True
+    assert caplog.messages == []
+
+
+def test_what_comes_unasked_is_no_answer() -> None:
+    """A connection on which something waits to be read is not used again."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        client = _connection("unused", connect_timeout=1.0, timeout=5.0)
+        client.sock = ours
+        client.prepare(1.0, 3.0)
+        assert client.sock is ours
+        assert ours.gettimeout() == 3.0
+
+        theirs.sendall(b"VALUE k 0 1\r\nx\r\nEND\r\n")
+        client.prepare(1.0, 3.0)
+        assert client.sock is None
+
+
+def test_a_ping_finds_out_that_it_is_back(server: MemcachedServer, store: MemcachedStore) -> None:
+    """It asks also while others rest, and its success ends the outage for all."""
+    server.kill()
+    seconds_of(lambda: store.get("k"))
+    server.start()
+
+    store.ping(timeout=5.0)
+
+    assert store.get("k") is None
+
+
+# --- it refuses, or is something else ---
+
+
+def test_a_server_that_wants_a_password_refuses(
+    start_memcached: Callable[..., MemcachedServer],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is there, and says no: one line, and no outage."""
+    (tmp_path / "users").write_text("user:password\n")
+    server = start_memcached("-Y", str(tmp_path / "users"))
+    store = MemcachedStore([str(server.socket)], "", timeout=5.0)
+
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="refuses"):
+            store.get("k")
+    assert len(caplog.messages) == 1
+
+
+@pytest.fixture
+def nonsense() -> Iterator[Callable[[bytes | None], str]]:
+    """Starts something that answers each connection with the same bytes; returns its address."""
+    listeners: list[socket.socket] = []
+
+    def start(answer: bytes | None) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection, suppress(OSError):
+                        if answer is not None:
+                            connection.recv(4096)
+                            connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"-ERR unknown command\r\n",
+        b"\0\0\0\0",
+        b"\0\0\r\n",
+        b"ERROR\r\n",
+        b"CLIENT_ERROR bad\r\n",
+        b"VALUE\r\n",
+        b"VALUE other 0 1\r\nx\r\nEND\r\n",
+        b"VALUE k 0 -9\r\nx\r\nEND\r\n",
+        b"VALUE k 0 1000\r\nx\r\nEND\r\n",
+        b"VALUE k x y\r\nx\r\nEND\r\n",
+        b"VALUE k 0 999999999999\r\nx",
+    ],
+    ids=["hang up", "end", "http", "redis", "zeros", "line of zeros", "error", "client error",
+         "no value", "other key", "negative", "cut off", "no number", "huge"],
+)  # fmt: skip
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_whatever_a_server_answers_only_one_error_is_raised(
+    nonsense: Callable[[bytes | None], str], answer: bytes | None, operation: str
+) -> None:
+    """A web server, a Redis, a broken proxy: the view answers without any of them."""
+    store = MemcachedStore([nonsense(answer)], "", timeout=TIMEOUT)
+
+    assert seconds_of(lambda: OPERATIONS[operation](store)) < TIMEOUT + 1.0
+
+
+def test_a_server_that_hangs_up_is_away(
+    nonsense: Callable[[bytes | None], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has not refused anything, and is left alone for a while."""
+    store = MemcachedStore([nonsense(b"")], "", timeout=5.0)
+
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="is away"):
+            store.get("k")
+    (line,) = caplog.messages
+    assert "is away" in line
+
+
+def test_the_address_that_answers_is_used(
+    nonsense: Callable[[bytes | None], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``localhost`` has two, and memcached often listens on the second."""
+    port = int(nonsense(b"END\r\n").rpartition(":")[2])
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed = unused.getsockname()
+    both = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", address)
+        for address in (closed, ("127.0.0.1", port))
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+
+    assert MemcachedStore(["localhost:11211"], "", timeout=5.0).get("k") is None
+
+
+# --- threads and forks ---
+
+
+def test_connections_are_used_again_and_threads_do_not_share_them(
+    patient: MemcachedStore, memcached: MemcachedServer
+) -> None:
+    """Each thread gets the answers to its own questions, over no more connections than threads."""
+    barrier = threading.Barrier(THREADS, timeout=30)
+
+    def work(number: int) -> list[bytes | None]:
+        barrier.wait()
+        patient.set(f"k{number}", str(number).encode(), LONG)
+        return [patient.get(f"k{number}") for _ in range(20)]
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = list(threads.map(work, range(THREADS)))
+
+    assert found == [[str(number).encode()] * 20 for number in range(THREADS)]
+    made = patient._links[os.getpid()][str(memcached.socket)].connections
+    assert 1 <= len(made.free) <= THREADS
+    assert not made.used
+    before = connections_made(memcached)
+    for _ in range(20):
+        patient.get("k0")
+    assert connections_made(memcached) == before + 1  # that of this very question
+
+
+def connections_made(server: MemcachedServer) -> int:
+    reply = server.ask(b"stats\r\n", end=b"END\r\n")
+    return int(reply.split(b"STAT total_connections ")[1].split()[0])
+
+
+def test_connections_of_a_process_are_bounded(
+    patient: MemcachedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who finds all of them taken gets the view's answer; that is no outage."""
+    with ExitStack() as held:
+        for _ in range(MOST_CONNECTIONS):
+            held.enter_context(patient._asking(patient._servers[0]))
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="refuses"):
+                patient.get("k")
+    assert patient.get("k") is None
+    assert len(caplog.messages) == 1
+
+
+def test_a_request_that_is_ended_takes_no_connection_along(patient: MemcachedStore) -> None:
+    """What gevent ends requests with is no ``Exception``."""
+
+    def end() -> None:
+        with patient._asking(patient._servers[0]):
+            raise KeyboardInterrupt
+
+    for _ in range(MOST_CONNECTIONS + 1):
+        with pytest.raises(KeyboardInterrupt):
+            end()
+    assert patient.get("k") is None
+
+
+def test_the_reply_to_a_request_that_was_ended_is_nobodys(server: MemcachedServer) -> None:
+    """Also where it comes after somebody else has asked."""
+    store = MemcachedStore([str(server.socket)], "p_", timeout=20.0)
+    for key in ("a", "b"):
+        store.set(key, key.encode(), LONG)
+    connections = store._links[os.getpid()][str(server.socket)].connections
+
+    def end() -> None:
+        with store._asking(str(server.socket)) as client:
+            assert client.sock is not None
+            client.sock.sendall(b"get p_a\r\n")
+            raise KeyboardInterrupt
+
+    server.suspend()
+    with pytest.raises(KeyboardInterrupt):
+        end()
+    with ThreadPoolExecutor(1) as threads:
+        found = threads.submit(store.get, "b")
+        while not connections.used:
+            time.sleep(0.001)
+        server.resume()
+        assert found.result() == b"b"
+
+
+def ask_from_child(store: MemcachedStore, answer: Connection) -> None:
+    try:
+        answer.send([store.get(f"child{number % 10}") for number in range(500)])
+    finally:
+        answer.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_has_connections_of_its_own(patient: MemcachedStore) -> None:
+    """Parent and child ask at once, and each gets the answers to its own questions."""
+    for number in range(10):
+        patient.set(f"child{number}", f"c{number}".encode(), LONG)
+        patient.set(f"parent{number}", f"p{number}".encode(), LONG)
+    forked = get_context("fork")
+    ours, theirs = forked.Pipe()
+
+    child = forked.Process(target=ask_from_child, args=(patient, theirs))
+    child.start()
+    theirs.close()
+    try:
+        while not ours.poll():
+            assert [patient.get(f"parent{n}") for n in range(10)] == [
+                f"p{n}".encode() for n in range(10)
+            ]
+        assert ours.recv() == [f"c{number % 10}".encode() for number in range(500)]
+    finally:
+        child.join()
+    assert patient.get("parent1") == b"p1"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_that_is_forked_in_an_outage_tries_for_itself(
+    server: MemcachedServer, store: MemcachedStore
+) -> None:
+    """A worker that starts does not inherit that memcached was away for the master."""
+    server.kill()
+    seconds_of(lambda: store.get("k"))
+    server.start()
+    forked = get_context("fork")
+    ours, theirs = forked.Pipe()
+
+    child = forked.Process(target=ask_from_child, args=(store, theirs))
+    child.start()
+    theirs.close()
+    try:
+        assert ours.recv() == [None] * 500
+    finally:
+        child.join()
+
+
+def test_a_connection_is_made_at_first_use(memcached: MemcachedServer) -> None:
+    """Nothing is opened in the process that builds the app, which may fork its workers later."""
+    store = MemcachedStore([str(memcached.socket)], "")
+    assert store._links == {}
+
+    store.get("k")
+
+    assert list(store._links) == [os.getpid()]
