@@ -32,9 +32,6 @@ from flask_larder.errors import StoreUnavailable
 LARGEST_VALUE: Final = 64 * 1024 * 1024
 """In bytes. A larger file is not read, so that one that was planted cannot fill the memory."""
 
-LOCK_SECONDS: Final = 0.25
-"""How long a request waits for others that write."""
-
 _EXPIRY: Final = struct.Struct("I")  # cachelib's
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -53,7 +50,7 @@ class FileStore:
         *,
         threshold: int,
         mode: int = 0o600,
-        patience: float = LOCK_SECONDS,
+        patience: float = 0.1,
     ) -> None:
         self._place = directory / _place_of(prefix)
         self._threshold = threshold

@@ -7,6 +7,7 @@ import stat
 import sys
 import traceback
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,24 @@ def test_memcached_refused_at_start() -> None:
         with pytest.raises(InvalidConfig, match=says) as error:
             Cache(Flask(__name__), config={"CACHE_TYPE": "MemcachedCache", **config})
         assert "s3cret" not in str(error.value)
+
+
+def test_files_are_waited_for_as_long_as_a_request_may_be_held_up(tmp_path: Path) -> None:
+    """Who finds others writing goes on without, but not before that."""
+    app = Flask(__name__)
+    hasty, patient = (
+        Cache(app, config={"CACHE_TYPE": "filesystem", "CACHE_DIR": tmp_path, **budget})
+        for budget in ({"CACHE_BUDGET_SECONDS": 0.01}, {"CACHE_BUDGET_SECONDS": 60})
+    )
+    lock = app.extensions["flask_larder"][hasty].store._locked(60.0)
+    with ThreadPoolExecutor(1) as thread:
+        with lock:
+            assert hasty.set("a", 1) is False
+            waiting = thread.submit(patient.set, "a", 2)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
+        assert waiting.result() is True
+    assert hasty.get("a") == 2
 
 
 def test_filesystem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,7 @@ def _file_store(settings: Settings) -> tuple[Store, Leases]:
         settings["CACHE_KEY_PREFIX"],
         threshold=settings["CACHE_THRESHOLD"],
         mode=mode,
+        patience=settings["CACHE_BUDGET_SECONDS"],
     )
     return store, LocalLeases()
 
