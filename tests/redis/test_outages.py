@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from flask_larder import breaker
+from flask_larder.breaker import PATIENCE
 from flask_larder.errors import StoreUnavailable
-from flask_larder.redis import Address, Links, RedisStore, breaker
-from flask_larder.redis.breaker import PATIENCE
+from flask_larder.redis import Address, Links, RedisStore
 from flask_larder.redis.connection import MOST_CONNECTIONS
 from tests.conftest import RedisServer
 

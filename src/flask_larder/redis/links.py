@@ -12,9 +12,9 @@ from typing import Any
 import redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
+from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource, unbounded
 from flask_larder.errors import StoreUnavailable
-from flask_larder.redis.breaker import Breaker
 from flask_larder.redis.connection import Address, maker
 from flask_larder.redis.pool import NoneFree, NotReady, Pool
 
@@ -69,7 +69,7 @@ class Links:
         """The link of the process that asks."""
         link = self._links.get(os.getpid())
         if link is None:
-            breaker = Breaker(time.monotonic)
+            breaker = Breaker(time.monotonic, "Redis")
             # Connecting has more time than a reply, also for the replies that it waits for.
             make = maker(self._address, socket_timeout=self._address.connect_timeout)
             failed = partial(breaker.failed, is_late=False)

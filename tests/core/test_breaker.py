@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flask_larder.redis.breaker import PATIENCE, Breaker
+from flask_larder.breaker import PATIENCE, Breaker
 
 AWAY = OSError("connection refused")
 REFUSED = RuntimeError("READONLY")
@@ -33,7 +33,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def breaker(clock: Clock) -> Breaker:
-    return Breaker(clock)
+    return Breaker(clock, "Redis")
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A circuit breaker: while Redis is away, requests do not wait for it one by one."""
+"""A circuit breaker: while a store is away, requests do not wait for it one by one."""
 
 import logging
 import math
@@ -6,26 +6,27 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-_log = logging.getLogger("flask_larder.redis")
+_log = logging.getLogger("flask_larder")
 
 REST_SECONDS: Final = 1.0
-"""How long Redis is left alone after a failure, before one request tries it again."""
+"""How long a store is left alone after a failure, before one request tries it again."""
 
 PATIENCE: Final = 3
-"""How many replies in a row have to be late before Redis counts as away."""
+"""How many replies in a row have to be late before a store counts as away."""
 
 _SILENCE_SECONDS: Final = 60.0
 
 
 class Breaker:
-    """Closed while Redis answers; open for :data:`REST_SECONDS` once it is away; then one try.
+    """Closed while a store answers; open for :data:`REST_SECONDS` once it is away; then one try.
 
-    Logs one line for an outage when it begins, and one when it is over. *clock* returns seconds
-    on a scale that only goes forward.
+    Logs one line for an outage when it begins, and one when it is over; *name* is what they call
+    the store. *clock* returns seconds on a scale that only goes forward.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], name: str) -> None:
         self._clock = clock
+        self._name = name
         self._lock = threading.Lock()
         self._away_since: float | None = None  # None while closed
         self._next_try = 0.0
@@ -38,7 +39,7 @@ class Breaker:
         return self._away_since is not None
 
     def admit(self) -> float | None:
-        """The time, if Redis may be asked now; else ``None``. While it is away, one may try.
+        """The time, if the store may be asked now; else ``None``. While it is away, one may try.
 
         The time belongs into :meth:`succeeded`, :meth:`refused` or :meth:`failed`.
         """
@@ -52,7 +53,7 @@ class Breaker:
             return now
 
     def failed(self, error: Exception, *, is_late: bool) -> None:
-        """Redis did not answer, or, where it *is late*, not in time, which may be by chance."""
+        """The store did not answer, or, where it *is late*, not in time, which may be by chance."""
         with self._lock:
             now = self._clock()
             self._late_replies += 1
@@ -63,10 +64,10 @@ class Breaker:
                 return
             self._away_since = now
             self._next_try = now + REST_SECONDS
-        _log.warning("Redis is away, views answer without it: %s", error)
+        _log.warning("%s is away, views answer without it: %s", self._name, error)
 
     def succeeded(self, asked_at: float) -> None:
-        """Redis answered who asked then. What was asked before an outage does not end it."""
+        """The store answered who asked then. What was asked before an outage does not end it."""
         if self._away_since is None and self._late_replies == 0:
             return
         with self._lock:
@@ -75,14 +76,14 @@ class Breaker:
                 return
             self._away_since, self._late_replies = None, 0
         if away_since is not None:
-            _log.warning("Redis is back after %.1f s", now - away_since)
+            _log.warning("%s is back after %.1f s", self._name, now - away_since)
 
     def refused(self, error: Exception, asked_at: float) -> None:
-        """Redis answered with an error: no outage, and logged once a minute at most."""
+        """The store answered with an error: no outage, and logged once a minute at most."""
         self.succeeded(asked_at)
         with self._lock:
             now = self._clock()
             if now < self._silent_until:
                 return
             self._silent_until = now + _SILENCE_SECONDS
-        _log.warning("Redis refuses, views answer without it: %s", error)
+        _log.warning("%s refuses, views answer without it: %s", self._name, error)
