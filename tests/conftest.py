@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from flask_larder.redis import Address
 from service.guardian import LOG_NAME, SOCKET_NAME, answers, command, find_server, make_directory
+from tests.leash import LEASH
 
 # The machine may be busy with other workers; how long an example takes says nothing then.
 settings.register_profile(
@@ -24,18 +25,6 @@ settings.register_profile(
 settings.load_profile("tests")
 
 START_SECONDS = 10.0
-
-# Runs between the test process and the server: has the system kill the server when the thread
-# that started it ends, also by SIGKILL (Linux has this, others do not), and becomes the server.
-LEASH = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the tests ended before their server started")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class RedisServer:

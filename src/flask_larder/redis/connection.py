@@ -97,16 +97,32 @@ class Address:
             times = {"socket_timeout": self.connect_timeout}
         else:
             times = {"socket_timeout": wait, "socket_connect_timeout": wait}
-        connection = maker(self, **times, **where)()
-        connection.connect()  # type: ignore[no-untyped-call]
-        if isinstance(connection, redis.SSLConnection):
-            # After the handshake the server sends session tickets, which would stay to be read.
-            exchange(connection, ("PING",), times["socket_timeout"])
+        make = maker(self, **times, **where)
+        connection = make()
+        try:
+            connection.connect()  # type: ignore[no-untyped-call]
+            if isinstance(connection, redis.SSLConnection):
+                # After the handshake the server sends session tickets; nobody else would read them.
+                exchange(connection, ("PING",), times["socket_timeout"])
+        except redis.ConnectionError as error:
+            if not _may_lack_certificate(error, make):
+                raise
+            raise redis.ConnectionError(
+                f"{error} (after the TLS handshake; if the server asks for a client certificate, "
+                f"give ssl_certfile and ssl_keyfile)"
+            ) from error
         return connection
 
     def is_current(self, connection: redis.Connection) -> bool:  # noqa: ARG002
         """See :class:`Place`."""
         return True
+
+
+def _may_lack_certificate(error: redis.ConnectionError, make: "Maker") -> bool:
+    """Whether that may be why the server has ended the connection, of which it says nothing."""
+    is_with_tls = issubclass(make.kind, redis.SSLConnection)
+    is_dropped = type(error) is redis.ConnectionError and "connecting to" not in str(error)
+    return is_with_tls and is_dropped and not make.options.get("ssl_certfile")
 
 
 def exchange(connection: redis.Connection, command: tuple[Any, ...], seconds: float) -> Any:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,10 +40,11 @@ class Links:
         self._budget = budget
         self._links: dict[int, _Link] = {}
 
-    def ask(self, *command: Any, counts: bool = True) -> Any:
+    def ask(self, *command: Any, counts: bool = True, first: str | None = None) -> Any:
         """The reply to *command*. Raises ``StoreUnavailable`` where there is none in time.
 
-        What *counts* draws on the request's budget.
+        What *counts* draws on the request's budget. *first* is a command that goes ahead of it,
+        over the same connection.
         """
         budget = self._budget() if counts else None
         limit = self._place.timeout
@@ -55,10 +56,22 @@ class Links:
         asked_at = self._admit(link)
         try:
             with self._reporting(link.breaker, asked_at):
-                return _ask(link.pool, command, asked_at + limit)
+                return _ask(link.pool, command, asked_at + limit, first)
         finally:
             if budget is not None:
                 budget.left -= time.monotonic() - asked_at
+
+    def parted(self, keys: Sequence[str]) -> Iterable[Sequence[str]]:
+        """*keys*, in order, in parts of which each may stand in one command."""
+        return (keys,)
+
+    def everywhere(self) -> Sequence["Links"]:
+        """Links of which each leads to a part of all keys, and all of them to all keys."""
+        return (self,)
+
+    def retire(self) -> None:
+        """Be asked no more, since others serve what was here."""
+        self._here().breaker.retire()
 
     def ping(self, timeout: float) -> None:
         """Ask in any case, over a connection of its own, and return within *timeout* seconds."""
@@ -126,9 +139,11 @@ class Links:
         breaker.succeeded(asked_at)
 
 
-def _ask(pool: Pool, command: tuple[Any, ...], deadline: float) -> Any:
+def _ask(pool: Pool, command: tuple[Any, ...], deadline: float, first: str | None) -> Any:
     connection = pool.take(deadline)
     try:
+        if first is not None:
+            exchange(connection, (first,), deadline - time.monotonic())
         reply = exchange(connection, command, deadline - time.monotonic())
     except ReadOnlyError:  # a master that has become a replica; a new connection may lead elsewhere
         pool.discard(connection)
