@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from flask_larder.redis import Address
 from service.guardian import LOG_NAME, SOCKET_NAME, answers, command, find_server, make_directory
 from tests.leash import LEASH
+from tests.redis_nodes import Cluster, Watched, binary
 
 # The machine may be busy with other workers; how long an example takes says nothing then.
 settings.register_profile(
@@ -130,6 +131,26 @@ def start_redis() -> Iterator[Callable[[], RedisServer]]:
     finally:
         for server in servers:
             server.remove()
+
+
+@pytest.fixture(scope="session")
+def watched() -> Iterator[Watched]:
+    """A master behind Sentinels, which the tests of one worker share. Not to be stopped."""
+    watched = Watched(binary("valkey-server"))
+    try:
+        yield watched.start()
+    finally:
+        watched.remove()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Cluster, which the tests of one worker share. Not to be stopped."""
+    cluster = Cluster(binary("valkey-server"))
+    try:
+        yield cluster.start()
+    finally:
+        cluster.remove()
 
 
 @pytest.fixture

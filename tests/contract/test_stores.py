@@ -14,8 +14,16 @@ from hypothesis import strategies as st
 
 from flask_larder.key import FORMAT
 from flask_larder.memory import MemoryStore, NullStore
-from flask_larder.redis import Address, Links, RedisStore
+from flask_larder.redis import (
+    Address,
+    ClusterAddress,
+    ClusterLinks,
+    Links,
+    RedisStore,
+    SentinelMaster,
+)
 from flask_larder.store import Store
+from tests.redis_nodes import MASTER, Cluster, Watched, documented
 
 THREADS = 50
 LONG = 600.0
@@ -44,7 +52,26 @@ def redis_house(redis_url: str, patient_address: Callable[[str], Address]) -> Ho
     return House(lambda prefix: RedisStore(Links(patient_address(redis_url)), prefix), shares=True)
 
 
-HOUSES = ["memory_house", "redis_house"]
+@pytest.fixture
+def sentinel_house(watched: Watched, patient_address: Callable[[str], Address]) -> House:
+    watched.master.run("FLUSHALL")
+    watched.master.allow("contract", "reset", *documented("larder"), "allkeys")
+    sentinels = [patient_address(f"redis://{node.address}") for node in watched.sentinels]
+    master = SentinelMaster(MASTER, sentinels, patient_address("redis://contract:secret@"))
+    return House(lambda prefix: RedisStore(Links(master), prefix), shares=True)
+
+
+@pytest.fixture
+def cluster_house(cluster: Cluster, patient_address: Callable[[str], Address]) -> House:
+    for node in cluster.masters:
+        node.run("FLUSHALL")
+        node.allow("contract", "reset", *documented("larder"), "allkeys")
+    url = f"redis+cluster://contract:secret@{cluster.masters[0].address}"
+    address = ClusterAddress.of(url, patient_address)
+    return House(lambda prefix: RedisStore(ClusterLinks(address), prefix), shares=True)
+
+
+HOUSES = ["memory_house", "redis_house", "sentinel_house", "cluster_house"]
 
 
 @pytest.fixture(params=HOUSES, ids=[name.removesuffix("_house") for name in HOUSES])
