@@ -72,6 +72,7 @@ class Node:
         self.port, self.bus_port = free_port(), free_port()
         self._lines = lines
         self._sentinel = sentinel
+        self._rules: dict[str, tuple[str, ...]] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -101,6 +102,8 @@ class Node:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"no server: {(self.directory / 'log').read_text()}")
             time.sleep(0.01)
+        for user, rules in self._rules.items():
+            self.run("ACL", "SETUSER", user, *rules)
         return self
 
     def _configuration(self) -> Iterator[str]:
@@ -151,7 +154,8 @@ class Node:
             return client.execute_command(*command)
 
     def allow(self, user: str, *rules: str) -> None:
-        """Make a user, or change what it may do."""
+        """Make a user, or add to what it may do; also when the server has been started again."""
+        self._rules[user] = (*self._rules.get(user, ()), *rules)
         self.run("ACL", "SETUSER", user, *rules)
 
 

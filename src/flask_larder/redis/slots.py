@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import redis
 from redis.cluster import parse_cluster_slots
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
-from redis.exceptions import AskError, ClusterDownError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
 
 from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource
@@ -79,8 +79,7 @@ class NodeLinks(Links):
     """The links to one node of a Cluster, which has a circuit breaker of its own."""
 
     def _check(self, connection: redis.Connection, wait: float) -> None:
-        if b"cluster_state:ok" not in exchange(connection, ("CLUSTER", "INFO"), wait):
-            raise ClusterDownError("the cluster is down")
+        _check_state(connection, wait)
 
     def _refused(self, breaker: Breaker, error: Exception, asked_at: float) -> None:
         if isinstance(error, AskError | TryAgainError):  # MOVED is an AskError
@@ -187,9 +186,7 @@ def _ask_for_owners(address: Address, wait: float) -> Owners:
     """Ask the node at *address*; each step may take *wait* seconds."""
     connection = address.connect(wait)
     try:
-        info = exchange(connection, ("CLUSTER", "INFO"), wait)
-        if b"cluster_state:ok" not in info:
-            raise ClusterDownError("the cluster is down")
+        _check_state(connection, wait)
         reply = exchange(connection, ("CLUSTER", "SLOTS"), wait)
         ranges: Any = parse_cluster_slots(reply, current_host=connection.host)
     finally:
@@ -198,3 +195,14 @@ def _ask_for_owners(address: Address, wait: float) -> Owners:
     for (first, last), nodes in ranges.items():
         owners[first : last + 1] = [nodes["primary"]] * (last - first + 1)
     return owners
+
+
+def _check_state(connection: redis.Connection, wait: float) -> None:
+    try:
+        info = exchange(connection, ("CLUSTER", "INFO"), wait)
+    except ResponseError as error:
+        if "cluster support disabled" not in str(error):
+            raise
+        raise ResponseError(f"{error}; set CACHE_TYPE to RedisCache") from error
+    if b"cluster_state:ok" not in info:
+        raise ClusterDownError("the cluster is down")
