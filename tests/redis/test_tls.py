@@ -3,14 +3,17 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
+from flask_larder import Cache
 from flask_larder.errors import InvalidConfig, StoreUnavailable
 from flask_larder.redis import Address, Links, RedisStore
-from tests.redis_nodes import HOST, Node, binary
+from tests.redis_nodes import HOST, Node, binary, wait_until
 
 LONG = 600.0
 
@@ -65,12 +68,16 @@ def client_certificate(ours: Certificates) -> dict[str, str]:
     return {"ssl_certfile": certificate, "ssl_keyfile": key}
 
 
-def start(ours: Certificates, name: str, alternative: str, *, clients: str) -> Iterator[Node]:
+def start(
+    ours: Certificates, name: str, alternative: str, *lines: str, clients: str, **kind: bool
+) -> Iterator[Node]:
     certificate, key = ours.sign(name, alternative)
     node = Node(
         binary("redis-server"),  # the embedded server has no TLS
+        *lines,
         *("port 0", "tls-port {port}", f"tls-ca-cert-file {ours.ca}"),
         *(f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-auth-clients {clients}"),
+        **kind,
     )
     try:
         yield node.start()
@@ -182,3 +189,38 @@ def test_a_file_that_is_missing_is_told_at_the_start(tmp_path: Path, name: str) 
     """With the name of the option."""
     with pytest.raises(InvalidConfig, match=rf"{name} .*no-such\.pem.* give the path of a PEM"):
         Address("rediss://localhost", options={name: str(tmp_path / "no-such.pem")})
+
+
+def test_sentinels_and_their_master_have_tls(node: Node, ours: Certificates) -> None:
+    """Each with options of its own."""
+    monitor = f"sentinel monitor mymaster {HOST} {node.port} 1"
+    sentinels = start(ours, "sentinel", f"IP:{HOST}", monitor, clients="no", sentinel=True)
+    options = {"ssl": True, "ssl_ca_certs": ours.ca,
+               "sentinel_ssl": True, "sentinel_ssl_ca_certs": ours.ca}  # fmt: skip
+    with closing(sentinels):
+        config = {"CACHE_TYPE": "redissentinel", "CACHE_REDIS_SENTINELS": next(sentinels).address}
+        assert is_cached({**config, "CACHE_OPTIONS": options})
+        assert not is_cached({**config, "CACHE_OPTIONS": {**options, "sentinel_ssl": False}})
+        assert not is_cached({**config, "CACHE_OPTIONS": {"ssl": True, "sentinel_ssl": True}})
+
+
+def test_a_cluster_has_tls(ours: Certificates) -> None:
+    """For the nodes that were found as for those that were given."""
+    lines = ("cluster-enabled yes", "tls-cluster yes", "cluster-port {bus}")
+    nodes = start(ours, "node", f"IP:{HOST}", *lines, clients="no")
+    with closing(nodes):
+        node = next(nodes)
+        node.run("CLUSTER", "ADDSLOTS", *range(16_384))
+        wait_until(lambda: "cluster_state:ok" in str(node.run("CLUSTER", "INFO")))
+        config = {"CACHE_TYPE": "rediscluster", "CACHE_REDIS_CLUSTER": node.address}
+        options = {"ssl": True, "ssl_ca_certs": ours.ca}
+        assert is_cached({**config, "CACHE_OPTIONS": options})
+        assert not is_cached({**config, "CACHE_OPTIONS": {"ssl": True}})
+        url = f"rediss+cluster://{node.address}?ssl_ca_certs={ours.ca}"
+        assert is_cached({"CACHE_TYPE": "redis", "CACHE_REDIS_URL": url})
+
+
+def is_cached(config: dict[str, Any]) -> bool:
+    app = Flask(__name__)
+    cache = Cache(app, config={**config, "CACHE_REDIS_TIMEOUT": 5.0})
+    return cache.set("k", 1) and cache.get("k") == 1
