@@ -109,8 +109,8 @@ class Engine:
         if isinstance(found, Hit):
             return found, found.status
         attempt = _Attempt(self, ask, found, forward)
-        # What HEAD is answered with is not stored, so it is of no use to others.
-        if not found.may_share or ask.request.method == "HEAD":
+        # A forced update wants its own answer; what HEAD is answered with is of no use to others.
+        if ask.refresh or ask.request.method == "HEAD" or not found.may_share:
             return attempt.lead()[0]
         return self._coalescer.run(attempt)
 
@@ -162,7 +162,7 @@ class Engine:
         if ttl <= 0:
             return Miss(CacheStatus("stale"), names)
         if ask.refresh:
-            return Miss(CacheStatus("request", detail="forced-update"), names, may_share=False)
+            return Miss(CacheStatus("request", detail="forced-update"), names)
         if ask.is_stale and ask.is_stale(stored):
             return Miss(CacheStatus("stale", detail="is-stale"), names)
         return Hit(stored, current_age(stored, now), CacheStatus(ttl=ttl), names)

@@ -231,7 +231,7 @@ def test_after_two_that_come_to_nothing_the_others_go_in_parallel(
 def test_a_key_that_failed_twice_rests_for_a_second(crowd: Crowd) -> None:
     """Meanwhile nobody waits; then it is tried again, and a success forgets the failures."""
     clock, both = Clock(), threading.Barrier(2, timeout=SOON)
-    by = coalescer(clock=clock)
+    by = coalescer(clock=clock, wait_seconds=10 * SOON)
     failing = Work(storable=False)
     for _ in range(MOST_FAILURES):
         by.run(failing.task())
@@ -272,6 +272,59 @@ def test_a_result_for_others_is_not_taken(crowd: Crowd) -> None:
     go.set()
     assert crowd.results() == ["made", "made"]
     assert len(work.runs) == 2
+
+
+def test_who_cannot_use_a_result_looks_for_its_own(crowd: Crowd) -> None:
+    """The leader's was for others, and what this caller wants was stored meanwhile."""
+    go = threading.Event()
+    work, by = Work(lambda: "made" if go.wait(SOON) else ""), coalescer()
+
+    class Choosy(Wish):
+        def adopt(self, shared: str) -> str | None:
+            return None if shared == "made" else shared
+
+        def look(self) -> str:
+            return "mine"
+
+    crowd.call(by, work.task())
+    assert work.begun.acquire(timeout=SOON)
+    crowd.call(by, Choosy(work, "k", None))
+    until(lambda: waiting(by) == 1)
+    go.set()
+    assert crowd.results() == ["made", "mine"]
+
+
+def test_results_for_others_are_waited_for_twice_at_most(crowd: Crowd) -> None:
+    """However many others come in between, a caller does its own work after two of them."""
+    by, go = coalescer(wait_seconds=10 * SOON), threading.Event()
+    go.set()
+    others = Work(lambda: "made" if go.wait(SOON) else "late")
+
+    class Overtaken(Wish):
+        """After each result that is not for it, another leader is there before it."""
+
+        adopted = 0
+
+        def adopt(self, shared: str) -> None:
+            self.adopted += 1
+            if self.adopted <= 3:
+                others.stored.clear()
+                go.clear()
+                crowd.call(by, others.task())
+                assert others.begun.acquire(timeout=SOON)
+                if self.adopted < 2:
+                    threading.Timer(0.05, go.set).start()
+
+    own = Work(lambda: "own")
+    go.clear()
+    crowd.call(by, others.task())
+    assert others.begun.acquire(timeout=SOON)
+    threading.Timer(0.05, go.set).start()
+    task = Overtaken(own, "k", None)
+    assert by.run(task) == "own"
+    assert task.adopted == 2
+    go.set()
+    crowd.results()
 
 
 def test_who_has_waited_long_enough_works(crowd: Crowd) -> None:
@@ -412,8 +465,10 @@ def test_two_foreign_failures_let_all_go(crowd: Crowd) -> None:
 
     both = threading.Barrier(5, timeout=SOON)
     work = Work(lambda: "met" if both.wait() >= 0 else "")
-    crowd.call(coalescer(Elusive()), *(work.task() for _ in range(5)))
+    by = coalescer(Elusive(), clock=Clock())
+    crowd.call(by, *(work.task() for _ in range(5)))
     assert crowd.results() == ["met"] * 5
+    assert by._airspace.rests("k", 1000.0)  # so that those who come now do not wait either
 
 
 def test_a_leader_that_another_one_follows_at_once_is_noticed(crowd: Crowd) -> None:
@@ -421,7 +476,8 @@ def test_a_leader_that_another_one_follows_at_once_is_noticed(crowd: Crowd) -> N
     leases = SharedLeases()
     leases.acquire("k")
     both = threading.Barrier(5, timeout=SOON)
-    work, by = Work(lambda: "met" if both.wait() >= 0 else ""), coalescer(leases)
+    work = Work(lambda: "met" if both.wait() >= 0 else "")
+    by = coalescer(leases, wait_seconds=10 * SOON)
     crowd.call(by, *(work.task() for _ in range(5)))
     for _ in range(2):
         looks = len(leases.pollers)
@@ -445,13 +501,16 @@ def test_while_the_store_is_away_each_process_leads_for_itself(crowd: Crowd) -> 
 
 
 def test_a_store_that_goes_away_while_polling_ends_the_wait(crowd: Crowd) -> None:
-    """Whoever polled leads for its process."""
-    leases = SharedLeases()
+    """Whoever polled leads for its process, and the others wait for that."""
+    leases, go = SharedLeases(), threading.Event()
     leases.acquire("k")
-    work, by = Work(), coalescer(leases)
+    work, by = Work(lambda: "made" if go.wait(SOON) else ""), coalescer(leases)
     crowd.call(by, *(work.task() for _ in range(5)))
-    until(lambda: len(leases.pollers) > 3)
+    until(lambda: len(leases.pollers) > 3 and waiting(by) >= 4)
     leases.is_away = True
+    assert work.begun.acquire(timeout=SOON)
+    assert not work.begun.acquire(timeout=0.1)
+    go.set()
     assert sorted(crowd.results()) == ["adopted made"] * 4 + ["made"]
 
 

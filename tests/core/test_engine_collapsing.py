@@ -1,0 +1,183 @@
+"""Requests for the same at the same time: who gets what another one was answered."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from flask_larder.engine import Ask, Hit
+from flask_larder.entry import StoredResponse
+from flask_larder.status import CacheStatus
+from tests.core.test_coalesce import until, waiting
+from tests.core.test_engine import Answer, FailingStore, House, ask, varying
+
+SOON = 20.0
+
+
+class Gate:
+    """Requests of which the first stays with the view until :meth:`open`."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.runs = 0
+        self._pool = ThreadPoolExecutor(8)
+        self._open = threading.Event()
+        self._entered = threading.Semaphore(0)
+
+    def first(self, asked: Ask, answer: Answer) -> Future[tuple[bytes, str]]:
+        """Send a request, and return once the view runs for it."""
+        future = self.send(asked, answer)
+        assert self._entered.acquire(timeout=SOON)
+        return future
+
+    def behind(self, asked: Ask, answer: Answer) -> Future[tuple[bytes, str]]:
+        """Send a request, and return once it waits."""
+        before = self._waiting()
+        future = self.send(asked, answer)
+        until(lambda: self._waiting() > before)
+        return future
+
+    def send(self, asked: Ask, answer: Answer) -> Future[tuple[bytes, str]]:
+        """Send a request. Comes with the body and the status that it gets."""
+
+        def view(_: CacheStatus) -> Answer:
+            self.runs += 1
+            self._entered.release()
+            self._open.wait(SOON)
+            return answer
+
+        def get() -> tuple[bytes, str]:
+            found, status = self.house.engine.answer(asked, view)
+            body = found.response.body if isinstance(found, Hit) else found.body
+            return body, str(status).removeprefix("larder; ")
+
+        return self._pool.submit(get)
+
+    def open(self) -> None:
+        self._open.set()
+
+    def close(self) -> None:
+        self.open()
+        self._pool.shutdown()
+
+    def _waiting(self) -> int:
+        coalescer = self.house.engine._coalescer
+        return sum(waiting(coalescer, key) for key in list(coalescer._airspace._flights))
+
+
+@pytest.fixture
+def gate(house: House) -> Iterator[Gate]:
+    gate = Gate(house)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_the_second_gets_what_the_first_was_answered(gate: Gate) -> None:
+    """And says so."""
+    first = gate.first(ask(), Answer(b"first"))
+    second = gate.behind(ask(), Answer(b"second"))
+    gate.open()
+    assert first.result(SOON) == (b"first", "fwd=uri-miss; stored; ttl=50")
+    assert second.result(SOON) == (b"first", "fwd=uri-miss; collapsed; ttl=50")
+    assert gate.runs == 1
+
+
+def test_another_variant_is_never_handed_over(gate: Gate) -> None:
+    """That the URL varies is only known when the first is answered."""
+    first = gate.first(ask(accept="a"), varying("Accept", body=b"for a"))
+    other = gate.behind(ask(accept="b"), varying("Accept", body=b"for b"))
+    same = gate.behind(ask(accept="a"), varying("Accept", body=b"again"))
+    gate.open()
+    assert first.result(SOON)[0] == b"for a"
+    assert other.result(SOON) == (b"for b", "fwd=uri-miss; stored; ttl=50")
+    assert same.result(SOON) == (b"for a", "fwd=uri-miss; collapsed; ttl=50")
+
+
+def test_variants_that_are_known_do_not_wait_for_each_other(gate: Gate) -> None:
+    """Each has a leader of its own."""
+    gate.open()
+    gate.send(ask(accept="a"), varying("Accept", body=b"for a")).result(SOON)
+    gate._open.clear()
+    gate.first(ask(accept="b"), varying("Accept"))
+    gate.first(ask(accept="c"), varying("Accept"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(fields=(("Set-Cookie", "user=ann"),)),
+        Answer(fields=(("Cache-Control", "private"),)),
+        Answer(status=500),
+        Answer(refusal="response-filter"),
+    ],
+    ids=["set-cookie", "private", "error", "refused"],
+)
+def test_what_may_not_be_stored_is_not_handed_over(gate: Gate, answer: Answer) -> None:
+    """Also not to those who wait for it in the same process."""
+    first = gate.first(ask(), replace(answer, body=b"for the first alone"))
+    second = gate.behind(ask(), Answer(b"for the second"))
+    gate.open()
+    assert first.result(SOON)[0] == b"for the first alone"
+    assert second.result(SOON) == (b"for the second", "fwd=uri-miss; stored; ttl=50")
+
+
+def test_another_host_under_the_same_key_gets_its_own(gate: Gate) -> None:
+    """A key that the developer makes may lack the host."""
+    ours = ask()
+    theirs = replace(ours, request=replace(ours.request, host="evil.example"))
+    gate.first(theirs, Answer(b"links to evil.example"))
+    second = gate.behind(ours, Answer(b"ours"))
+    gate.open()
+    assert second.result(SOON)[0] == b"ours"
+
+
+def test_what_the_developer_calls_stale_is_not_handed_over(gate: Gate) -> None:
+    """``is_stale`` judges what another request was answered, too."""
+
+    def is_stale(response: StoredResponse) -> bool:
+        return response.body == b"first"
+
+    gate.first(ask(), Answer(b"first"))
+    second = gate.behind(ask(is_stale=is_stale), Answer(b"second"))
+    gate.open()
+    assert second.result(SOON)[0] == b"second"
+
+
+@pytest.mark.parametrize("alone", [{"method": "HEAD"}, {"refresh": True}, {"has_body": True}])
+def test_who_goes_alone(gate: Gate, alone: dict[str, object]) -> None:
+    """HEAD, a forced update and a GET with a body neither wait nor let others wait."""
+    gate.first(ask(**alone), Answer(b"alone"))
+    gate.first(ask(), Answer(b"first"))
+    gate.first(ask(**alone), Answer(b"alone"))
+    assert gate.runs == 3
+
+
+@pytest.mark.parametrize("fails", [lambda number: True, lambda number: number >= 2])
+def test_while_the_store_is_away_a_process_goes_on_collapsing(
+    fails: Callable[[int], bool],
+) -> None:
+    """Whether it was away before, or goes while the view runs."""
+    gate = Gate(House(FailingStore(fails)))
+    try:
+        gate.first(ask(), Answer(b"first"))
+        second = gate.behind(ask(), Answer(b"second"))
+        gate.open()
+        assert second.result(SOON)[0] == b"first"
+        assert "collapsed" in second.result(SOON)[1]
+        assert gate.runs == 1
+    finally:
+        gate.close()
+
+
+def test_a_store_that_went_away_is_not_asked_again_by_the_same_request() -> None:
+    """Neither for the lease's second look nor to store: the request has waited enough."""
+    store = FailingStore(lambda number: number == 1)
+    assert House(store).status(ask()) == "fwd=uri-miss"
+    assert store.operations == 2
