@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, settings
 
 from flask_larder.redis import Address
 from service.guardian import LOG_NAME, SOCKET_NAME, answers, command, find_server, make_directory
+from tests.leash import LEASH
+from tests.redis_nodes import Cluster, Watched, binary
 
 # The machine may be busy with other workers; how long an example takes says nothing then.
 settings.register_profile(
@@ -25,18 +27,6 @@ settings.register_profile(
 settings.load_profile("tests")
 
 START_SECONDS = 10.0
-
-# Runs between the test process and the server: has the system kill the server when the thread
-# that started it ends, also by SIGKILL (Linux has this, others do not), and becomes the server.
-LEASH = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the tests ended before their server started")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class Server:
@@ -245,6 +235,26 @@ def start_redis() -> Iterator[Callable[[], RedisServer]]:
     finally:
         for server in servers:
             server.remove()
+
+
+@pytest.fixture(scope="session")
+def watched() -> Iterator[Watched]:
+    """A master behind Sentinels, which the tests of one worker share. Not to be stopped."""
+    watched = Watched(binary("valkey-server"))
+    try:
+        yield watched.start()
+    finally:
+        watched.remove()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Cluster, which the tests of one worker share. Not to be stopped."""
+    cluster = Cluster(binary("valkey-server"))
+    try:
+        yield cluster.start()
+    finally:
+        cluster.remove()
 
 
 @pytest.fixture

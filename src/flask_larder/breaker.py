@@ -32,6 +32,7 @@ class Breaker:
         self._next_try = 0.0
         self._late_replies = 0
         self._silent_until = -math.inf
+        self._is_retired = False
 
     @property
     def is_open(self) -> bool:
@@ -64,6 +65,8 @@ class Breaker:
                 return
             self._away_since = now
             self._next_try = now + REST_SECONDS
+            if self._is_retired:
+                return
         _log.warning("%s is away, views answer without it: %s", self._name, error)
 
     def succeeded(self, asked_at: float) -> None:
@@ -75,7 +78,7 @@ class Breaker:
             if away_since is not None and asked_at < away_since:
                 return
             self._away_since, self._late_replies = None, 0
-        if away_since is not None:
+        if away_since is not None and not self._is_retired:
             _log.warning("%s is back after %.1f s", self._name, now - away_since)
 
     def refused(self, error: Exception, asked_at: float) -> None:
@@ -87,3 +90,11 @@ class Breaker:
                 return
             self._silent_until = now + _SILENCE_SECONDS
         _log.warning("%s refuses, views answer without it: %s", self._name, error)
+
+    def retire(self) -> None:
+        """Others serve in the store's place. That ends an outage, and nothing is logged later."""
+        with self._lock:
+            away_since, now = self._away_since, self._clock()
+            self._is_retired, self._silent_until = True, math.inf
+        if away_since is not None:
+            _log.warning("%s is replaced after %.1f s", self._name, now - away_since)

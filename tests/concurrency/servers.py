@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import LEASH
+from tests.leash import LEASH
 from tests.service.processes import ROOT, free_port, wait_until
 
 APP = "tests.concurrency.proof_app:app"

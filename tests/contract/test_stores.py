@@ -18,11 +18,19 @@ from flask_larder.filesystem import FileStore
 from flask_larder.key import FORMAT
 from flask_larder.memcached import MemcachedStore
 from flask_larder.memory import MemoryStore, NullStore
-from flask_larder.redis import Address, Links, RedisStore
+from flask_larder.redis import (
+    Address,
+    ClusterAddress,
+    ClusterLinks,
+    Links,
+    RedisStore,
+    SentinelMaster,
+)
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from flask_larder.store import Store
 from tests.conftest import MemcachedServer
+from tests.redis_nodes import MASTER, Cluster, Watched, documented
 
 THREADS = 50
 LONG = 600.0
@@ -83,7 +91,34 @@ def signed_house(redis_house: House) -> House:
     return House(store, shares=True)
 
 
-HOUSES = ["memory_house", "redis_house", "filesystem_house", "memcached_house", "signed_house"]
+@pytest.fixture
+def sentinel_house(watched: Watched, patient_address: Callable[[str], Address]) -> House:
+    watched.master.run("FLUSHALL")
+    watched.master.allow("contract", "reset", *documented("larder"), "allkeys")
+    sentinels = [patient_address(f"redis://{node.address}") for node in watched.sentinels]
+    master = SentinelMaster(MASTER, sentinels, patient_address("redis://contract:secret@"))
+    return House(lambda prefix: RedisStore(Links(master), prefix), shares=True)
+
+
+@pytest.fixture
+def cluster_house(cluster: Cluster, patient_address: Callable[[str], Address]) -> House:
+    for node in cluster.masters:
+        node.run("FLUSHALL")
+        node.allow("contract", "reset", *documented("larder"), "allkeys")
+    url = f"redis+cluster://contract:secret@{cluster.masters[0].address}"
+    address = ClusterAddress.of(url, patient_address)
+    return House(lambda prefix: RedisStore(ClusterLinks(address), prefix), shares=True)
+
+
+HOUSES = [
+    "memory_house",
+    "redis_house",
+    "sentinel_house",
+    "cluster_house",
+    "filesystem_house",
+    "memcached_house",
+    "signed_house",
+]
 
 
 @pytest.fixture(params=HOUSES, ids=[name.removesuffix("_house") for name in HOUSES])

@@ -208,3 +208,30 @@ def test_of_many_threads_one_tries_and_one_tells(
         "Redis is away, views answer without it: connection refused",
         "Redis is back after 1.0 s",
     ]
+
+
+def test_a_store_that_is_replaced_has_its_last_line(
+    breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others serve in its place; those who still wait for it say nothing."""
+    breaker.failed(AWAY, is_late=False)
+    clock.now += 2.5
+
+    breaker.retire()
+
+    breaker.succeeded(clock())
+    breaker.failed(AWAY, is_late=False)
+    breaker.refused(REFUSED, clock())
+    assert caplog.messages[1:] == ["Redis is replaced after 2.5 s"]
+
+
+def test_a_store_that_is_left_in_peace_has_no_line(
+    breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing was wrong with it, and what goes wrong afterwards is nobody's concern."""
+    breaker.retire()
+
+    breaker.failed(AWAY, is_late=False)
+    clock.now += 1.0
+    breaker.succeeded(clock())
+    assert caplog.messages == []

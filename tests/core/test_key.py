@@ -144,6 +144,14 @@ def test_a_url_is_readable_in_its_key(asked: Request, key: str) -> None:
     assert stored_key(key) == f"larder1:{key}"
 
 
+def test_no_url_chooses_its_node() -> None:
+    """A Cluster goes by what stands in braces, and no request can put them into a key."""
+    asked = request(host="{a}", path=encode_path(b"/{a}"), query=b"{a}={a}")
+    key = url_key(asked, EVERYTHING)
+    assert "%7Ba%7D" in key
+    assert not {"{", "}"} & set(key)
+
+
 def test_a_template_stands_around_the_url() -> None:
     """The first ``%s`` of a ``key_prefix`` stands for the URL, whatever else it has."""
     key = url_key(request("/x"), NO_QUERY, "v2:%s/end%s")

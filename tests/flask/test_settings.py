@@ -46,6 +46,15 @@ def test_texts_from_env() -> None:
         ("CACHE_TYPE", "SimpleCache", "simple"),
         ("CACHE_TYPE", "simple", "simple"),
         ("CACHE_TYPE", "null", "null"),
+        ("CACHE_TYPE", "RedisSentinelCache", "redissentinel"),
+        ("CACHE_TYPE", "flask_caching.backends.rediscluster", "rediscluster"),
+        ("CACHE_REDIS_SENTINELS", [("a", 1), ["::1", "2"]], ("a:1", "[::1]:2")),
+        (
+            "CACHE_REDIS_SENTINELS",
+            "a:1, b ,[::1]:2,[::1]",
+            ("a:1", "b:26379", "[::1]:2", "[::1]:26379"),
+        ),
+        ("CACHE_REDIS_CLUSTER", "a,b:1", ("a:6379", "b:1")),
         ("CACHE_DEFAULT_TIMEOUT", timedelta(minutes=1), 60.0),
         ("CACHE_DEFAULT_TIMEOUT", "0", 31_536_000.0),
         ("CACHE_DEFAULT_TIMEOUT", -1, 31_536_000.0),
@@ -128,6 +137,26 @@ def test_refused_at_start(name: str, given: Any, says: str) -> None:
         ({"CACHE_REDIS_HOST": "redis://localhost"}, "set CACHE_REDIS_URL"),
         ({"CACHE_REDIS_HOST": "user:secret@host"}, "set CACHE_REDIS_URL"),
         ({"CACHE_REDIS_HOST": "redis..svc"}, "set CACHE_REDIS_URL"),
+        ({"CACHE_REDIS_SENTINELS": "a:b"}, "CACHE_REDIS_SENTINELS .* give a text host:port"),
+        ({"CACHE_REDIS_SENTINELS": "user:secret@a:1"}, "give a text host:port"),
+        ({"CACHE_REDIS_SENTINELS": []}, "give a text host:port"),
+        ({"CACHE_REDIS_SENTINELS": [("", 1)]}, "give a text host:port"),
+        ({"CACHE_REDIS_CLUSTER": "a:1,"}, "CACHE_REDIS_CLUSTER .* give a text host:port"),
+        ({"CACHE_TYPE": "rediscluster"}, "CACHE_REDIS_CLUSTER is not set"),
+        (
+            {"CACHE_TYPE": "rediscluster", "CACHE_REDIS_CLUSTER": "a:1", "CACHE_REDIS_DB": 1},
+            "remove it from CACHE_REDIS_DB",
+        ),
+        (
+            {"CACHE_TYPE": "redissentinel", "CACHE_REDIS_URL": "redis://:secret@a"},
+            "CACHE_REDIS_URL is set.* remove it",
+        ),
+        (
+            {"CACHE_TYPE": "redissentinel", "CACHE_OPTIONS": {"sentinel_shoe_size": 43}},
+            "shoe_size",
+        ),
+        ({"CACHE_REDIS_URL": "redis://a", "CACHE_OPTIONS": {"ssl": True}}, "write rediss"),
+        ({"CACHE_OPTIONS": {"ssl": "yes"}}, "give True or False"),
         ({"CACHE_OPTIONS": '{"password": "secret"}'}, "a dict"),
         ({"CACHE_OPTIONS": {"socket_timeout": "3"}}, "are not accepted"),
         ({"CACHE_OPTIONS": {"sockettimeout": 1}}, "are not accepted: "),
@@ -179,7 +208,12 @@ def test_only_what_others_can_write_to_is_signed(tmp_path: Path) -> None:
     app = Flask(__name__)
     in_the_process = {"simple": MemoryStore, "null": NullStore}
     for kind in set(TYPES.values()):
-        config = {"CACHE_TYPE": kind, "CACHE_DIR": tmp_path, "CACHE_SIGNING_KEY": "k" * 16}
+        config = {
+            "CACHE_TYPE": kind,
+            "CACHE_DIR": tmp_path,
+            "CACHE_REDIS_CLUSTER": "127.0.0.1:7000",
+            "CACHE_SIGNING_KEY": "k" * 16,
+        }
         cache = Cache(app, config=config)
         expected = in_the_process.get(kind, SignedStore)
         assert type(app.extensions["flask_larder"][cache].store) is expected

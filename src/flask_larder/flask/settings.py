@@ -29,6 +29,10 @@ TYPES: Final = {
     "memcached": "memcached",
     "NullCache": "null",
     "null": "null",
+    "RedisSentinelCache": "redissentinel",
+    "redissentinel": "redissentinel",
+    "RedisClusterCache": "rediscluster",
+    "rediscluster": "rediscluster",
 }
 """The values of ``CACHE_TYPE``, and what each means."""
 
@@ -140,6 +144,33 @@ def _server(value: Any) -> str:
         if found is None:
             raise ValueError
         host, port = found[1].removeprefix("[").removesuffix("]"), found[2] or 11211
+    return _address(host, port)
+
+
+def _nodes(default_port: int) -> Parser:
+    """Each as ``host:port``, from a text with commas between them, or a list of these or pairs."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        nodes = value.split(",") if isinstance(value, str) else list(value)
+        if not nodes:
+            raise ValueError
+        return tuple(_node(node, default_port) for node in nodes)
+
+    return parse
+
+
+def _node(value: Any, default_port: int) -> str:
+    if isinstance(value, str):
+        host, colon, port = value.strip().rpartition(":")
+        if not colon or port.endswith("]"):
+            host, port = value.strip(), str(default_port)
+        host = host.removeprefix("[").removesuffix("]")
+    else:
+        host, port = value
+    return _address(host, port)
+
+
+def _address(host: Any, port: Any) -> str:
     if not _host(host):
         raise ValueError
     return f"{f'[{host}]' if ':' in host else host}:{_integer(1, 65535)(port)}"
@@ -202,6 +233,7 @@ LONGEST_WAIT: Final = 60.0
 
 _WAIT: Final = f"seconds above 0, at most {LONGEST_WAIT:g}"
 _NO_SASL: Final = "nothing: SASL is not spoken; let none but the app reach memcached"
+_NODES: Final = "a text host:port,host:port or a list of (host, port)"
 _SECONDS: Final = "seconds above 0, a timedelta, or 0 for no end (a year)"
 
 SETTINGS: Final[Mapping[str, Setting]] = {
@@ -217,6 +249,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_REDIS_DB": Setting(_integer(0), 0, "a whole number from 0"),
     "CACHE_REDIS_USERNAME": Setting(_text, None, "a text"),
     "CACHE_REDIS_PASSWORD": Setting(_text, None, "a text"),
+    "CACHE_REDIS_SENTINELS": Setting(_nodes(26379), ("127.0.0.1:26379",), _NODES),
+    "CACHE_REDIS_SENTINEL_MASTER": Setting(_text, "mymaster", "the name of a master"),
+    "CACHE_REDIS_SENTINEL_USERNAME": Setting(_text, None, "a text"),
+    "CACHE_REDIS_SENTINEL_PASSWORD": Setting(_text, None, "a text"),
+    "CACHE_REDIS_CLUSTER": Setting(_nodes(6379), None, _NODES),
     "CACHE_REDIS_CONNECT_TIMEOUT": Setting(_wait, 2.0, _WAIT),
     "CACHE_REDIS_TIMEOUT": Setting(_wait, 0.1, _WAIT),
     "CACHE_BUDGET_SECONDS": Setting(_wait, 0.1, _WAIT),
@@ -268,8 +305,11 @@ _SECRET: Final = frozenset(
         "CACHE_MEMCACHED_PASSWORD",
         "CACHE_MEMCACHED_SERVERS",
         "CACHE_OPTIONS",
+        "CACHE_REDIS_CLUSTER",
         "CACHE_REDIS_HOST",
         "CACHE_REDIS_PASSWORD",
+        "CACHE_REDIS_SENTINELS",
+        "CACHE_REDIS_SENTINEL_PASSWORD",
         "CACHE_REDIS_URL",
         "CACHE_SIGNING_KEY",
     }

@@ -12,9 +12,10 @@ from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.engine import Engine
 from flask_larder.errors import InvalidConfig
 from flask_larder.flask.settings import Settings, warn_caller
+from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
 from flask_larder.memory import MemoryStore, NullStore
-from flask_larder.redis import Address, Links, RedisLeases, RedisStore
+from flask_larder.redis import RedisLeases, RedisStore
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from flask_larder.store import Leases, Store
@@ -83,24 +84,13 @@ def _signed(store: Store, settings: Settings) -> Store:
 
 
 def _redis_store(settings: Settings) -> tuple[Store, Leases]:
-    address = Address(
-        url=settings["CACHE_REDIS_URL"] or _url_of_host(settings),
-        db=settings["CACHE_REDIS_DB"],
-        username=settings["CACHE_REDIS_USERNAME"],
-        password=settings["CACHE_REDIS_PASSWORD"],
-        connect_timeout=settings["CACHE_REDIS_CONNECT_TIMEOUT"],
-        timeout=settings["CACHE_REDIS_TIMEOUT"],
-        options=settings["CACHE_OPTIONS"],
-    )
     life, longest = settings["CACHE_LEASE_SECONDS"], settings["CACHE_LEASE_MAX_SECONDS"]
     if longest < life:
         raise InvalidConfig(
             f"CACHE_LEASE_MAX_SECONDS is {longest:g}; give at least CACHE_LEASE_SECONDS, {life:g}"
         )
-    links, prefix = (
-        Links(address, _request_budget(settings["CACHE_BUDGET_SECONDS"])),
-        settings["CACHE_KEY_PREFIX"],
-    )
+    links = links_to(settings, _request_budget(settings["CACHE_BUDGET_SECONDS"]))
+    prefix = settings["CACHE_KEY_PREFIX"]
     leases = RedisLeases(links, prefix, life_seconds=life, most_seconds=longest)
     return RedisStore(links, prefix), leases
 
@@ -118,12 +108,6 @@ def _request_budget(seconds: float) -> BudgetSource:
         return cast("Budget", found)
 
     return budget
-
-
-def _url_of_host(settings: Settings) -> str:
-    host = settings["CACHE_REDIS_HOST"]
-    name = f"[{host}]" if ":" in host else host
-    return f"redis://{name}:{settings['CACHE_REDIS_PORT']}"
 
 
 def _file_store(settings: Settings) -> tuple[Store, Leases]:
@@ -204,6 +188,8 @@ def _null_store(_: Settings) -> tuple[Store, Leases]:
 
 _STORES = {
     "redis": _redis_store,
+    "redissentinel": _redis_store,
+    "rediscluster": _redis_store,
     "simple": _memory_store,
     "filesystem": _file_store,
     "memcached": _memcached_store,

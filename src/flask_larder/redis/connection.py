@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import redis
@@ -18,9 +19,47 @@ MOST_CONNECTIONS: Final = 100
 SCHEMES: Final = ("redis", "rediss", "unix")
 
 
+_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+
+class Place(Protocol):
+    """Where a server is, at the moment: what connections lead to. Its text has no secrets."""
+
+    @property
+    def name(self) -> str:
+        """What lines in the log call it."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """How long, in seconds, a reply may take."""
+        ...
+
+    @property
+    def connect_timeout(self) -> float:
+        """How long, in seconds, each step on the way to a connection may take."""
+        ...
+
+    @property
+    def most_connections(self) -> int:
+        """How many connections one process may have to it."""
+        ...
+
+    def connect(self, wait: float | None = None) -> redis.Connection:
+        """A connection, ready for commands.
+
+        Each step may take *wait* seconds, by default :attr:`connect_timeout`.
+        """
+        ...
+
+    def is_current(self, connection: redis.Connection) -> bool:
+        """Whether *connection* leads to where it is now, as far as is known. Does not wait."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where Redis is. *url* has one of :data:`SCHEMES`.
+    """The :class:`Place` of a server that does not move. *url* has one of :data:`SCHEMES`.
 
     *connect_timeout* and *timeout* (for each reply) are in seconds. *options* are further
     keyword arguments for :class:`redis.Connection`, which stand above the rest; what the URL
@@ -28,6 +67,7 @@ class Address:
     """
 
     url: str = field(repr=False)
+    name: str = field(default="Redis", kw_only=True)
     db: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -41,6 +81,57 @@ class Address:
 
     def __str__(self) -> str:
         return without_secrets(self.url)
+
+    @property
+    def most_connections(self) -> int:
+        """See :class:`Place`."""
+        return maker(self).most
+
+    def connect(self, wait: float | None = None) -> redis.Connection:
+        """See :class:`Place`."""
+        return self.connect_to({}, wait)
+
+    def connect_to(self, where: Mapping[str, Any], wait: float | None) -> redis.Connection:
+        """As :meth:`connect`, where *where* stands above the host and the port of the URL."""
+        if wait is None:  # the replies on the way have as long as the connection itself
+            times = {"socket_timeout": self.connect_timeout}
+        else:
+            times = {"socket_timeout": wait, "socket_connect_timeout": wait}
+        make = maker(self, **times, **where)
+        connection = make()
+        try:
+            connection.connect()  # type: ignore[no-untyped-call]
+            if isinstance(connection, redis.SSLConnection):
+                # After the handshake the server sends session tickets; nobody else would read them.
+                exchange(connection, ("PING",), times["socket_timeout"])
+        except redis.ConnectionError as error:
+            if not _may_lack_certificate(error, make):
+                raise
+            raise redis.ConnectionError(
+                f"{error} (after the TLS handshake; if the server asks for a client certificate, "
+                f"give ssl_certfile and ssl_keyfile)"
+            ) from error
+        return connection
+
+    def is_current(self, connection: redis.Connection) -> bool:  # noqa: ARG002
+        """See :class:`Place`."""
+        return True
+
+
+def _may_lack_certificate(error: redis.ConnectionError, make: "Maker") -> bool:
+    """Whether that may be why the server has ended the connection, of which it says nothing."""
+    is_with_tls = issubclass(make.kind, redis.SSLConnection)
+    is_dropped = type(error) is redis.ConnectionError and "connecting to" not in str(error)
+    return is_with_tls and is_dropped and not make.options.get("ssl_certfile")
+
+
+def exchange(connection: redis.Connection, command: tuple[Any, ...], seconds: float) -> Any:
+    """Send *command* and return the reply; each may take *seconds*."""
+    seconds = max(seconds, 0.001)  # 0 would mean not to wait at all
+    # For sending there is no argument, and a value may be too large for the socket's buffer.
+    connection._sock.settimeout(seconds)  # type: ignore[attr-defined]  # noqa: SLF001
+    connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]
+    return connection.read_response(disable_decoding=True, timeout=seconds)
 
 
 def without_secrets(url: str) -> str:
@@ -95,12 +186,6 @@ class Maker:
         """A connection, not yet connected."""
         return self.kind(**self.options)
 
-    def connected(self) -> redis.Connection:
-        """A connection, ready for commands."""
-        connection = self()
-        connection.connect()  # type: ignore[no-untyped-call]
-        return connection
-
 
 def maker(address: Address, **overrides: Any) -> Maker:
     """What makes connections that do nothing on their own.
@@ -139,6 +224,13 @@ def _check_options(address: Address) -> None:
         ) from error
     if not all(0 < seconds < math.inf for seconds in times):
         raise InvalidConfig(f"a timeout for Redis at {address} is {times}; give seconds above 0")
+    for name in _FILES:
+        path = options.get(name)
+        if path is not None and not Path(path).is_file():
+            raise InvalidConfig(
+                f"{name} for Redis at {address} is {path!r}, which is no file that can "
+                f"be read; give the path of a PEM file"
+            )
     if connection.encoder.decode_responses:
         raise InvalidConfig(
             "the option decode_responses cannot be used, since entries are bytes; remove it from "

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Final, cast
 
 from flask_larder.errors import StoreUnavailable
-from flask_larder.redis.links import Links
+from flask_larder.redis.cluster import AnyLinks
 
 _SCRIPTS: Final = files("flask_larder.redis") / "lua"
 _RELEASE: Final = (_SCRIPTS / "release.lua").read_text("ascii")
@@ -27,7 +27,7 @@ class RedisLeases:
     """
 
     def __init__(
-        self, links: Links, prefix: str, *, life_seconds: float, most_seconds: float
+        self, links: AnyLinks, prefix: str, *, life_seconds: float, most_seconds: float
     ) -> None:
         self._links = links
         self._prefix = prefix
@@ -63,7 +63,7 @@ class RedisLease:
 
     __slots__ = ("_keeper", "_links", "name", "token")
 
-    def __init__(self, links: Links, keeper: "_Keeper", name: str, token: str) -> None:
+    def __init__(self, links: AnyLinks, keeper: "_Keeper", name: str, token: str) -> None:
         self._links = links
         self._keeper = keeper
         self.name = name
@@ -79,7 +79,7 @@ class RedisLease:
 class _Keeper:
     """Renews the leases of one process, in one thread, which starts with the first of them."""
 
-    def __init__(self, links: Links, life_seconds: float) -> None:
+    def __init__(self, links: AnyLinks, life_seconds: float) -> None:
         self.pid = os.getpid()
         self._links = links
         self._life_seconds = life_seconds

@@ -4,18 +4,18 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import redis
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import MovedError, ReadOnlyError, ResponseError
 
 from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource, unbounded
 from flask_larder.errors import StoreUnavailable
-from flask_larder.redis.connection import Address, maker
+from flask_larder.redis.connection import Place, exchange
 from flask_larder.redis.pool import NoneFree, NotReady, Pool
 
 
@@ -28,37 +28,50 @@ class _Link:
 
 
 class Links:
-    """The links of one process after another to the Redis at *address*.
+    """The links of one process after another to the Redis at *place*.
 
     A request that asks is never the one that connects, nor the one that finds out whether Redis
     is back: threads of their own do that. *budget* tells how long the present request may still
     be held up.
     """
 
-    def __init__(self, address: Address, budget: BudgetSource = unbounded) -> None:
-        self._address = address
+    def __init__(self, place: Place, budget: BudgetSource = unbounded) -> None:
+        self._place = place
         self._budget = budget
         self._links: dict[int, _Link] = {}
 
-    def ask(self, *command: Any, counts: bool = True) -> Any:
+    def ask(self, *command: Any, counts: bool = True, first: str | None = None) -> Any:
         """The reply to *command*. Raises ``StoreUnavailable`` where there is none in time.
 
-        What *counts* draws on the request's budget.
+        What *counts* draws on the request's budget. *first* is a command that goes ahead of it,
+        over the same connection.
         """
         budget = self._budget() if counts else None
-        limit = self._address.timeout
+        limit = self._place.timeout
         if budget is not None and budget.left < limit:
             limit = budget.left
             if limit <= 0:
-                raise StoreUnavailable(f"Redis at {self._address} has used the request's time up")
+                raise StoreUnavailable(f"Redis at {self._place} has used the request's time up")
         link = self._here()
         asked_at = self._admit(link)
         try:
             with self._reporting(link.breaker, asked_at):
-                return _ask(link.pool, command, asked_at + limit)
+                return _ask(link.pool, command, asked_at + limit, first)
         finally:
             if budget is not None:
                 budget.left -= time.monotonic() - asked_at
+
+    def parted(self, keys: Sequence[str]) -> Iterable[Sequence[str]]:
+        """*keys*, in order, in parts of which each may stand in one command."""
+        return (keys,)
+
+    def everywhere(self) -> Sequence["Links"]:
+        """Links of which each leads to a part of all keys, and all of them to all keys."""
+        return (self,)
+
+    def retire(self) -> None:
+        """Be asked no more, since others serve what was here."""
+        self._here().breaker.retire()
 
     def ping(self, timeout: float) -> None:
         """Ask in any case, over a connection of its own, and return within *timeout* seconds."""
@@ -69,11 +82,9 @@ class Links:
         """The link of the process that asks."""
         link = self._links.get(os.getpid())
         if link is None:
-            breaker = Breaker(time.monotonic, "Redis")
-            # Connecting has more time than a reply, also for the replies that it waits for.
-            make = maker(self._address, socket_timeout=self._address.connect_timeout)
+            breaker = Breaker(time.monotonic, self._place.name)
             failed = partial(breaker.failed, is_late=False)
-            pool = Pool(make.connected, failed, patience=self._address.timeout, most=make.most)
+            pool = Pool(self._place, failed)
             made = _Link(pool, breaker)
             # Two threads may both make one; one is kept, and none has connected yet.
             link = self._links.setdefault(os.getpid(), made)
@@ -88,20 +99,29 @@ class Links:
         if asked_at is not None:  # somebody is to try, but not at a request's expense
             probe = partial(self._probe, asked_at)
             threading.Thread(target=probe, name="flask-larder-probe", daemon=True).start()
-        raise StoreUnavailable(f"Redis at {self._address} is away")
+        raise StoreUnavailable(f"Redis at {self._place} is away")
 
     def _probe(self, asked_at: float) -> None:
         with contextlib.suppress(StoreUnavailable):
-            self._ping(self._address.connect_timeout, asked_at)
+            self._ping(self._place.connect_timeout, asked_at)
 
     def _ping(self, wait: float, asked_at: float) -> None:
-        make = maker(self._address, socket_connect_timeout=wait, socket_timeout=wait)
         with self._reporting(self._here().breaker, asked_at):
-            connection = make.connected()
+            connection = self._place.connect(wait)
             try:
-                _exchange(connection, ("PING",), wait)
+                self._check(connection, wait)
             finally:
                 connection.disconnect()  # type: ignore[no-untyped-call]
+
+    def _check(self, connection: redis.Connection, wait: float) -> None:
+        """Raise an error if the server does not answer, or says that it cannot serve."""
+        exchange(connection, ("PING",), wait)
+
+    def _refused(self, breaker: Breaker, error: Exception, asked_at: float) -> None:
+        """Tell *breaker* that the server has answered with an error."""
+        if isinstance(error, MovedError):
+            error = ResponseError("it is a node of a Cluster; set CACHE_TYPE to RedisClusterCache")
+        breaker.refused(error, asked_at)
 
     @contextlib.contextmanager
     def _reporting(self, breaker: Breaker, asked_at: float) -> Iterator[None]:
@@ -109,20 +129,22 @@ class Links:
         try:
             yield
         except NotReady as error:  # whoever makes the connections will tell if that fails
-            raise StoreUnavailable(f"Redis at {self._address} is not reached yet") from error
+            raise StoreUnavailable(f"Redis at {self._place} is not reached yet") from error
         except (ResponseError, NoneFree) as error:
-            breaker.refused(error, asked_at)
-            raise StoreUnavailable(f"Redis at {self._address} refuses: {error}") from error
+            self._refused(breaker, error, asked_at)
+            raise StoreUnavailable(f"Redis at {self._place} refuses: {error}") from error
         except Exception as error:  # whatever it is, the view answers
             breaker.failed(error, is_late=isinstance(error, redis.TimeoutError))
-            raise StoreUnavailable(f"Redis at {self._address} is away: {error}") from error
+            raise StoreUnavailable(f"Redis at {self._place} is away: {error}") from error
         breaker.succeeded(asked_at)
 
 
-def _ask(pool: Pool, command: tuple[Any, ...], deadline: float) -> Any:
+def _ask(pool: Pool, command: tuple[Any, ...], deadline: float, first: str | None) -> Any:
     connection = pool.take(deadline)
     try:
-        reply = _exchange(connection, command, deadline - time.monotonic())
+        if first is not None:
+            exchange(connection, (first,), deadline - time.monotonic())
+        reply = exchange(connection, command, deadline - time.monotonic())
     except ReadOnlyError:  # a master that has become a replica; a new connection may lead elsewhere
         pool.discard(connection)
         raise
@@ -134,12 +156,3 @@ def _ask(pool: Pool, command: tuple[Any, ...], deadline: float) -> Any:
         raise
     pool.give(connection)
     return reply
-
-
-def _exchange(connection: redis.Connection, command: tuple[Any, ...], seconds: float) -> Any:
-    """Send *command* and read the reply, each within *seconds*."""
-    seconds = max(seconds, 0.001)  # 0 would mean not to wait at all
-    # For sending there is no argument, and a value may be too large for the socket's buffer.
-    connection._sock.settimeout(seconds)  # type: ignore[attr-defined]  # noqa: SLF001
-    connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]
-    return connection.read_response(disable_decoding=True, timeout=seconds)

@@ -8,6 +8,8 @@ from typing import Final
 
 import redis
 
+from flask_larder.redis.connection import Place
+
 MOST_CONNECTORS: Final = 4
 """How many of them are being made at a time."""
 
@@ -21,25 +23,17 @@ class NotReady(Exception):
 
 
 class Pool:
-    """Hands out connections that are ready, and has *make* make what is lacking.
+    """Hands out connections to *place* that are ready, and has those made that are lacking.
 
-    *make* returns a connection, connected, and may take its time; where it fails, *failed* is
-    told, and whoever waits hears of it. Nobody waits for one that has been in the making for
-    more than *patience* seconds. There are at most *most* of them.
+    Making one may take its time; where it fails, *failed* is told, and whoever waits hears of it.
+    Nobody waits for one that has been in the making for longer than a reply may take.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], redis.Connection],
-        failed: Callable[[Exception], None],
-        *,
-        patience: float,
-        most: int,
-    ) -> None:
-        self._make = make
+    def __init__(self, place: Place, failed: Callable[[Exception], None]) -> None:
+        self._place = place
         self._failed = failed
-        self._patience = patience
-        self._most = most
+        self._patience = place.timeout
+        self._most = place.most_connections
         self._changed = threading.Condition()
         self._idle: list[redis.Connection] = []
         self._count = 0  # idle, taken, or being made
@@ -56,7 +50,7 @@ class Pool:
         """
         while True:
             connection = self._next(deadline)
-            if _is_ready(connection):
+            if self._place.is_current(connection) and _is_ready(connection):
                 return connection
             self.discard(connection)
 
@@ -106,7 +100,7 @@ class Pool:
 
     def _connect(self, began: float) -> None:
         try:
-            connection = self._make()
+            connection = self._place.connect()
         except Exception as error:  # noqa: BLE001 - no such name, a wrong password, whatever
             self._failed(error)
             with self._changed:

@@ -3,13 +3,13 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final
 
 from redis.exceptions import OutOfMemoryError
 
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import FORMAT
-from flask_larder.redis.links import Links
+from flask_larder.redis.cluster import AnyLinks
 
 _BATCH: Final = 500
 _GLOB: Final = re.compile(r"([*?\[\]\\^-])")
@@ -21,7 +21,7 @@ class RedisStore:
     While Redis is away, every method raises ``StoreUnavailable``, mostly at once.
     """
 
-    def __init__(self, links: Links, prefix: str) -> None:
+    def __init__(self, links: AnyLinks, prefix: str) -> None:
         self._links = links
         self._prefix = prefix
 
@@ -33,8 +33,10 @@ class RedisStore:
         """See :class:`~flask_larder.store.Store`."""
         if not keys:
             return []
-        # MGET, unlike GET, answers nil for a key of another type.
-        return cast("list[bytes | None]", self._links.ask("MGET", *self._prefixed(keys)))
+        found: list[bytes | None] = []
+        for part in self._links.parted(self._prefixed(keys)):
+            found += self._links.ask("MGET", *part)  # unlike GET, nil for a key of another type
+        return found
 
     def set(self, key: str, value: bytes, ttl: float) -> bool:
         """See :class:`~flask_larder.store.Store`. Not kept where Redis has no memory left."""
@@ -52,20 +54,23 @@ class RedisStore:
         """See :class:`~flask_larder.store.Store`."""
         if not keys:
             return 0
-        return int(self._links.ask("UNLINK", *self._prefixed(keys), counts=False))
+        parts = self._links.parted(self._prefixed(keys))
+        return sum(self._links.ask("UNLINK", *part, counts=False) for part in parts)
 
     def clear(self) -> None:
         """See :class:`~flask_larder.store.Store`. Takes its time where there are many keys."""
         pattern = _GLOB.sub(r"\\\1", self._prefix + FORMAT) + "*"
-        cursor = b"0"
-        while True:
-            cursor, keys = self._links.ask(
-                *("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH), counts=False
-            )
-            if keys:
-                self._links.ask("UNLINK", *keys, counts=False)
-            if cursor == b"0":
-                return
+        for links in self._links.everywhere():
+            cursor = b"0"
+            while True:
+                cursor, keys = links.ask(
+                    *("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH), counts=False
+                )
+                if keys:
+                    for part in self._links.parted(keys):
+                        self._links.ask("UNLINK", *part, counts=False)
+                if cursor == b"0":
+                    break
 
     def ping(self, timeout: float) -> None:
         """See :class:`~flask_larder.store.Store`. Always asks, over a connection of its own."""

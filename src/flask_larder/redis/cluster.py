@@ -1,0 +1,102 @@
+"""The way to the node that serves a key, in a Redis Cluster."""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, TypeAlias
+
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
+
+from flask_larder.budget import BudgetSource, unbounded
+from flask_larder.errors import StoreUnavailable
+from flask_larder.redis.links import Links
+from flask_larder.redis.pool import NoneFree, NotReady
+from flask_larder.redis.slots import ClusterAddress, Slots
+
+_UNKNOWN_HOSTS: Final = frozenset({"", "?"})
+
+
+class ClusterLinks:
+    """The links of one process after another to all nodes of the Cluster at *address*.
+
+    As :class:`Links`, but each command has one key. A node that says who serves it now is
+    believed, and that one asked instead, once.
+    """
+
+    def __init__(self, address: ClusterAddress, budget: BudgetSource = unbounded) -> None:
+        self._address = address
+        self._budget = budget
+        self._slots: dict[int, Slots] = {}
+
+    def ask(self, *command: Any, counts: bool = True) -> Any:
+        """As :meth:`Links.ask`."""
+        slots = self._here()
+        if not slots.owners:
+            self._await_owners(slots, counts=counts)
+        slot = _slot_of(command)
+        owner = slots.owners[slot]
+        if owner is None:
+            slots.look_again()
+            raise StoreUnavailable(f"no node of the Cluster at {self._address} serves slot {slot}")
+        try:
+            return slots.links(owner).ask(*command, counts=counts)
+        except StoreUnavailable as error:
+            cause = error.__cause__
+            if not isinstance(cause, AskError):
+                if _may_have_moved(cause):
+                    slots.look_again()
+                raise
+        other = (owner[0] if cause.host in _UNKNOWN_HOSTS else cause.host, cause.port)
+        if not isinstance(cause, MovedError):  # this key has moved, its slot is about to
+            return slots.links(other).ask(*command, counts=counts, first="ASKING")
+        slots.owners[slot] = other
+        slots.look_again()
+        return slots.links(other).ask(*command, counts=counts)
+
+    def parted(self, keys: Sequence[str]) -> Iterable[Sequence[str]]:
+        """As :meth:`Links.parted`: one by one, since keys of one slot may part when it moves."""
+        return ([key] for key in keys)
+
+    def everywhere(self) -> Sequence[Links]:
+        """As :meth:`Links.everywhere`: to each node that serves slots now."""
+        slots = self._here()
+        slots.look(self._address.seeds[0].connect_timeout)
+        return [slots.links(node) for node in slots.nodes()]
+
+    def ping(self, timeout: float) -> None:
+        """Ask whether the Cluster serves, in any case, and return within *timeout* seconds."""
+        self._here().look(timeout)
+
+    def _here(self) -> Slots:
+        """What the process that asks knows. Locks must not be shared over a fork."""
+        found = self._slots.get(os.getpid())
+        if found is None:
+            found = self._slots.setdefault(os.getpid(), Slots(self._address, self._budget))
+        return found
+
+    def _await_owners(self, slots: Slots, *, counts: bool) -> None:
+        limit = self._address.seeds[0].timeout
+        budget = self._budget() if counts else None
+        if budget is None:
+            slots.await_owners(limit)
+            return
+        began = time.monotonic()
+        try:
+            slots.await_owners(min(limit, budget.left))
+        finally:
+            budget.left -= time.monotonic() - began
+
+
+AnyLinks: TypeAlias = Links | ClusterLinks
+
+
+def _slot_of(command: tuple[Any, ...]) -> int:
+    key = command[3] if command[0] == "EVAL" else command[1]
+    return key_slot(key.encode() if isinstance(key, str) else key)
+
+
+def _may_have_moved(cause: BaseException | None) -> bool:
+    """Whether a node that failed so may have been replaced by another."""
+    is_answer = isinstance(cause, ResponseError) and not isinstance(cause, ClusterDownError)
+    return not (is_answer or isinstance(cause, NoneFree | NotReady))

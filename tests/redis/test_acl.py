@@ -1,0 +1,121 @@
+"""The rights that the documentation names are enough, and none of them is too many."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from flask_larder.errors import StoreUnavailable
+from flask_larder.key import FORMAT
+from flask_larder.redis import (
+    Address,
+    AnyLinks,
+    ClusterAddress,
+    ClusterLinks,
+    Links,
+    RedisLeases,
+    RedisStore,
+)
+from tests.redis_nodes import Cluster, Node, binary, documented
+
+PREFIX = "flask_cache_"
+KEY = f"{FORMAT}k"
+COMMANDS = [rule for rule in documented("larder") if rule.startswith("+")]
+
+
+@pytest.fixture(scope="module", params=["valkey-server", "redis-server"])
+def node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    """Each kind of server in turn."""
+    node = Node(binary(request.param))
+    try:
+        yield node.start()
+    finally:
+        node.remove()
+
+
+def does_everything(links: AnyLinks) -> bool:
+    """Whether all that a store and leases can do is done."""
+    store = RedisStore(links, PREFIX)
+    leases = RedisLeases(links, PREFIX, life_seconds=60.0, most_seconds=60.0)
+    try:
+        store.ping(5.0)
+        store.clear()
+        done = [
+            store.set(KEY, b"v", 60.0),
+            not store.add(KEY, b"w", 60.0),
+            store.get(KEY) == b"v",
+            store.has(KEY),
+            store.delete([KEY]) == 1,
+        ]
+        lease = leases.acquire(KEY)
+        assert lease
+        done.append(leases._keeper._is_renewed(lease))
+        lease.release()
+        done.append(leases.holder(KEY) is None)
+    except StoreUnavailable:
+        return False
+    return all(done)
+
+
+def links_to(node: Node) -> Links:
+    return Links(Address(f"redis://larder:secret@{node.address}", timeout=5.0))
+
+
+def test_the_documented_rights_are_enough(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """On one server, for all keys of the default prefix."""
+    node.allow("larder", "reset", *_of_a_server())
+
+    assert does_everything(links_to(node))
+    assert caplog.messages == []
+
+
+def _of_a_server() -> list[str]:
+    return [rule for rule in documented("larder") if rule not in OF_CLUSTERS]
+
+
+OF_CLUSTERS = ["+cluster|info", "+cluster|slots", "+asking"]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in COMMANDS if rule not in OF_CLUSTERS])
+def test_each_right_is_needed(node: Node, rule: str) -> None:
+    """Without any one of them something does not work."""
+    assert rule.startswith("+")
+    node.allow("larder", "reset", *_of_a_server(), f"-{rule[1:]}")
+
+    links = links_to(node)
+    # A renewal that is refused is taken for one that is late; the script itself is told apart.
+    done = does_everything(links)
+    if rule == "+pexpire":
+        script = "return redis.call('PEXPIRE', KEYS[1], 1)"
+        with pytest.raises(StoreUnavailable, match=r"refuses|away"):
+            links.ask("EVAL", script, 1, f"{PREFIX}{KEY}")
+    else:
+        assert not done
+
+
+def test_keys_of_others_are_out_of_reach(node: Node) -> None:
+    """A user of ours can neither read nor write them."""
+    node.allow("larder", "reset", *_of_a_server())
+    others = RedisStore(links_to(node), "others_")
+
+    for operate in (lambda: others.get(KEY), lambda: others.set(KEY, b"v", 60.0)):
+        with pytest.raises(StoreUnavailable, match="refuses"):
+            operate()
+
+
+def test_the_documented_rights_are_enough_on_a_cluster(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also while a slot moves; without one of the further ones they are not."""
+    url = f"redis+cluster://larder:secret@{cluster.masters[0].address}"
+    address = ClusterAddress.of(url, lambda url: Address(url, timeout=5.0))
+    assert does_everything(ClusterLinks(address))
+    assert caplog.messages == []
+
+    for rule in OF_CLUSTERS[:2]:
+        for each in cluster.masters:
+            each.run("ACL", "SETUSER", "larder", f"-{rule[1:]}")
+        try:
+            assert not does_everything(ClusterLinks(address))
+        finally:
+            for each in cluster.masters:
+                each.run("ACL", "SETUSER", "larder", rule)
