@@ -403,3 +403,12 @@ def test_every_setting_is_in_the_reference() -> None:
     text = (Path(__file__).parents[2] / "docs" / "reference" / "settings.md").read_text("utf-8")
     rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `CACHE_")]
     assert sorted(rows) == sorted(SETTINGS)
+
+
+@pytest.mark.parametrize("kind", ["filesystem", "memcached"])
+@pytest.mark.parametrize("name", ["CACHE_LEASE_SECONDS", "CACHE_LEASE_MAX_SECONDS"])
+def test_leases_where_there_are_none_are_an_error(tmp_path: Path, kind: str, name: str) -> None:
+    """Processes that share files, or memcached, do not know of each other."""
+    config = {"CACHE_TYPE": kind, "CACHE_DIR": tmp_path, name: 3}
+    with pytest.raises(InvalidConfig, match=f"{name} is set, but leases"):
+        Cache(Flask(__name__), config=config)

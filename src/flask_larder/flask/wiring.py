@@ -110,6 +110,16 @@ def _request_budget(seconds: float) -> BudgetSource:
     return budget
 
 
+def _local_leases(settings: Settings) -> Leases:
+    """Where processes cannot agree on a leader; whoever asks for that is told so."""
+    if asked := settings.given & {"CACHE_LEASE_SECONDS", "CACHE_LEASE_MAX_SECONDS"}:
+        raise InvalidConfig(
+            f"{min(asked)} is set, but leases over processes need Redis: with this CACHE_TYPE each "
+            f"process collapses for itself; remove it"
+        )
+    return LocalLeases()
+
+
 def _file_store(settings: Settings) -> tuple[Store, Leases]:
     try:
         from flask_larder.filesystem import FileStore  # noqa: PLC0415 - an optional dependency
@@ -135,7 +145,7 @@ def _file_store(settings: Settings) -> tuple[Store, Leases]:
         mode=mode,
         patience=settings["CACHE_BUDGET_SECONDS"],
     )
-    return store, LocalLeases()
+    return store, _local_leases(settings)
 
 
 def _memcached_store(settings: Settings) -> tuple[Store, Leases]:
@@ -151,7 +161,7 @@ def _memcached_store(settings: Settings) -> tuple[Store, Leases]:
         timeout=settings["CACHE_MEMCACHED_TIMEOUT"],
         budget=_request_budget(settings["CACHE_BUDGET_SECONDS"]),
     )
-    return store, LocalLeases()
+    return store, _local_leases(settings)
 
 
 def _without(package: str, extra: str, error: ModuleNotFoundError) -> Exception:
