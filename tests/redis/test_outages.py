@@ -80,11 +80,12 @@ def await_answer(operate: Callable[[], object], seconds: float = 10.0) -> object
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_where_nobody_listens_each_operation_says_so(tmp_path: Path, operation: str) -> None:
     """Nothing but ``StoreUnavailable`` is raised, with the address in it, and without waiting."""
-    store = RedisStore(Links(Address(f"unix://{tmp_path}/nobody.sock")), "")
+    # With time for a thread that finds it out, on a busy machine.
+    store = RedisStore(Links(Address(f"unix://{tmp_path}/nobody.sock", timeout=0.5)), "")
 
     for _ in range(2):
         started = time.monotonic()
-        with pytest.raises(StoreUnavailable, match=r"Redis at unix://.*/nobody\.sock is away"):
+        with pytest.raises(StoreUnavailable, match=r"Redis at unix://.*/nobody\.sock is "):
             OPERATIONS[operation](store)
         assert time.monotonic() - started < 1.0
 
