@@ -87,12 +87,19 @@ class LocalLeases:
 
 @dataclass(slots=True)
 class _Flight(Generic[T]):
-    """Work under way in this process. *leaders* are those that it has waited for or had."""
+    """Work under way in this process.
 
+    *leaders* are those that it has waited for or had, *before* those of its leader's earlier wait.
+    """
+
+    before: int = 0
     leader: int = field(default_factory=threading.get_ident)
     landed: threading.Event = field(default_factory=threading.Event)
-    leaders: int = 0
+    leaders: int = field(init=False)
     result: T | None = None
+
+    def __post_init__(self) -> None:
+        self.leaders = self.before
 
 
 @dataclass(slots=True)
@@ -112,13 +119,13 @@ class _Airspace(Generic[T]):
         self._flights: dict[str, _Flight[T]] = {}
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
-    def join(self, key: str) -> tuple[_Flight[T], bool]:
-        """The flight for *key*, and whether this caller leads it."""
+    def join(self, key: str, leaders: int) -> tuple[_Flight[T], bool]:
+        """The flight for *key*, and whether this caller, who has waited for *leaders*, leads it."""
         with self._lock:
             flight = self._flights.get(key)
             if flight is not None:
                 return flight, False
-            flight = self._flights[key] = _Flight()
+            flight = self._flights[key] = _Flight(leaders)
             return flight, True
 
     def land(self, key: str, flight: _Flight[T], result: T | None) -> None:
@@ -181,14 +188,14 @@ class Coalescer(Generic[T]):
         leaders = 0
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
             key = task.key
-            flight, leads = here.join(key)
+            flight, leads = here.join(key, leaders)
             if leads:
                 return self._lead(here, key, flight, task, deadline)
             if flight.leader == threading.get_ident():  # the work wants its own result
                 break
             if not flight.landed.wait(max(0.0, deadline - self._clock())):
                 break
-            leaders += flight.leaders
+            leaders += flight.leaders - flight.before
             answer = self._adopt(task, flight)
             if answer is not None:
                 return answer
@@ -226,7 +233,7 @@ class Coalescer(Generic[T]):
                 shared = task.look()
                 if shared is not None and (answer := task.adopt(shared)) is not None:
                     return answer
-                if flight.leaders:
+                if flight.leaders > flight.before:
                     here.note(key, self._clock(), failed=True)
                 if lease is not None:
                     flight.leaders += 1
@@ -239,8 +246,11 @@ class Coalescer(Generic[T]):
         finally:
             if has_led or shared is not None:
                 here.note(key, self._clock(), failed=shared is None)
+            # Where nothing came of it, those who are freed must find the lease free, too.
+            if lease is not None and shared is None:
+                lease.release()
             here.land(key, flight, shared)
-            if lease is not None:
+            if lease is not None and shared is not None:
                 lease.release()
         return task.lead()[0]  # alone: nobody waits behind a third leader
 

@@ -486,6 +486,86 @@ def test_a_leader_that_another_one_follows_at_once_is_noticed(crowd: Crowd) -> N
     assert crowd.results() == ["met"] * 5
 
 
+def test_leaders_here_and_elsewhere_are_counted_together(crowd: Crowd) -> None:
+    """One here has failed and one elsewhere has followed: nobody waits for a third, here."""
+
+    class Overtaking(SharedLeases):
+        """When the first lease is given back, another process is faster than ours."""
+
+        def acquire(self, key: str) -> "_Held | None":
+            lease = super().acquire(key)
+            if lease:
+                give_back = lease.release
+
+                def lose() -> None:
+                    give_back()
+                    self.held[key] = _Held(self, key)
+
+                lease.release = lose  # type: ignore[method-assign]
+            return lease
+
+    go, leases = threading.Event(), Overtaking()
+    both = threading.Barrier(2, timeout=SOON)
+    turns = iter([True])
+
+    def make() -> str:
+        if next(turns, False):
+            go.wait(SOON)
+            raise LookupError
+        both.wait()
+        return "met"
+
+    work, by = Work(make), coalescer(leases, wait_seconds=10 * SOON)
+    crowd.call(by, work.task(), work.task(), work.task())
+    until(lambda: waiting(by) == 2)
+    go.set()
+    until(lambda: len(leases.pollers) > 3)
+    del leases.held["k"]
+    assert sum(error is not None for error in crowd.errors()) == 1
+    assert [call.result() for call in crowd.calls if not call.exception()] == ["met"] * 2
+
+
+def test_one_failure_counts_once(crowd: Crowd) -> None:
+    """Who follows does not take the lease that its own process is giving back for another's."""
+    released = threading.Event()
+
+    class Slow(SharedLeases):
+        def acquire(self, key: str) -> "_Held | None":
+            lease = super().acquire(key)
+            if lease and not released.is_set():
+                give_back = lease.release
+
+                def slowly() -> None:
+                    time.sleep(0.05)
+                    give_back()
+                    released.set()
+
+                lease.release = slowly  # type: ignore[method-assign]
+            return lease
+
+    go, second = threading.Event(), threading.Event()
+    turns = iter(["error", "made"])
+
+    def make() -> str:
+        if next(turns) == "error":
+            go.wait(SOON)
+            raise LookupError
+        second.wait(SOON)
+        return "made"
+
+    work, by = Work(make), coalescer(Slow())
+    crowd.call(by, work.task(), work.task(), work.task())
+    until(lambda: waiting(by) == 2)
+    go.set()
+    until(lambda: len(work.runs) == 1)
+    assert released.wait(SOON)
+    assert work.begun.acquire(timeout=SOON)
+    assert work.begun.acquire(timeout=SOON)
+    assert by._airspace._failures["k"].count == 1
+    second.set()
+    assert sum(error is not None for error in crowd.errors()) == 1
+
+
 def test_while_the_store_is_away_each_process_leads_for_itself(crowd: Crowd) -> None:
     """Collapsing inside a process goes on."""
     go, leases = threading.Event(), SharedLeases()

@@ -406,3 +406,16 @@ def test_an_address_of_nodes() -> None:
     assert found.node(("fe80::1", 7)).url == "rediss://me:a,b@[fe80::1]:7/0?socket_keepalive=true"
     assert found.node(("i", 7)).name == "Redis node i:7"
     assert "a,b" not in f"{found} {found!r}"
+
+
+@pytest.mark.parametrize("node", [("127.0.0.1", 0), ("127.0.0.1", 70000), ("a b", 1)])
+def test_a_node_that_cannot_be_is_an_outage(cluster: Cluster, node: tuple[str, int]) -> None:
+    """It is told of by a Cluster for TLS alone, or by one that talks nonsense."""
+    links = ClusterLinks(address(*cluster.masters))
+    assert links.ask("EXISTS", PREFIX + "larder1:k") in {0, 1}
+    slots = links._here()
+    slots.owners[:] = [node] * len(slots.owners)
+    with pytest.raises(StoreUnavailable):
+        links.ask("EXISTS", PREFIX + "larder1:k")
+    slots.look(5.0)  # the seeds still know better
+    assert links.ask("EXISTS", PREFIX + "larder1:k") in {0, 1}

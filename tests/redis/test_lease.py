@@ -170,3 +170,25 @@ def test_leases_are_cleared_with_the_entries(
     assert leases.acquire("larder1:view/http://api.example/square/4")
     (key,) = redis_client.keys("*")
     assert key == b"p_larder1:view/http://api.example/square/4#lease"
+
+
+def test_a_lease_without_a_thread_to_renew_it(
+    leases: RedisLeases, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lives its life; when threads can be started again, the next one is renewed."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lease = leases.acquire("warm")  # so that there is a connection
+    assert lease
+    lease.release()
+    leases._keeper = type(leases._keeper)(leases._links, LIFE)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert leases.acquire("k")
+    assert leases.acquire("l")
+    until = time.monotonic() + 2 * LIFE
+    while time.monotonic() < until:
+        assert redis_client.pttl("p_l#lease") > 0
+        time.sleep(0.01)

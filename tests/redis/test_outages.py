@@ -391,7 +391,73 @@ def test_whatever_a_server_answers_only_one_error_is_raised(
     assert seconds_of(lambda: OPERATIONS[operation](store)) < TIMEOUT + 1.0
 
 
+WRONG_SHAPES = [
+    b":1\r\n", b"+OK\r\n", b"$3\r\nabc\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n",
+    b"*1\r\n:5\r\n", b"*1\r\n*0\r\n", b"*1\r\n-ERR no\r\n", b"*3\r\n$-1\r\n$-1\r\n$-1\r\n",
+    b"*2\r\n$1\r\n0\r\n:1\r\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", WRONG_SHAPES)
+def test_a_reply_to_another_question_is_no_answer(
+    nonsense: Callable[[bytes | None], str], answer: bytes
+) -> None:
+    """It is well formed, and nothing that MGET answers: so the stream is out of step."""
+    for keys in (["k"], ["k", "l"]):
+        store = RedisStore(Links(Address(nonsense(answer), timeout=5.0)), "")
+        with pytest.raises(StoreUnavailable):
+            store.get_many(keys)
+
+
+@pytest.mark.parametrize("answer", WRONG_SHAPES)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_reply_of_any_shape_raises_nothing_else(
+    nonsense: Callable[[bytes | None], str], answer: bytes, operation: str
+) -> None:
+    """What fits by chance is taken; whatever does not is an outage, and never a TypeError."""
+    store = RedisStore(Links(Address(nonsense(answer), timeout=TIMEOUT)), "")
+    with suppress(StoreUnavailable):
+        OPERATIONS[operation](store)
+
+
 # --- threads and forks ---
+
+
+def test_a_machine_that_lets_no_thread_start_is_an_outage(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once it does again, connections are made again, however often it was tried before."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for _ in range(10):
+            with pytest.raises(StoreUnavailable):
+                store.get("k")
+    assert await_answer(lambda: store.set("k", b"v", LONG)) is True
+    assert store.get("k") == b"v"
+
+
+@pytest.mark.usefixtures("_rests_briefly")
+def test_a_probe_that_cannot_start_is_an_outage(
+    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later one finds out that it is back."""
+    server.kill()
+    seconds_of(lambda: store.get("k"))
+    server.start()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        time.sleep(0.05)  # its rest
+        with pytest.raises(StoreUnavailable):
+            store.get("k")
+    assert await_answer(lambda: store.get("k")) is None
 
 
 def test_connections_of_a_process_are_bounded(server: RedisServer) -> None:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
@@ -12,9 +12,7 @@ from flask_larder.budget import BudgetSource, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis.links import Links
 from flask_larder.redis.pool import NoneFree, NotReady
-from flask_larder.redis.slots import ClusterAddress, Slots
-
-_UNKNOWN_HOSTS: Final = frozenset({"", "?"})
+from flask_larder.redis.slots import UNKNOWN_HOSTS, ClusterAddress, Slots
 
 
 class ClusterLinks:
@@ -47,7 +45,7 @@ class ClusterLinks:
                 if _may_have_moved(cause):
                     slots.look_again()
                 raise
-        other = (owner[0] if cause.host in _UNKNOWN_HOSTS else cause.host, cause.port)
+        other = (owner[0] if cause.host in UNKNOWN_HOSTS else cause.host, cause.port)
         if not isinstance(cause, MovedError):  # this key has moved, its slot is about to
             return slots.links(other).ask(*command, counts=counts, first="ASKING")
         slots.owners[slot] = other

@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis.cluster import AnyLinks
+from flask_larder.redis.threads import start
 
 _SCRIPTS: Final = files("flask_larder.redis") / "lua"
 _RELEASE: Final = (_SCRIPTS / "release.lua").read_text("ascii")
@@ -85,17 +86,14 @@ class _Keeper:
         self._life_seconds = life_seconds
         self._changed = threading.Condition()
         self._ends: dict[RedisLease, float] = {}
-        self._thread: threading.Thread | None = None
+        self._is_running = False
 
     def add(self, lease: RedisLease, ends: float) -> None:
         """Renew *lease* until the monotonic clock shows *ends*, or until it is dropped."""
         with self._changed:
             self._ends[lease] = ends
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._keep, name="flask-larder-leases", daemon=True
-                )
-                self._thread.start()
+            if not self._is_running:  # where it cannot start, the lease lives its life
+                self._is_running = start("leases", self._keep)
             elif len(self._ends) == 1:
                 self._changed.notify()
 
@@ -128,7 +126,7 @@ class _Keeper:
         try:
             life = _milliseconds(self._life_seconds)
             return bool(self._links.ask("EVAL", _RENEW, 1, lease.name, lease.token, life))
-        except StoreUnavailable:
+        except Exception:  # noqa: BLE001 - whatever it is, the thread is for the other leases, too
             return True
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from functools import partial
 from typing import Any
 
 import redis
-from redis.exceptions import MovedError, ReadOnlyError, ResponseError
+from redis.exceptions import InvalidResponse, MovedError, ReadOnlyError, ResponseError
 
 from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis.connection import Place, exchange
 from flask_larder.redis.pool import NoneFree, NotReady, Pool
+from flask_larder.redis.threads import start
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Links:
             return asked_at
         if asked_at is not None:  # somebody is to try, but not at a request's expense
             probe = partial(self._probe, asked_at)
-            threading.Thread(target=probe, name="flask-larder-probe", daemon=True).start()
+            start("probe", probe)
         raise StoreUnavailable(f"Redis at {self._place} is away")
 
     def _probe(self, asked_at: float) -> None:
@@ -139,12 +139,44 @@ class Links:
         breaker.succeeded(asked_at)
 
 
+def fits(command: tuple[Any, ...], reply: Any) -> bool:
+    """Whether *reply* has the shape of an answer to *command*, as far as that is used here.
+
+    One that has not means that the stream is out of step, and each reply belongs to another.
+    """
+    match command[0]:
+        case "MGET":
+            is_list = isinstance(reply, list) and len(reply) == len(command) - 1
+            return is_list and all(isinstance(item, bytes | None) for item in reply)
+        case "GET":
+            return isinstance(reply, bytes | None)
+        case "SET":
+            return reply is None or reply == b"OK"
+        case "SCAN":
+            return (
+                isinstance(reply, list)
+                and len(reply) == 2
+                and isinstance(reply[0], bytes)
+                and isinstance(reply[1], list)
+                and all(isinstance(key, bytes) for key in reply[1])
+            )
+        case "EXISTS" | "UNLINK" | "EVAL":
+            return isinstance(reply, int)
+    raise AssertionError(f"nobody has said what {command[0]} answers")
+
+
+def _fitting(command: tuple[Any, ...], reply: Any) -> Any:
+    if not fits(command, reply):
+        raise InvalidResponse(f"the reply to {command[0]} is that to another question")
+    return reply
+
+
 def _ask(pool: Pool, command: tuple[Any, ...], deadline: float, first: str | None) -> Any:
     connection = pool.take(deadline)
     try:
         if first is not None:
             exchange(connection, (first,), deadline - time.monotonic())
-        reply = exchange(connection, command, deadline - time.monotonic())
+        reply = _fitting(command, exchange(connection, command, deadline - time.monotonic()))
     except ReadOnlyError:  # a master that has become a replica; a new connection may lead elsewhere
         pool.discard(connection)
         raise

@@ -9,6 +9,7 @@ from typing import Final
 import redis
 
 from flask_larder.redis.connection import Place
+from flask_larder.redis.threads import start
 
 MOST_CONNECTORS: Final = 4
 """How many of them are being made at a time."""
@@ -50,9 +51,14 @@ class Pool:
         """
         while True:
             connection = self._next(deadline)
-            if self._place.is_current(connection) and _is_ready(connection):
+            is_usable = False
+            try:
+                is_usable = self._place.is_current(connection) and _is_ready(connection)
+            finally:
+                if not is_usable:
+                    self.discard(connection)
+            if is_usable:
                 return connection
-            self.discard(connection)
 
     def give(self, connection: redis.Connection) -> None:
         """Take back a connection that has nothing more to read."""
@@ -95,8 +101,10 @@ class Pool:
         if lacking > 0 and self._count < self._most:
             self._count += 1
             self._connecting.append(time.monotonic())
-            connect = partial(self._connect, self._connecting[-1])
-            threading.Thread(target=connect, name="flask-larder-connect", daemon=True).start()
+            began = self._connecting[-1]
+            if not start("connect", partial(self._connect, began)):
+                self._connecting.remove(began)
+                self._count -= 1
 
     def _connect(self, began: float) -> None:
         try:

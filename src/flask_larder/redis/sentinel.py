@@ -1,7 +1,6 @@
 """The master that Sentinels watch over, wherever it is at the moment."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,6 +8,7 @@ from typing import Any, Final
 import redis
 
 from flask_larder.redis.connection import Address, exchange
+from flask_larder.redis.threads import start
 
 LOOK_SECONDS: Final = 1.0
 """How long the Sentinels' last answer holds, while there are requests."""
@@ -46,7 +46,7 @@ class SentinelMaster:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            threading.Thread(target=self._look, name="flask-larder-sentinel", daemon=True).start()
+            start("sentinel", self._look)
         return (connection.host, connection.port) == self._found
 
     def _look(self) -> None:

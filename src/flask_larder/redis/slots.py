@@ -18,6 +18,10 @@ from flask_larder.budget import BudgetSource
 from flask_larder.errors import InvalidConfig, StoreUnavailable
 from flask_larder.redis.connection import Address, exchange, maker, without_secrets
 from flask_larder.redis.links import Links
+from flask_larder.redis.threads import start
+
+UNKNOWN_HOSTS: Final = frozenset({"", "?"})
+"""What a node says where it should name a host, and knows none."""
 
 LOOK_SECONDS: Final = 1.0
 """How long the nodes are left alone after they have been asked who serves what."""
@@ -110,7 +114,13 @@ class Slots:
         """The links to *node*."""
         found = self._links.get(node)
         if found is None:
-            found = NodeLinks(self._address.node(node), self._budget)
+            try:
+                address = self._address.node(node)
+            except InvalidConfig as error:  # a node may say anything, such as port 0
+                raise StoreUnavailable(
+                    f"a node of the Cluster cannot be reached: {error}"
+                ) from error
+            found = NodeLinks(address, self._budget)
             found = self._links.setdefault(node, found)
         return found
 
@@ -136,7 +146,9 @@ class Slots:
             if self._looking_since is not None or now < self._next_look:
                 return
             self._looking_since = now
-        threading.Thread(target=self._look, name="flask-larder-cluster", daemon=True).start()
+        if not start("cluster", self._look):
+            with self._changed:
+                self._looking_since = None
 
     def _look(self) -> None:
         try:
@@ -154,7 +166,10 @@ class Slots:
         Raises ``StoreUnavailable`` if none of them knows.
         """
         asked_at = time.monotonic()
-        known = [self._address.node(node) for node in self.nodes()]
+        known = []
+        for node in self.nodes():
+            with contextlib.suppress(InvalidConfig):
+                known.append(self._address.node(node))
         random.shuffle(known)  # one that has been cut off from the others is not asked each time
         answers = []
         for address in [*known, *self._address.seeds]:
@@ -193,7 +208,10 @@ def _ask_for_owners(address: Address, wait: float) -> Owners:
         connection.disconnect()  # type: ignore[no-untyped-call]
     owners: Owners = [None] * REDIS_CLUSTER_HASH_SLOTS
     for (first, last), nodes in ranges.items():
-        owners[first : last + 1] = [nodes["primary"]] * (last - first + 1)
+        host, port = nodes["primary"]
+        # A node that does not know its own name is where it was asked.
+        owner = (connection.host if host in UNKNOWN_HOSTS else host, port)
+        owners[first : last + 1] = [owner] * (last - first + 1)
     return owners
 
 
