@@ -5,7 +5,6 @@ caller of each process looks now and then whether that lease is gone, and the ot
 This module knows neither HTTP nor Redis.
 """
 
-import os
 import random
 import threading
 from collections import OrderedDict
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from flask_larder.errors import StoreUnavailable
+from flask_larder.per_process import PerProcess
 from flask_larder.store import Lease, Leases
 
 T = TypeVar("T")
@@ -110,29 +110,28 @@ class _Failures:
     rest_until: float = 0.0
 
 
-class _Airspace(Generic[T]):
-    """The flights and failures of one process. A fork leaves them behind, with their lock."""
+class _Flights(Generic[T]):
+    """The flights of one process, and its failures."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self._lock = threading.Lock()
-        self._flights: dict[str, _Flight[T]] = {}
+        self._under_way: dict[str, _Flight[T]] = {}
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
     def join(self, key: str, leaders: int) -> tuple[_Flight[T], bool]:
         """The flight for *key*, and whether this caller, who has waited for *leaders*, leads it."""
         with self._lock:
-            flight = self._flights.get(key)
+            flight = self._under_way.get(key)
             if flight is not None:
                 return flight, False
-            flight = self._flights[key] = _Flight(leaders)
+            flight = self._under_way[key] = _Flight(leaders)
             return flight, True
 
     def land(self, key: str, flight: _Flight[T], result: T | None) -> None:
         """End the flight: those who wait go on, those who come begin another."""
         flight.result = result
         with self._lock:
-            del self._flights[key]
+            del self._under_way[key]
         flight.landed.set()
 
     def rests(self, key: str, now: float) -> bool:
@@ -175,7 +174,7 @@ class Coalescer(Generic[T]):
         self._clock = clock
         self._wait_seconds = wait_seconds
         self._delays = delays
-        self._airspace: _Airspace[T] = _Airspace()
+        self._flights: PerProcess[_Flights[T]] = PerProcess(_Flights)
 
     def run(self, task: Task[T, R]) -> R:
         """The answer of *task*: from a leader whose result is for it, else from its own work.
@@ -183,7 +182,7 @@ class Coalescer(Generic[T]):
         Whatever goes wrong on the way to a leader's result ends in its own work. What the work
         raises is raised, and one of those who waited tries next.
         """
-        here = self._here()
+        here = self._flights()
         deadline = self._clock() + self._wait_seconds
         leaders = 0
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
@@ -201,12 +200,6 @@ class Coalescer(Generic[T]):
                 return answer
         return task.lead()[0]
 
-    def _here(self) -> _Airspace[T]:
-        here = self._airspace
-        if here.pid != os.getpid():
-            here = self._airspace = _Airspace()
-        return here
-
     @staticmethod
     def _adopt(task: Task[T, R], flight: _Flight[T]) -> R | None:
         """The answer from a flight that has landed, or from what it has stored for others."""
@@ -219,7 +212,7 @@ class Coalescer(Generic[T]):
         return None if found is None else task.adopt(found)
 
     def _lead(
-        self, here: _Airspace[T], key: str, flight: _Flight[T], task: Task[T, R], deadline: float
+        self, here: _Flights[T], key: str, flight: _Flight[T], task: Task[T, R], deadline: float
     ) -> R:
         """Work for this process, when it is its turn; whatever happens, the flight lands."""
         lease: Lease | None = None

@@ -28,6 +28,7 @@ from cachelib.file import FileSystemCache
 
 from flask_larder.breaker import Breaker
 from flask_larder.errors import StoreUnavailable
+from flask_larder.per_process import PerProcess
 
 LARGEST_VALUE: Final = 64 * 1024 * 1024
 """In bytes. A larger file is not read, so that one that was planted cannot fill the memory."""
@@ -57,7 +58,7 @@ class FileStore:
         self._mode = mode
         self._patience = patience
         self._files: _Files | None = None
-        self._breakers: dict[int, Breaker] = {}
+        self._breaker = PerProcess(lambda: Breaker(time.monotonic, str(self._place)))
 
     def get(self, key: str) -> bytes | None:
         """See :class:`~flask_larder.store.Store`."""
@@ -159,13 +160,6 @@ class FileStore:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
-
-    def _breaker(self) -> Breaker:
-        """The breaker of the process that asks. A lock must not be shared over a fork."""
-        made = self._breakers.get(os.getpid())
-        return made or self._breakers.setdefault(
-            os.getpid(), Breaker(time.monotonic, str(self._place))
-        )
 
 
 def _place_of(prefix: str) -> str:

@@ -2,11 +2,10 @@
 
 import hashlib
 import math
-import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, cast
@@ -24,6 +23,7 @@ from pymemcache.pool import ObjectPool
 from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource, unbounded
 from flask_larder.errors import StoreUnavailable
+from flask_larder.per_process import PerProcess
 
 MOST_CONNECTIONS: Final = 100
 """The connections of one process to one server."""
@@ -70,7 +70,9 @@ class MemcachedStore:
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._budget = budget
-        self._links: dict[int, Mapping[str, _Link]] = {}
+        self._links = PerProcess(
+            lambda: {server: self._make_link(server) for server in self._servers}
+        )
 
     def get(self, key: str) -> bytes | None:
         """See :class:`~flask_larder.store.Store`."""
@@ -165,13 +167,7 @@ class MemcachedStore:
         )
 
     def _link(self, server: str) -> _Link:
-        """The link of the process that asks. Sockets and locks must not be shared over a fork."""
-        links = self._links.get(os.getpid())
-        if links is None:
-            made = {each: self._make_link(each) for each in self._servers}
-            # Two threads may both make them; one set is kept, and none has connected yet.
-            links = self._links.setdefault(os.getpid(), made)
-        return links[server]
+        return self._links()[server]
 
     def _make_link(self, server: str) -> _Link:
         def connect() -> "_Connection":

@@ -2,13 +2,13 @@
 
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from flask_larder.errors import CorruptEntry
+from flask_larder.per_process import PerProcess
 from flask_larder.signing import Signer
 from flask_larder.store import Store
 
@@ -19,9 +19,8 @@ _SILENCE_SECONDS: Final = 60.0
 
 @dataclass(slots=True)
 class _Refusals:
-    """What one process has refused since it last told. A fork leaves it behind, with its lock."""
+    """What one process has refused since it last told."""
 
-    pid: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     count: int = 0
     silent_until: float = -math.inf
@@ -39,7 +38,7 @@ class SignedStore:
         self._store = store
         self._signer = signer
         self._clock = clock
-        self._refusals = _Refusals(os.getpid())
+        self._refusals = PerProcess(_Refusals)
 
     def get(self, key: str) -> bytes | None:
         """See :class:`~flask_larder.store.Store`."""
@@ -96,9 +95,7 @@ class SignedStore:
             return None
 
     def _count_refusal(self) -> None:
-        here = self._refusals
-        if here.pid != os.getpid():
-            here = self._refusals = _Refusals(os.getpid())
+        here = self._refusals()
         with here.lock:
             here.count += 1
             now = self._clock()

@@ -143,7 +143,7 @@ def until(what: Callable[[], object]) -> None:
 
 def waiting(by: Coalescer[str], key: str = "k") -> int:
     """How many callers wait in this process for a flight to land."""
-    flight = by._airspace._flights.get(key)
+    flight = by._flights()._under_way.get(key)
     return len(flight.landed._cond._waiters) if flight else 0  # type: ignore[attr-defined]
 
 
@@ -183,7 +183,7 @@ def test_nothing_is_left_of_a_flight() -> None:
     by.run(work.task())
     with pytest.raises(ZeroDivisionError):
         by.run(Work(lambda: str(1 / 0)).task("e"))
-    assert not by._airspace._flights
+    assert not by._flights()._under_way
 
 
 def test_a_leader_that_raises_frees_the_others_and_one_of_them_tries(crowd: Crowd) -> None:
@@ -241,7 +241,7 @@ def test_a_key_that_failed_twice_rests_for_a_second(crowd: Crowd) -> None:
 
     clock.now += REST_SECONDS
     by.run(Work().task())
-    assert not by._airspace._failures
+    assert not by._flights()._failures
 
 
 def test_one_failure_is_no_reason_to_rest() -> None:
@@ -249,7 +249,7 @@ def test_one_failure_is_no_reason_to_rest() -> None:
     by = coalescer(clock=Clock())
     for _ in range(5):
         by.run(Work(storable=False).task())
-        assert not by._airspace.rests("k", 1000.0)
+        assert not by._flights().rests("k", 1000.0)
         by.run(Work().task())
 
 
@@ -258,7 +258,7 @@ def test_failures_are_kept_for_a_bounded_number_of_keys() -> None:
     by = coalescer()
     for number in range(10_010):
         by.run(Work(storable=False).task(str(number)))
-    assert len(by._airspace._failures) == 10_000
+    assert len(by._flights()._failures) == 10_000
 
 
 def test_a_result_for_others_is_not_taken(crowd: Crowd) -> None:
@@ -427,7 +427,7 @@ def test_the_second_of_two_foreign_leaders_answers(crowd: Crowd) -> None:
     work.stored["k"] = "second"
     del leases.held["k"]
     assert crowd.results() == ["adopted second"] * 5
-    assert not by._airspace._failures
+    assert not by._flights()._failures
 
 
 def test_nobody_waits_behind_a_third_leader(crowd: Crowd) -> None:
@@ -468,7 +468,7 @@ def test_two_foreign_failures_let_all_go(crowd: Crowd) -> None:
     by = coalescer(Elusive(), clock=Clock())
     crowd.call(by, *(work.task() for _ in range(5)))
     assert crowd.results() == ["met"] * 5
-    assert by._airspace.rests("k", 1000.0)  # so that those who come now do not wait either
+    assert by._flights().rests("k", 1000.0)  # so that those who come now do not wait either
 
 
 def test_a_leader_that_another_one_follows_at_once_is_noticed(crowd: Crowd) -> None:
@@ -561,7 +561,7 @@ def test_one_failure_counts_once(crowd: Crowd) -> None:
     assert released.wait(SOON)
     assert work.begun.acquire(timeout=SOON)
     assert work.begun.acquire(timeout=SOON)
-    assert by._airspace._failures["k"].count == 1
+    assert by._flights()._failures["k"].count == 1
     second.set()
     assert sum(error is not None for error in crowd.errors()) == 1
 
@@ -600,7 +600,7 @@ def test_a_foreign_leader_that_never_ends_is_left_at_the_deadline() -> None:
     leases.acquire("k")
     by = coalescer(leases, wait_seconds=0.03)
     assert by.run(Work().task()) == "made"
-    assert not by._airspace._failures
+    assert not by._flights()._failures
 
 
 def test_a_lease_is_given_back_whatever_happens() -> None:

@@ -64,7 +64,7 @@ class Gate:
 
     def _waiting(self) -> int:
         coalescer = self.house.engine._coalescer
-        return sum(waiting(coalescer, key) for key in list(coalescer._airspace._flights))
+        return sum(waiting(coalescer, key) for key in list(coalescer._flights()._under_way))
 
 
 @pytest.fixture

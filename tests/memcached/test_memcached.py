@@ -609,7 +609,7 @@ def test_connections_are_used_again_and_threads_do_not_share_them(
         found = list(threads.map(work, range(THREADS)))
 
     assert found == [[str(number).encode()] * 20 for number in range(THREADS)]
-    made = patient._links[os.getpid()][str(memcached.socket)].connections
+    made = patient._links()[str(memcached.socket)].connections
     assert 1 <= len(made.free) <= THREADS
     assert not made.used
     before = connections_made(memcached)
@@ -655,7 +655,7 @@ def test_the_reply_to_a_request_that_was_ended_is_nobodys(server: MemcachedServe
     store = MemcachedStore([str(server.socket)], "p_", timeout=20.0)
     for key in ("a", "b"):
         store.set(key, key.encode(), LONG)
-    connections = store._links[os.getpid()][str(server.socket)].connections
+    connections = store._links()[str(server.socket)].connections
 
     def end() -> None:
         with store._asking(str(server.socket)) as client:
@@ -727,8 +727,8 @@ def test_a_child_that_is_forked_in_an_outage_tries_for_itself(
 def test_a_connection_is_made_at_first_use(memcached: MemcachedServer) -> None:
     """Nothing is opened in the process that builds the app, which may fork its workers later."""
     store = MemcachedStore([str(memcached.socket)], "")
-    assert store._links == {}
+    assert store._links._made == {}
 
     store.get("k")
 
-    assert list(store._links) == [os.getpid()]
+    assert list(store._links._made) == [os.getpid()]

@@ -112,7 +112,7 @@ def test_a_lost_lease_is_neither_ended_nor_renewed(
     assert other
     redis_client.set("p_l#lease", "another's", px=round(LIFE * 1000))
     wait_until(lambda: leases.holder("l") is None)  # it ends: nobody renews it
-    wait_until(lambda: other not in leases._keeper._ends)
+    wait_until(lambda: other not in leases._keeper()._ends)
 
 
 def _hold(url: str, channel: Connection) -> None:
@@ -173,17 +173,15 @@ def test_leases_are_cleared_with_the_entries(
 
 
 def test_a_lease_without_a_thread_to_renew_it(
-    leases: RedisLeases, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lives its life; when threads can be started again, the next one is renewed."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    lease = leases.acquire("warm")  # so that there is a connection
-    assert lease
-    lease.release()
-    leases._keeper = type(leases._keeper)(leases._links, LIFE)
+    leases = leases_at(redis_server.url)
+    assert leases.holder("k") is None  # so that there is a connection
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         assert leases.acquire("k")

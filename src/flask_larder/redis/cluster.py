@@ -1,6 +1,5 @@
 """The way to the node that serves a key, in a Redis Cluster."""
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
@@ -10,6 +9,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 
 from flask_larder.budget import BudgetSource, unbounded
 from flask_larder.errors import StoreUnavailable
+from flask_larder.per_process import PerProcess
 from flask_larder.redis.links import Links
 from flask_larder.redis.pool import NoneFree, NotReady
 from flask_larder.redis.slots import UNKNOWN_HOSTS, ClusterAddress, Slots
@@ -25,7 +25,7 @@ class ClusterLinks:
     def __init__(self, address: ClusterAddress, budget: BudgetSource = unbounded) -> None:
         self._address = address
         self._budget = budget
-        self._slots: dict[int, Slots] = {}
+        self._here = PerProcess(lambda: Slots(address, budget))
 
     def ask(self, *command: Any, counts: bool = True) -> Any:
         """As :meth:`Links.ask`."""
@@ -65,13 +65,6 @@ class ClusterLinks:
     def ping(self, timeout: float) -> None:
         """Ask whether the Cluster serves, in any case, and return within *timeout* seconds."""
         self._here().look(timeout)
-
-    def _here(self) -> Slots:
-        """What the process that asks knows. Locks must not be shared over a fork."""
-        found = self._slots.get(os.getpid())
-        if found is None:
-            found = self._slots.setdefault(os.getpid(), Slots(self._address, self._budget))
-        return found
 
     def _await_owners(self, slots: Slots, *, counts: bool) -> None:
         limit = self._address.seeds[0].timeout

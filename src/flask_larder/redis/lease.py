@@ -1,7 +1,6 @@
 """The :class:`~flask_larder.store.Leases` on Redis: a key with a random token and a short life."""
 
 import contextlib
-import os
 import secrets
 import threading
 import time
@@ -9,6 +8,7 @@ from importlib.resources import files
 from typing import Final, cast
 
 from flask_larder.errors import StoreUnavailable
+from flask_larder.per_process import PerProcess
 from flask_larder.redis.cluster import AnyLinks
 from flask_larder.redis.threads import start
 
@@ -34,7 +34,7 @@ class RedisLeases:
         self._prefix = prefix
         self._life_seconds = life_seconds
         self._most_seconds = most_seconds
-        self._keeper = _Keeper(links, life_seconds)
+        self._keeper = PerProcess(lambda: _Keeper(links, life_seconds))
 
     def acquire(self, key: str) -> "RedisLease | None":
         """See :class:`~flask_larder.store.Leases`."""
@@ -43,7 +43,7 @@ class RedisLeases:
         life = _milliseconds(self._life_seconds)
         if self._links.ask("SET", name, token, "NX", "PX", life) is None:
             return None
-        keeper = self._keeper_here()
+        keeper = self._keeper()
         lease = RedisLease(self._links, keeper, name, token)
         keeper.add(lease, time.monotonic() + self._most_seconds)
         return lease
@@ -52,11 +52,6 @@ class RedisLeases:
         """See :class:`~flask_larder.store.Leases`. It is the token."""
         name = self._prefix + key + SUFFIX
         return cast("bytes | None", self._links.ask("GET", name, counts=False))
-
-    def _keeper_here(self) -> "_Keeper":
-        if self._keeper.pid != os.getpid():
-            self._keeper = _Keeper(self._links, self._life_seconds)
-        return self._keeper
 
 
 class RedisLease:
@@ -71,21 +66,34 @@ class RedisLease:
         self.token = token
 
     def release(self) -> None:
-        """See :class:`~flask_larder.store.Lease`. Where that fails, it ends by itself."""
+        """See :class:`~flask_larder.store.Lease`.
+
+        A request whose time is used up leaves that to the thread that renews. Where it fails
+        there, too, the lease ends by itself.
+        """
         self._keeper.drop(self)
-        with contextlib.suppress(StoreUnavailable):
-            self._links.ask("EVAL", _RELEASE, 1, self.name, self.token)
+        try:
+            self.give_back()
+        except StoreUnavailable:
+            self._keeper.give_back(self)
+
+    def give_back(self) -> None:
+        """End it, if it is still ours. Raises ``StoreUnavailable``."""
+        self._links.ask("EVAL", _RELEASE, 1, self.name, self.token)
 
 
 class _Keeper:
-    """Renews the leases of one process, in one thread, which starts with the first of them."""
+    """Renews the leases of one process, in one thread, which starts with the first of them.
+
+    It also gives back those that a request could not give back.
+    """
 
     def __init__(self, links: AnyLinks, life_seconds: float) -> None:
-        self.pid = os.getpid()
         self._links = links
         self._life_seconds = life_seconds
         self._changed = threading.Condition()
         self._ends: dict[RedisLease, float] = {}
+        self._left: list[RedisLease] = []
         self._is_running = False
 
     def add(self, lease: RedisLease, ends: float) -> None:
@@ -102,13 +110,27 @@ class _Keeper:
         with self._changed:
             self._ends.pop(lease, None)
 
+    def give_back(self, lease: RedisLease) -> None:
+        """Give *lease* back, soon."""
+        with self._changed:
+            self._left.append(lease)
+            self._changed.notify()
+
     def _keep(self) -> None:
+        next_renewal = 0.0
         while True:
             with self._changed:
-                while not self._ends:
-                    self._changed.wait()
-            time.sleep(self._life_seconds / 3)
-            self._renew()
+                if not (self._ends or self._left):
+                    self._changed.wait_for(lambda: self._ends or self._left)
+                    next_renewal = time.monotonic() + self._life_seconds / 3
+                self._changed.wait_for(lambda: self._left, next_renewal - time.monotonic())
+                left, self._left = self._left, []
+            for lease in left:
+                with contextlib.suppress(Exception):  # it ends by itself
+                    lease.give_back()
+            if time.monotonic() >= next_renewal:
+                next_renewal = time.monotonic() + self._life_seconds / 3
+                self._renew()
 
     def _renew(self) -> None:
         now = time.monotonic()

@@ -1,7 +1,6 @@
 """What each process has of Redis: its own connections, and a circuit breaker."""
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from redis.exceptions import InvalidResponse, MovedError, ReadOnlyError, Respons
 from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource, unbounded
 from flask_larder.errors import StoreUnavailable
+from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Place, exchange
 from flask_larder.redis.pool import NoneFree, NotReady, Pool
 from flask_larder.redis.threads import start
@@ -21,7 +21,7 @@ from flask_larder.redis.threads import start
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """What one process has. Sockets and locks must not be shared over a fork."""
+    """What one process has."""
 
     pool: Pool
     breaker: Breaker
@@ -38,7 +38,7 @@ class Links:
     def __init__(self, place: Place, budget: BudgetSource = unbounded) -> None:
         self._place = place
         self._budget = budget
-        self._links: dict[int, _Link] = {}
+        self._here = PerProcess(self._link)
 
     def ask(self, *command: Any, counts: bool = True, first: str | None = None) -> Any:
         """The reply to *command*. Raises ``StoreUnavailable`` where there is none in time.
@@ -78,17 +78,9 @@ class Links:
         # It waits up to four times: to connect, for AUTH, SELECT and PING.
         self._ping(timeout / 4, time.monotonic())
 
-    def _here(self) -> _Link:
-        """The link of the process that asks."""
-        link = self._links.get(os.getpid())
-        if link is None:
-            breaker = Breaker(time.monotonic, self._place.name)
-            failed = partial(breaker.failed, is_late=False)
-            pool = Pool(self._place, failed)
-            made = _Link(pool, breaker)
-            # Two threads may both make one; one is kept, and none has connected yet.
-            link = self._links.setdefault(os.getpid(), made)
-        return link
+    def _link(self) -> _Link:
+        breaker = Breaker(time.monotonic, self._place.name)
+        return _Link(Pool(self._place, partial(breaker.failed, is_late=False)), breaker)
 
     def _admit(self, link: _Link) -> float:
         """The time, if Redis may be asked now."""
