@@ -44,9 +44,7 @@ class Upstream:
     @contextlib.contextmanager
     def running(self) -> Iterator["Upstream"]:
         """Listen until the block ends."""
-        server = ThreadingHTTPServer(
-            (self.address, self.port), type("H", (_Handler,), {"of": self})
-        )
+        server = _Server((self.address, self.port), type("H", (_Handler,), {"of": self}))
         self.port = server.server_port
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
@@ -63,6 +61,12 @@ def squared(target: str) -> bytes:
     """What the service answers for /square/<number>."""
     number = int(target.rpartition("/")[2])
     return f'{{"computed":{number * number}}}'.encode()
+
+
+class _Server(ThreadingHTTPServer):
+    # With the five of the base class the kernel drops what comes while the machine is busy, and a
+    # client that is dropped tries again after a second: later than nginx waits.
+    request_queue_size = 1024
 
 
 class _Handler(BaseHTTPRequestHandler):
