@@ -20,8 +20,9 @@ _SILENCE_SECONDS: Final = 60.0
 class Breaker:
     """Closed while a store answers; open for :data:`REST_SECONDS` once it is away; then one try.
 
-    Logs one line for an outage when it begins, and one when it is over; *name* is what they call
-    the store. *clock* returns seconds on a scale that only goes forward.
+    Logs one line for an outage when it begins, and one when it is over; where the store refuses,
+    or is too slow for requests, one a minute at most. *name* is what they call the store. *clock*
+    returns seconds on a scale that only goes forward.
     """
 
     def __init__(self, clock: Callable[[], float], name: str) -> None:
@@ -31,7 +32,9 @@ class Breaker:
         self._away_since: float | None = None  # None while closed
         self._next_try = 0.0
         self._late_replies = 0
-        self._silent_until = -math.inf
+        self._missed = 0  # what was too late, since that was told
+        self._told_slow_until = -math.inf
+        self._told_refusal_until = -math.inf
         self._is_retired = False
 
     @property
@@ -62,8 +65,10 @@ class Breaker:
                 self._next_try = now + REST_SECONDS
                 return
             if is_late and self._late_replies < PATIENCE:
+                self._missed += 1
                 return
             self._away_since = now
+            self._missed = 0
             self._next_try = now + REST_SECONDS
             if self._is_retired:
                 return
@@ -71,30 +76,43 @@ class Breaker:
 
     def succeeded(self, asked_at: float) -> None:
         """The store answered who asked then. What was asked before an outage does not end it."""
-        if self._away_since is None and self._late_replies == 0:
+        if self._away_since is None and self._late_replies == 0 and self._missed == 0:
             return
         with self._lock:
             away_since, now = self._away_since, self._clock()
             if away_since is not None and asked_at < away_since:
                 return
             self._away_since, self._late_replies = None, 0
-        if away_since is not None and not self._is_retired:
+            is_told = away_since is not None or now >= self._told_slow_until
+            missed, self._missed = (self._missed, 0) if is_told else (0, self._missed)
+            if missed:
+                self._told_slow_until = now + _SILENCE_SECONDS
+        if self._is_retired:
+            return
+        if away_since is not None:
             _log.warning("%s is back after %.1f s", self._name, now - away_since)
+        elif missed:
+            _log.warning("%s was too slow %d times, views answered without it", self._name, missed)
+
+    def missed(self) -> None:
+        """The time of a request was over before the store could answer. It is told when it does."""
+        with self._lock:
+            self._missed += 1
 
     def refused(self, error: Exception, asked_at: float) -> None:
         """The store answered with an error: no outage, and logged once a minute at most."""
         self.succeeded(asked_at)
         with self._lock:
             now = self._clock()
-            if now < self._silent_until:
+            if now < self._told_refusal_until:
                 return
-            self._silent_until = now + _SILENCE_SECONDS
+            self._told_refusal_until = now + _SILENCE_SECONDS
         _log.warning("%s refuses, views answer without it: %s", self._name, error)
 
     def retire(self) -> None:
         """Others serve in the store's place. That ends an outage, and nothing is logged later."""
         with self._lock:
             away_since, now = self._away_since, self._clock()
-            self._is_retired, self._silent_until = True, math.inf
+            self._is_retired, self._told_refusal_until = True, math.inf
         if away_since is not None:
             _log.warning("%s is replaced after %.1f s", self._name, now - away_since)

@@ -1,18 +1,23 @@
 """How long one request may be held up by its store."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TypeAlias
 
 
 @dataclass(slots=True)
 class Budget:
-    """What is left, in seconds, of the time that a request may wait for its store.
+    """The time that a request may wait for its store, in seconds: the *whole*, and what is left.
 
     All that the request asks draws on the same budget; waiting for another request does not.
     """
 
-    left: float
+    whole: float
+    left: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = self.whole
 
 
 BudgetSource: TypeAlias = Callable[[], Budget | None]
@@ -21,3 +26,13 @@ BudgetSource: TypeAlias = Callable[[], Budget | None]
 
 def unbounded() -> None:
     """The source where there are no requests."""
+
+
+class Counts(Enum):
+    """When the time that a store takes to answer draws on the budget of the request."""
+
+    ALWAYS = auto()
+    UNLESS_ANSWERED = auto()
+    """Of who waits for another request, and asks how far that is: the wait is not the store's."""
+    NEVER = auto()
+    """Of who wants it done, however long it takes."""

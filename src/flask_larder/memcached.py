@@ -21,7 +21,8 @@ from pymemcache.exceptions import (
 from pymemcache.pool import ObjectPool
 
 from flask_larder.breaker import Breaker
-from flask_larder.budget import BudgetSource, unbounded
+from flask_larder.budget import BudgetSource, Counts, unbounded
+from flask_larder.deadline import DeadlineSocket
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 
@@ -110,7 +111,7 @@ class MemcachedStore:
         deleted = 0
         for key in keys:
             name = self._name(key)
-            with self._asking(self._server_of(name), counts=False) as client:
+            with self._asking(self._server_of(name), counts=Counts.NEVER) as client:
                 deleted += client.delete_surely(name)
         return deleted
 
@@ -179,22 +180,23 @@ class MemcachedStore:
         return _Link(connections, Breaker(time.monotonic, f"memcached at {server}"))
 
     @contextmanager
-    def _asking(self, server: str, *, counts: bool = True) -> Iterator["_Connection"]:
-        """A connection, if *server* may be asked now. What *counts* draws on the budget."""
-        budget = self._budget() if counts else None
+    def _asking(self, server: str, *, counts: Counts = Counts.ALWAYS) -> Iterator["_Connection"]:
+        """A connection, if *server* may be asked now. *counts*: whether for the budget."""
+        budget = None if counts is Counts.NEVER else self._budget()
         left = math.inf if budget is None else budget.left
-        if left <= 0:
-            raise StoreUnavailable(f"memcached at {server} has used the request's time up")
         link = self._link(server)
         asked_at = link.breaker.admit()
         if asked_at is None:
             raise StoreUnavailable(f"memcached at {server} is away")
+        if left <= 0:
+            link.breaker.missed()
+            raise StoreUnavailable(f"memcached at {server} is out of time")
         try:
             with (
                 self._reporting(server, link.breaker, asked_at),
                 _taken(link.connections) as client,
             ):
-                client.prepare(min(self._connect_timeout, left), min(self._timeout, left))
+                client.prepare(self._connect_timeout, self._timeout, asked_at + left)
                 yield client
         finally:
             if budget is not None:
@@ -247,15 +249,20 @@ def _is_refusal(error: Exception) -> bool:
 class _Connection(Client):
     """One connection, which does nothing on its own: no retries, no unpickling."""
 
+    sock: DeadlineSocket | None  # type: ignore[assignment]
+    timeout: float
+    ends = math.inf
+
     def __del__(self) -> None:
         self.close()
 
     def _connect(self) -> None:
         """Connect to the first address that answers; pymemcache tries one, often the wrong one."""
         try:
-            self.sock = self._open()
+            opened = self._open()
         except TimeoutError as error:  # which would look like a late reply
             raise ConnectionError(f"no connection within {self.connect_timeout} s") from error
+        self.sock = DeadlineSocket(opened, self._deadline())
 
     def _open(self) -> socket.socket:
         if isinstance(self.server, tuple):
@@ -269,8 +276,11 @@ class _Connection(Client):
             except BaseException:
                 opened.close()
                 raise
-        opened.settimeout(self.timeout)
         return opened
+
+    def _deadline(self) -> float:
+        """Of the reply to what is asked now."""
+        return min(time.monotonic() + self.timeout, self.ends)
 
     def delete_surely(self, name: str) -> bool:
         """Whether *name* was there; pymemcache takes whatever else is answered for a no."""
@@ -279,20 +289,22 @@ class _Connection(Client):
             raise MemcacheUnknownError(reply[:32])
         return reply == b"DELETED"
 
-    def prepare(self, connect_timeout: float, timeout: float) -> None:
+    def prepare(self, connect_timeout: float, timeout: float, ends: float) -> None:
         """Set the timeouts of what comes next, and close a connection that is of no use for it.
 
         That is one that memcached has closed since its last use, or on which there is something to
-        read: it would be taken for the next reply.
+        read: it would be taken for the next reply. No reply comes after the time *ends*.
         """
-        self.connect_timeout, self.timeout = connect_timeout, timeout
+        self.connect_timeout = min(connect_timeout, max(ends - time.monotonic(), 0.001))
+        self.timeout, self.ends = timeout, ends
         if self.sock is None:
             return
+        self.sock.deadline = None
         self.sock.setblocking(False)
         try:
             self.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            self.sock.settimeout(timeout)
+            self.sock.deadline = self._deadline()
             return
         except OSError:
             pass

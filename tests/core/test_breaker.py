@@ -113,12 +113,13 @@ def test_late_replies_are_an_outage_only_in_a_row(
             breaker.failed(AWAY, is_late=True)
             assert allows(breaker)
         breaker.succeeded(clock())
-    assert not caplog.messages
+    (line,) = caplog.messages
+    assert line == f"Redis was too slow {PATIENCE - 1} times, views answered without it"
 
     for _ in range(PATIENCE):
         breaker.failed(AWAY, is_late=True)
     assert not allows(breaker)
-    assert len(caplog.messages) == 1
+    assert len(caplog.messages) == 2
 
 
 def test_an_outage_is_one_line_and_its_end_another(
@@ -235,3 +236,44 @@ def test_a_store_that_is_left_in_peace_has_no_line(
     clock.now += 1.0
     breaker.succeeded(clock())
     assert caplog.messages == []
+
+
+def test_what_was_too_late_is_told_once_the_store_answers(
+    breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a minute, with the number; by itself it is no outage."""
+    breaker.missed()
+    breaker.failed(AWAY, is_late=True)
+    assert caplog.messages == []
+
+    breaker.succeeded(clock())
+    assert caplog.messages == ["Redis was too slow 2 times, views answered without it"]
+
+    for _ in range(3):
+        breaker.missed()
+        clock.now += 15
+        breaker.succeeded(clock())
+    assert len(caplog.messages) == 1
+    clock.now += 15
+    breaker.succeeded(clock())
+    assert caplog.messages[1:] == ["Redis was too slow 3 times, views answered without it"]
+    clock.now += 120
+    breaker.succeeded(clock())
+    assert len(caplog.messages) == 2
+
+
+def test_what_was_too_late_in_an_outage_is_part_of_it(
+    breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which has its own two lines."""
+    breaker.missed()
+    breaker.failed(AWAY, is_late=False)
+    breaker.missed()
+    clock.now += 5
+    breaker.succeeded(clock())
+    breaker.succeeded(clock())
+
+    assert caplog.messages == [
+        "Redis is away, views answer without it: connection refused",
+        "Redis is back after 5.0 s",
+    ]

@@ -1,5 +1,6 @@
 """The store on memcached: names, times and sizes as it takes them, and its absence."""
 
+import math
 import os
 import socket
 import threading
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from flask_larder import Cache, breaker
 from flask_larder.breaker import PATIENCE
 from flask_larder.budget import Budget
+from flask_larder.deadline import DeadlineSocket
 from flask_larder.errors import StoreUnavailable
 from flask_larder.memcached import LONGEST_KEY, MOST_CONNECTIONS, MemcachedStore, _connection
 from tests.conftest import MemcachedServer
@@ -333,10 +335,10 @@ def test_what_a_request_waits_is_taken_from_its_budget(server: MemcachedServer) 
 
 def test_what_deletes_is_not_bounded_by_the_budget(memcached: MemcachedServer) -> None:
     """Who forgets something wants it gone."""
-    spent = Budget(0.0)
+    spent = Budget(whole=0.0)
     store = MemcachedStore([str(memcached.socket)], "p_", timeout=20.0, budget=lambda: spent)
 
-    with pytest.raises(StoreUnavailable, match="has used the request's time up"):
+    with pytest.raises(StoreUnavailable, match="is out of time"):
         store.get("k")
     assert store.delete(["k"]) == 0
 
@@ -406,7 +408,8 @@ def test_late_replies_are_an_outage_only_in_a_row(
     server.resume()
 
     assert store.get("k") is None
-    assert caplog.messages == []
+    (line,) = caplog.messages
+    assert line.endswith(f" was too slow {PATIENCE - 1} times, views answered without it")
 
 
 def test_a_connection_that_is_not_made_in_time_is_an_outage_at_once() -> None:
@@ -463,13 +466,12 @@ def test_what_comes_unasked_is_no_answer() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         client = _connection("unused", connect_timeout=1.0, timeout=5.0)
-        client.sock = ours
-        client.prepare(1.0, 3.0)
-        assert client.sock is ours
-        assert ours.gettimeout() == 3.0
+        client.sock = DeadlineSocket(ours)
+        client.prepare(1.0, 3.0, math.inf)
+        assert client.sock is not None
 
         theirs.sendall(b"VALUE k 0 1\r\nx\r\nEND\r\n")
-        client.prepare(1.0, 3.0)
+        client.prepare(1.0, 3.0, math.inf)
         assert client.sock is None
 
 
@@ -528,6 +530,30 @@ def nonsense() -> Iterator[Callable[[bytes | None], str]]:
     for listener in listeners:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+
+
+def test_a_reply_that_trickles_in_is_late() -> None:
+    """Each part comes in time, and the whole does not."""
+    ours, theirs = socket.socketpair()
+    client = _connection("unused", connect_timeout=1.0, timeout=TIMEOUT)
+    client.sock = DeadlineSocket(ours)
+    client.prepare(1.0, TIMEOUT, math.inf)
+    ends = threading.Event()
+
+    def trickle() -> None:
+        with theirs:
+            while not ends.wait(TIMEOUT / 5):
+                theirs.sendall(b"x")
+
+    sender = threading.Thread(target=trickle)
+    sender.start()
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        client.get("k")
+    waited = time.monotonic() - began
+    ends.set()
+    sender.join()
+    assert TIMEOUT * 0.9 < waited < 2 * TIMEOUT
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A Cluster: each key on the node of its slot, while slots move and nodes come and go."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -134,6 +135,20 @@ def test_a_seed_may_be_away(cluster: Cluster, caplog: pytest.LogCaptureFixture) 
 
     assert RedisStore(links, PREFIX).set(KEYS[0], b"v", LONG)
     assert caplog.messages == []
+
+
+def test_a_seed_may_hang(cluster: Cluster) -> None:
+    """It does not take all of the time; who is behind it is asked as well."""
+    with socket.create_server((HOST, 0)) as hanging:
+        seeds = f"{HOST}:{hanging.getsockname()[1]},{cluster.masters[0].address}"
+        links = ClusterLinks(
+            ClusterAddress.of(
+                f"redis+cluster://larder:secret@{seeds}",
+                lambda url: Address(url, timeout=5.0, connect_timeout=1.0),
+            )
+        )
+        links.ping(2.0)
+        RedisStore(links, PREFIX).set(KEYS[0], b"v", LONG)
 
 
 # --- slots move ---

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 import pytest
 import redis
 
+from flask_larder.budget import Budget
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, Links, RedisLeases
 from tests.conftest import RedisServer
@@ -190,3 +191,17 @@ def test_a_lease_without_a_thread_to_renew_it(
     while time.monotonic() < until:
         assert redis_client.pttl("p_l#lease") > 0
         time.sleep(0.01)
+
+
+def test_a_request_without_time_gives_its_lease_back_all_the_same(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """Others do not wait until it ends by itself."""
+    budget = Budget(5.0)
+    links = Links(Address(redis_server.url, timeout=5.0), lambda: budget)
+    leases = RedisLeases(links, "p_", life_seconds=30.0, most_seconds=60.0)
+    lease = leases.acquire("k")
+    assert lease
+    budget.left = 0.0
+    lease.release()
+    wait_until(lambda: not redis_client.exists("p_k#lease"), 5)

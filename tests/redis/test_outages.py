@@ -16,9 +16,11 @@ import redis
 
 from flask_larder import breaker
 from flask_larder.breaker import PATIENCE
+from flask_larder.budget import Budget, Counts
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, Links, RedisStore
 from flask_larder.redis.connection import MOST_CONNECTIONS
+from flask_larder.redis.pool import OutOfTime, Pool
 from tests.conftest import RedisServer
 
 LONG = 600.0
@@ -202,6 +204,148 @@ def test_a_hang_is_told_once_and_so_is_its_end(
     away, back = caplog.messages
     assert away.startswith("Redis is away, views answer without it: ")
     assert back.startswith("Redis is back after ")
+
+
+@pytest.fixture
+def slow() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
+    """Starts something that answers each question as the test says; returns its URL."""
+    listeners: list[socket.socket] = []
+
+    def start(answer: Callable[[socket.socket], None]) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def serve(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                while connection.recv(65536):
+                    answer(connection)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def test_a_reply_that_trickles_in_is_late(
+    slow: Callable[[Callable[[socket.socket], None]], str],
+) -> None:
+    """Each part comes in time, and the whole does not."""
+
+    def trickle(connection: socket.socket) -> None:
+        for byte in b"*1\r\n$40\r\n" + b"x" * 40 + b"\r\n":
+            connection.sendall(bytes([byte]))
+            time.sleep(TIMEOUT / 5)
+
+    store = RedisStore(Links(Address(slow(trickle), timeout=TIMEOUT)), "")
+    assert seconds_of(lambda: store.get("k")) < 2 * TIMEOUT
+
+
+def test_a_server_that_reads_slowly_is_late(server: RedisServer) -> None:
+    """A large value does not have the whole time for each part of it."""
+    patient = RedisStore(Links(Address(server.url, timeout=5.0)), "")
+    patient.ping(5.0)
+    links = Links(Address(server.url, timeout=TIMEOUT))
+    store = RedisStore(links, "")
+    assert await_answer(lambda: store.get("k")) is None
+    server.suspend()
+    try:
+        assert seconds_of(lambda: store.set("k", b"x" * 50_000_000, LONG)) < TIMEOUT + 0.5
+    finally:
+        server.resume()
+
+
+@pytest.mark.usefixtures("_rests_briefly")
+def test_a_server_that_is_always_late_is_away_once(
+    slow: Callable[[Callable[[socket.socket], None]], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A probe is not more patient than a request: what is too slow for these does not come back."""
+    answered = threading.Semaphore(0)
+
+    def late(connection: socket.socket) -> None:
+        time.sleep(1.5 * TIMEOUT)
+        with suppress(OSError):  # nobody waits for it any more
+            connection.sendall(b"+PONG\r\n")
+        answered.release()
+
+    store = RedisStore(Links(Address(slow(late), timeout=TIMEOUT)), "")
+    for _ in range(PATIENCE):
+        seconds_of(lambda: store.get("k"))
+    for _ in range(PATIENCE + 3):
+        while not answered.acquire(timeout=0.01):
+            assert seconds_of(lambda: store.get("k")) < 0.1
+    assert len(caplog.messages) == 1
+
+
+def test_what_a_request_waits_is_taken_from_its_budget(server: RedisServer) -> None:
+    """Also where it waited in vain, and where it asked how far another request is."""
+    budget = Budget(60.0)
+    links = Links(Address(server.url, timeout=TIMEOUT), lambda: budget)
+    await_answer(lambda: links.ask("EXISTS", "k"))
+
+    for counts in Counts:
+        budget.left = 60.0
+        links.ask("EXISTS", "k", counts=counts)
+        assert (budget.left < 60.0) == (counts is Counts.ALWAYS)
+
+    server.suspend()
+    for counts in (Counts.ALWAYS, Counts.UNLESS_ANSWERED):
+        budget.left = 60.0
+        waited = seconds_of(lambda counts=counts: links.ask("EXISTS", "k", counts=counts))
+        assert TIMEOUT * 0.9 < 60.0 - budget.left <= waited
+
+
+def test_a_request_without_time_is_not_the_servers_fault(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What little is left of its budget is no measure of how slow Redis is."""
+    budget = Budget(60.0)
+    links = Links(Address(server.url, timeout=TIMEOUT), lambda: budget)
+    await_answer(lambda: links.ask("EXISTS", "k"))
+
+    server.suspend()
+    for left in (0.02, 0.01, 0.0) * PATIENCE:
+        budget.left = left
+        assert seconds_of(lambda: links.ask("EXISTS", "k")) < TIMEOUT
+    server.resume()
+    budget.left = 60.0
+    links.ask("EXISTS", "k")
+
+    (line,) = caplog.messages
+    assert line == f"Redis was too slow {3 * PATIENCE} times, views answered without it"
+
+
+def test_one_connection_that_is_slow_to_make_does_not_keep_others_from_waiting(
+    server: RedisServer,
+) -> None:
+    """Those that there are become free in a moment."""
+    taken, connecting = threading.Event(), threading.Event()
+
+    class Place(Address):
+        def connect(self, deadline: float) -> redis.Connection:
+            if taken.is_set():
+                connecting.set()
+                time.sleep(max(0.0, deadline - time.monotonic()))
+            return super().connect(deadline)
+
+    pool = Pool(Place(server.url, timeout=1.0, connect_timeout=4.0), lambda _: None)
+    first = pool.take(time.monotonic() + 5)
+    taken.set()
+    with pytest.raises(OutOfTime):
+        pool.take(time.monotonic() + 1.1)
+    assert connecting.is_set()
+
+    timer = threading.Timer(0.1, pool.give, [first])
+    timer.start()
+    assert pool.take(time.monotonic() + 1.0) is first
+    timer.join()
 
 
 # --- it dies and comes back ---

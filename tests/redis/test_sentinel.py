@@ -84,6 +84,37 @@ def test_an_old_master_that_still_answers_is_left(
     assert [store.get("k") for _ in range(20)] == [b"new"] * 20
 
 
+def test_a_replica_is_not_taken_for_the_master(
+    oracle: Oracle, start_node: Callable[[], Node], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Sentinel that is behind the times may name one; what it holds may be old."""
+    replica = start_node()
+    replica.run("SET", "k", "old")
+    replica.run("REPLICAOF", HOST, "1")
+    oracle.port_of_master = replica.port
+    store = RedisStore(Links(master(oracle.address)), "")
+
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            store.get("k")
+    with pytest.raises(StoreUnavailable, match=f":{replica.port} is no master, but a slave"):
+        store.ping(5.0)
+    (line,) = caplog.messages
+    assert line.endswith(f":{replica.port} is no master, but a slave")
+
+
+def test_a_ping_ends_in_its_time(oracle: Oracle, start_node: Callable[[], Node]) -> None:
+    """However many Sentinels hang, and however many steps there are on the way."""
+    oracle.port_of_master = start_node().port
+    with socket.create_server((HOST, 0)) as hanging:
+        silent = [Address(f"redis://{HOST}:{hanging.getsockname()[1]}")] * 5
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            RedisStore(Links(master(*silent)), "").ping(0.3)
+        assert time.monotonic() - began < 0.6
+        RedisStore(Links(master(*silent, oracle.address)), "").ping(5.0)
+
+
 def test_sentinels_are_asked_once_in_a_while(
     oracle: Oracle, start_node: Callable[[], Node]
 ) -> None:
@@ -168,6 +199,6 @@ def test_a_sentinel_of_a_user_with_the_documented_rights() -> None:
         sentinel.allow("watcher", *documented("watcher"))
         sentinel.allow("default", "off")
         place = master(Address(f"redis://watcher:secret@{sentinel.address}"))
-        assert place._find(5.0) == (HOST, 1)
+        assert place._find(time.monotonic() + 5) == (HOST, 1)
     finally:
         sentinel.remove()

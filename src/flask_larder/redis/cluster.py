@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
-from flask_larder.budget import BudgetSource, unbounded
+from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.links import Links
-from flask_larder.redis.pool import NoneFree, NotReady
+from flask_larder.redis.pool import NoneFree, OutOfTime
 from flask_larder.redis.slots import UNKNOWN_HOSTS, ClusterAddress, Slots
 
 
@@ -27,11 +27,11 @@ class ClusterLinks:
         self._budget = budget
         self._here = PerProcess(lambda: Slots(address, budget))
 
-    def ask(self, *command: Any, counts: bool = True) -> Any:
+    def ask(self, *command: Any, counts: Counts = Counts.ALWAYS) -> Any:
         """As :meth:`Links.ask`."""
         slots = self._here()
         if not slots.owners:
-            self._await_owners(slots, counts=counts)
+            self._await_owners(slots, counts)
         slot = _slot_of(command)
         owner = slots.owners[slot]
         if owner is None:
@@ -66,9 +66,9 @@ class ClusterLinks:
         """Ask whether the Cluster serves, in any case, and return within *timeout* seconds."""
         self._here().look(timeout)
 
-    def _await_owners(self, slots: Slots, *, counts: bool) -> None:
+    def _await_owners(self, slots: Slots, counts: Counts) -> None:
         limit = self._address.seeds[0].timeout
-        budget = self._budget() if counts else None
+        budget = None if counts is Counts.NEVER else self._budget()
         if budget is None:
             slots.await_owners(limit)
             return
@@ -90,4 +90,4 @@ def _slot_of(command: tuple[Any, ...]) -> int:
 def _may_have_moved(cause: BaseException | None) -> bool:
     """Whether a node that failed so may have been replaced by another."""
     is_answer = isinstance(cause, ResponseError) and not isinstance(cause, ClusterDownError)
-    return not (is_answer or isinstance(cause, NoneFree | NotReady))
+    return not (is_answer or isinstance(cause, NoneFree | OutOfTime))

@@ -1,10 +1,11 @@
 """How Redis is reached: address, timeouts, and connections of each process's own."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 from urllib.parse import SplitResult, urlsplit
 
 import redis
@@ -12,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.retry import Retry
 
+from flask_larder.deadline import DeadlineSocket
 from flask_larder.errors import InvalidConfig
 
 MOST_CONNECTIONS: Final = 100
@@ -38,7 +40,7 @@ class Place(Protocol):
 
     @property
     def connect_timeout(self) -> float:
-        """How long, in seconds, each step on the way to a connection may take."""
+        """How long, in seconds, a connection may take, usually."""
         ...
 
     @property
@@ -46,10 +48,10 @@ class Place(Protocol):
         """How many connections one process may have to it."""
         ...
 
-    def connect(self, wait: float | None = None) -> redis.Connection:
-        """A connection, ready for commands.
+    def connect(self, deadline: float) -> redis.Connection:
+        """A connection, ready for commands when the monotonic clock shows *deadline*.
 
-        Each step may take *wait* seconds, by default :attr:`connect_timeout`.
+        To look up the name of its host may take longer.
         """
         ...
 
@@ -88,23 +90,20 @@ class Address:
         """See :class:`Place`."""
         return maker(self).most
 
-    def connect(self, wait: float | None = None) -> redis.Connection:
+    def connect(self, deadline: float) -> redis.Connection:
         """See :class:`Place`."""
-        return self.connect_to({}, wait)
+        return self.connect_to({}, deadline)
 
-    def connect_to(self, where: Mapping[str, Any], wait: float | None) -> redis.Connection:
+    def connect_to(self, where: Mapping[str, Any], deadline: float) -> redis.Connection:
         """As :meth:`connect`, where *where* stands above the host and the port of the URL."""
-        if wait is None:  # the replies on the way have as long as the connection itself
-            times = {"socket_timeout": self.connect_timeout}
-        else:
-            times = {"socket_timeout": wait, "socket_connect_timeout": wait}
-        make = maker(self, **times, **where)
-        connection = make()
+        make = maker(self, **where)
+        connection = make(deadline)
         try:
             connection.connect()  # type: ignore[no-untyped-call]
+            _socket_of(connection).deadline = None
             if isinstance(connection, redis.SSLConnection):
                 # After the handshake the server sends session tickets; nobody else would read them.
-                exchange(connection, ("PING",), times["socket_timeout"])
+                exchange(connection, ("PING",), deadline)
         except redis.ConnectionError as error:
             if not _may_lack_certificate(error, make):
                 raise
@@ -126,13 +125,20 @@ def _may_lack_certificate(error: redis.ConnectionError, make: "Maker") -> bool:
     return is_with_tls and is_dropped and not make.options.get("ssl_certfile")
 
 
-def exchange(connection: redis.Connection, command: tuple[Any, ...], seconds: float) -> Any:
-    """Send *command* and return the reply; each may take *seconds*."""
-    seconds = max(seconds, 0.001)  # 0 would mean not to wait at all
+def exchange(connection: redis.Connection, command: tuple[Any, ...], deadline: float) -> Any:
+    """Send *command* and return the reply, which is there when the clock shows *deadline*."""
     # Not every redis-py that we allow has an argument for reading, and none has one for sending.
-    connection._sock.settimeout(seconds)  # type: ignore[attr-defined]  # noqa: SLF001
-    connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]
-    return connection.read_response(disable_decoding=True)
+    sock = _socket_of(connection)
+    sock.deadline = deadline
+    try:
+        connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]
+        return connection.read_response(disable_decoding=True)
+    finally:
+        sock.deadline = None
+
+
+def _socket_of(connection: redis.Connection) -> DeadlineSocket:
+    return cast("DeadlineSocket", connection._sock)  # noqa: SLF001
 
 
 def without_secrets(url: str) -> str:
@@ -175,6 +181,34 @@ def _split(url: str) -> SplitResult | None:
     return None if is_odd else parts
 
 
+class _UpToDeadline:
+    """Makes a kind of connection keep to a deadline: its timeouts are what is left of the time."""
+
+    deadline = math.inf
+
+    @property
+    def socket_timeout(self) -> float:
+        return max(self.deadline - time.monotonic(), 0.001)  # 0 would mean not to wait at all
+
+    @socket_timeout.setter
+    def socket_timeout(self, _: float) -> None:
+        """Ignore it."""
+
+    @property
+    def socket_connect_timeout(self) -> float:
+        most: float = super().socket_connect_timeout  # type: ignore[misc]
+        return min(most, self.socket_timeout)
+
+    def _connect(self) -> DeadlineSocket:
+        return DeadlineSocket(super()._connect(), self.deadline)  # type: ignore[misc]
+
+
+_KINDS: Final[Mapping[type, Any]] = {
+    kind: type(kind.__name__, (_UpToDeadline, kind), {})
+    for kind in (redis.Connection, redis.SSLConnection, redis.UnixDomainSocketConnection)
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Maker:
     """Makes connections, not yet connected, and says how many there may be."""
@@ -183,9 +217,11 @@ class Maker:
     options: dict[str, Any]
     most: int
 
-    def __call__(self) -> redis.Connection:
-        """A connection, not yet connected."""
-        return self.kind(**self.options)
+    def __call__(self, deadline: float = math.inf) -> redis.Connection:
+        """A connection, not yet connected, with time for that up to *deadline*."""
+        connection = self.kind(**self.options)
+        connection.deadline = deadline  # type: ignore[attr-defined]
+        return connection
 
 
 def maker(address: Address, **overrides: Any) -> Maker:
@@ -209,7 +245,7 @@ def maker(address: Address, **overrides: Any) -> Maker:
     }
     pool = redis.ConnectionPool.from_url(address.url, **arguments)
     options = {**pool.connection_kwargs, **overrides}  # also above what the URL says
-    return Maker(pool.connection_class, options, pool.max_connections)
+    return Maker(_KINDS[pool.connection_class], options, pool.max_connections)
 
 
 def _check_options(address: Address) -> None:

@@ -7,6 +7,7 @@ import time
 from importlib.resources import files
 from typing import Final, cast
 
+from flask_larder.budget import Counts
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.cluster import AnyLinks
@@ -51,7 +52,7 @@ class RedisLeases:
     def holder(self, key: str) -> object | None:
         """See :class:`~flask_larder.store.Leases`. It is the token."""
         name = self._prefix + key + SUFFIX
-        return cast("bytes | None", self._links.ask("GET", name, counts=False))
+        return cast("bytes | None", self._links.ask("GET", name, counts=Counts.UNLESS_ANSWERED))
 
 
 class RedisLease:
@@ -73,13 +74,13 @@ class RedisLease:
         """
         self._keeper.drop(self)
         try:
-            self.give_back()
+            self.give_back(Counts.ALWAYS)
         except StoreUnavailable:
             self._keeper.give_back(self)
 
-    def give_back(self) -> None:
+    def give_back(self, counts: Counts) -> None:
         """End it, if it is still ours. Raises ``StoreUnavailable``."""
-        self._links.ask("EVAL", _RELEASE, 1, self.name, self.token)
+        self._links.ask("EVAL", _RELEASE, 1, self.name, self.token, counts=counts)
 
 
 class _Keeper:
@@ -127,7 +128,7 @@ class _Keeper:
                 left, self._left = self._left, []
             for lease in left:
                 with contextlib.suppress(Exception):  # it ends by itself
-                    lease.give_back()
+                    lease.give_back(Counts.NEVER)
             if time.monotonic() >= next_renewal:
                 next_renewal = time.monotonic() + self._life_seconds / 3
                 self._renew()
@@ -147,7 +148,8 @@ class _Keeper:
         """Whether it is still ours, as far as is known."""
         try:
             life = _milliseconds(self._life_seconds)
-            return bool(self._links.ask("EVAL", _RENEW, 1, lease.name, lease.token, life))
+            renew = ("EVAL", _RENEW, 1, lease.name, lease.token, life)
+            return bool(self._links.ask(*renew, counts=Counts.NEVER))
         except Exception:  # noqa: BLE001 - whatever it is, the thread is for the other leases, too
             return True
 

@@ -11,11 +11,11 @@ import redis
 from redis.exceptions import InvalidResponse, MovedError, ReadOnlyError, ResponseError
 
 from flask_larder.breaker import Breaker
-from flask_larder.budget import BudgetSource, unbounded
+from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Place, exchange
-from flask_larder.redis.pool import NoneFree, NotReady, Pool
+from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
 from flask_larder.redis.threads import start
 
 
@@ -40,26 +40,27 @@ class Links:
         self._budget = budget
         self._here = PerProcess(self._link)
 
-    def ask(self, *command: Any, counts: bool = True, first: str | None = None) -> Any:
+    def ask(self, *command: Any, counts: Counts = Counts.ALWAYS, first: str | None = None) -> Any:
         """The reply to *command*. Raises ``StoreUnavailable`` where there is none in time.
 
-        What *counts* draws on the request's budget. *first* is a command that goes ahead of it,
-        over the same connection.
+        *counts* tells whether that draws on the request's budget. *first* is a command that goes
+        ahead of it, over the same connection.
         """
-        budget = self._budget() if counts else None
-        limit = self._place.timeout
-        if budget is not None and budget.left < limit:
-            limit = budget.left
-            if limit <= 0:
-                raise StoreUnavailable(f"Redis at {self._place} has used the request's time up")
+        budget = None if counts is Counts.NEVER else self._budget()
+        timeout = self._place.timeout
+        usual = timeout if budget is None else min(timeout, budget.whole)
+        limit = usual if budget is None else min(usual, budget.left)
         link = self._here()
         asked_at = self._admit(link)
+        is_answered = False
         try:
             with self._reporting(link.breaker, asked_at):
-                return _ask(link.pool, command, asked_at + limit, first)
+                reply = _ask(link.pool, command, asked_at + limit, usual / 2, first)
+            is_answered = True
         finally:
-            if budget is not None:
+            if budget is not None and not (is_answered and counts is Counts.UNLESS_ANSWERED):
                 budget.left -= time.monotonic() - asked_at
+        return reply
 
     def parted(self, keys: Sequence[str]) -> Iterable[Sequence[str]]:
         """*keys*, in order, in parts of which each may stand in one command."""
@@ -75,8 +76,8 @@ class Links:
 
     def ping(self, timeout: float) -> None:
         """Ask in any case, over a connection of its own, and return within *timeout* seconds."""
-        # It waits up to four times: to connect, for AUTH, SELECT and PING.
-        self._ping(timeout / 4, time.monotonic())
+        now = time.monotonic()
+        self._ping(now, now + timeout, timeout)
 
     def _link(self) -> _Link:
         breaker = Breaker(time.monotonic, self._place.name)
@@ -94,20 +95,23 @@ class Links:
         raise StoreUnavailable(f"Redis at {self._place} is away")
 
     def _probe(self, asked_at: float) -> None:
+        # It has no more patience than requests: who is too slow for these is not back.
         with contextlib.suppress(StoreUnavailable):
-            self._ping(self._place.connect_timeout, asked_at)
+            deadline = time.monotonic() + self._place.connect_timeout
+            self._ping(asked_at, deadline, self._place.timeout)
 
-    def _ping(self, wait: float, asked_at: float) -> None:
+    def _ping(self, asked_at: float, deadline: float, patience: float) -> None:
+        """Connect, and have an answer, before *deadline*; the answer within *patience* seconds."""
         with self._reporting(self._here().breaker, asked_at):
-            connection = self._place.connect(wait)
+            connection = self._place.connect(deadline)
             try:
-                self._check(connection, wait)
+                self._check(connection, min(deadline, time.monotonic() + patience))
             finally:
                 connection.disconnect()  # type: ignore[no-untyped-call]
 
-    def _check(self, connection: redis.Connection, wait: float) -> None:
+    def _check(self, connection: redis.Connection, deadline: float) -> None:
         """Raise an error if the server does not answer, or says that it cannot serve."""
-        exchange(connection, ("PING",), wait)
+        exchange(connection, ("PING",), deadline)
 
     def _refused(self, breaker: Breaker, error: Exception, asked_at: float) -> None:
         """Tell *breaker* that the server has answered with an error."""
@@ -120,8 +124,9 @@ class Links:
         """Tell *breaker* how it went, and raise errors as our own."""
         try:
             yield
-        except NotReady as error:  # whoever makes the connections will tell if that fails
-            raise StoreUnavailable(f"Redis at {self._place} is not reached yet") from error
+        except OutOfTime as error:  # whoever makes the connections will tell if that fails
+            breaker.missed()
+            raise StoreUnavailable(f"Redis at {self._place} is out of time: {error}") from error
         except (ResponseError, NoneFree) as error:
             self._refused(breaker, error, asked_at)
             raise StoreUnavailable(f"Redis at {self._place} refuses: {error}") from error
@@ -163,17 +168,28 @@ def _fitting(command: tuple[Any, ...], reply: Any) -> Any:
     return reply
 
 
-def _ask(pool: Pool, command: tuple[Any, ...], deadline: float, first: str | None) -> Any:
+def _ask(
+    pool: Pool, command: tuple[Any, ...], deadline: float, fair: float, first: str | None
+) -> Any:
+    """The reply to *command*, before *deadline*. Who has had *fair* seconds for it may be late."""
+    if time.monotonic() >= deadline:
+        raise OutOfTime("the request has used up what it may wait for its store")
     connection = pool.take(deadline)
+    began = time.monotonic()
     try:
         if first is not None:
-            exchange(connection, (first,), deadline - time.monotonic())
-        reply = _fitting(command, exchange(connection, command, deadline - time.monotonic()))
+            exchange(connection, (first,), deadline)
+        reply = _fitting(command, exchange(connection, command, deadline))
     except ReadOnlyError:  # a master that has become a replica; a new connection may lead elsewhere
         pool.discard(connection)
         raise
     except ResponseError:
         pool.give(connection)
+        raise
+    except redis.TimeoutError as error:
+        pool.discard(connection)
+        if deadline - began < fair:
+            raise OutOfTime("little was left of what the request may wait for its store") from error
         raise
     except BaseException:
         pool.discard(connection)

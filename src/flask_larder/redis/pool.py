@@ -19,8 +19,8 @@ class NoneFree(Exception):
     """All connections are taken, and none became free in time."""
 
 
-class NotReady(Exception):
-    """A connection is being made, and that takes longer than one can wait."""
+class OutOfTime(Exception):
+    """The time of who asks is over, which is not to say that Redis hangs."""
 
 
 class Pool:
@@ -47,7 +47,7 @@ class Pool:
         """A connection for this thread alone, for :meth:`give` or :meth:`discard`.
 
         Raises, when the monotonic clock shows *deadline* at the latest, why there is none:
-        :class:`NoneFree`, :class:`NotReady`, or what making one has failed with.
+        :class:`NoneFree`, :class:`OutOfTime`, or what making one has failed with.
         """
         while True:
             connection = self._next(deadline)
@@ -82,16 +82,16 @@ class Pool:
                     self._connect_if_needed()
                     if not self._changed.wait(self._worth_waiting(deadline)) and not self._idle:
                         if self._count < self._most or self._connecting:
-                            raise NotReady
+                            raise OutOfTime("a connection is still being made")
                         raise NoneFree("all connections are taken")
                     if self._failures != failures and not self._idle:
-                        raise self._last_failure or NotReady
+                        raise self._last_failure or OutOfTime
                 return self._idle.pop()
             finally:
                 self._waiting -= 1
 
     def _worth_waiting(self, deadline: float) -> float:
-        if self._connecting:
+        if len(self._connecting) == self._count:  # there is no other that could become free
             deadline = min(deadline, self._connecting[0] + self._patience)
         return max(0.0, deadline - time.monotonic())
 
@@ -108,7 +108,7 @@ class Pool:
 
     def _connect(self, began: float) -> None:
         try:
-            connection = self._place.connect()
+            connection = self._place.connect(began + self._place.connect_timeout)
         except Exception as error:  # noqa: BLE001 - no such name, a wrong password, whatever
             self._failed(error)
             with self._changed:

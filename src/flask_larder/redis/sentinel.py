@@ -36,10 +36,22 @@ class SentinelMaster:
     def __str__(self) -> str:
         return f"master {self._master!r} of {', '.join(map(str, self._sentinels))}"
 
-    def connect(self, wait: float | None = None) -> redis.Connection:
-        """See :class:`~flask_larder.redis.connection.Place`."""
-        host, port = self._find(wait or self.connect_timeout)
-        return self._address.connect_to({"host": host, "port": port}, wait)
+    def connect(self, deadline: float) -> redis.Connection:
+        """See :class:`~flask_larder.redis.connection.Place`.
+
+        A Sentinel may be wrong for a while: who is no master (any more) is not taken for one.
+        """
+        host, port = self._find(deadline)
+        connection = self._address.connect_to({"host": host, "port": port}, deadline)
+        try:
+            role = exchange(connection, ("ROLE",), deadline)[0].decode()
+        except BaseException:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+            raise
+        if role != "master":
+            connection.disconnect()  # type: ignore[no-untyped-call]
+            raise redis.ConnectionError(f"{host}:{port} is no master, but a {role}")
+        return connection
 
     def is_current(self, connection: redis.Connection) -> bool:
         """See :class:`~flask_larder.redis.connection.Place`."""
@@ -51,15 +63,17 @@ class SentinelMaster:
 
     def _look(self) -> None:
         with contextlib.suppress(Exception):  # nobody knows better: it is where it was
-            self._find(self.connect_timeout)
+            self._find(time.monotonic() + self.connect_timeout)
 
-    def _find(self, wait: float) -> tuple[str, int]:
-        """Where the master is, from the first Sentinel that knows. They share *wait* seconds."""
+    def _find(self, deadline: float) -> tuple[str, int]:
+        """Where the master is, from the first Sentinel that knows. They share the time."""
         answers = []
         sentinels = self._sentinels
-        for sentinel in sentinels:
+        for number, sentinel in enumerate(sentinels):
+            now = time.monotonic()
+            share = (deadline - now) / (len(sentinels) - number + 1)  # and one for the master
             try:
-                found = self._ask(sentinel, wait / len(sentinels))
+                found = self._ask(sentinel, now + share)
             except Exception as error:  # noqa: BLE001 - away, no rights, something else: the next
                 answers.append(f"{sentinel}: {error}")
                 continue
@@ -72,11 +86,11 @@ class SentinelMaster:
             return found
         raise redis.ConnectionError(f"no Sentinel knows where it is: {'; '.join(answers)}")
 
-    def _ask(self, sentinel: Address, wait: float) -> tuple[str, int] | None:
-        connection = sentinel.connect(wait)
+    def _ask(self, sentinel: Address, deadline: float) -> tuple[str, int] | None:
+        connection = sentinel.connect(deadline)
         try:
             command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
-            found: Any = exchange(connection, command, wait)
+            found: Any = exchange(connection, command, deadline)
         finally:
             connection.disconnect()  # type: ignore[no-untyped-call]
         return None if found is None else (found[0].decode(), int(found[1]))

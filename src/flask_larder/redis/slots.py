@@ -82,8 +82,8 @@ def _split(url: str) -> tuple[str, list[str], str]:
 class NodeLinks(Links):
     """The links to one node of a Cluster, which has a circuit breaker of its own."""
 
-    def _check(self, connection: redis.Connection, wait: float) -> None:
-        _check_state(connection, wait)
+    def _check(self, connection: redis.Connection, deadline: float) -> None:
+        _check_state(connection, deadline)
 
     def _refused(self, breaker: Breaker, error: Exception, asked_at: float) -> None:
         if isinstance(error, AskError | TryAgainError):  # MOVED is an AskError
@@ -172,12 +172,12 @@ class Slots:
                 known.append(self._address.node(node))
         random.shuffle(known)  # one that has been cut off from the others is not asked each time
         answers = []
-        for address in [*known, *self._address.seeds]:
-            left = asked_at + timeout - time.monotonic()
-            if left <= 0:
-                break
+        addresses = [*known, *self._address.seeds]
+        for number, address in enumerate(addresses):
+            now = time.monotonic()
+            left = asked_at + timeout - now
             try:
-                owners = _ask_for_owners(address, left / 4)  # to connect, AUTH, and two commands
+                owners = _ask_for_owners(address, now + left / (len(addresses) - number))
             except Exception as error:  # noqa: BLE001 - whatever it is, another may know
                 answers.append(f"{address}: {error}")
                 continue
@@ -197,12 +197,12 @@ class Slots:
             links.retire()
 
 
-def _ask_for_owners(address: Address, wait: float) -> Owners:
-    """Ask the node at *address*; each step may take *wait* seconds."""
-    connection = address.connect(wait)
+def _ask_for_owners(address: Address, deadline: float) -> Owners:
+    """Ask the node at *address*."""
+    connection = address.connect(deadline)
     try:
-        _check_state(connection, wait)
-        reply = exchange(connection, ("CLUSTER", "SLOTS"), wait)
+        _check_state(connection, deadline)
+        reply = exchange(connection, ("CLUSTER", "SLOTS"), deadline)
         ranges: Any = parse_cluster_slots(reply, current_host=connection.host)
     finally:
         connection.disconnect()  # type: ignore[no-untyped-call]
@@ -215,9 +215,9 @@ def _ask_for_owners(address: Address, wait: float) -> Owners:
     return owners
 
 
-def _check_state(connection: redis.Connection, wait: float) -> None:
+def _check_state(connection: redis.Connection, deadline: float) -> None:
     try:
-        info = exchange(connection, ("CLUSTER", "INFO"), wait)
+        info = exchange(connection, ("CLUSTER", "INFO"), deadline)
     except ResponseError as error:
         if "cluster support disabled" not in str(error):
             raise

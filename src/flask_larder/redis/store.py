@@ -7,6 +7,7 @@ from typing import Final
 
 from redis.exceptions import OutOfMemoryError
 
+from flask_larder.budget import Counts
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import FORMAT
 from flask_larder.redis.cluster import AnyLinks
@@ -55,7 +56,7 @@ class RedisStore:
         if not keys:
             return 0
         parts = self._links.parted(self._prefixed(keys))
-        return sum(self._links.ask("UNLINK", *part, counts=False) for part in parts)
+        return sum(self._links.ask("UNLINK", *part, counts=Counts.NEVER) for part in parts)
 
     def clear(self) -> None:
         """See :class:`~flask_larder.store.Store`. Takes its time where there are many keys."""
@@ -64,11 +65,11 @@ class RedisStore:
             cursor = b"0"
             while True:
                 cursor, keys = links.ask(
-                    *("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH), counts=False
+                    *("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH), counts=Counts.NEVER
                 )
                 if keys:
                     for part in self._links.parted(keys):
-                        self._links.ask("UNLINK", *part, counts=False)
+                        self._links.ask("UNLINK", *part, counts=Counts.NEVER)
                 if cursor == b"0":
                     break
 
