@@ -91,20 +91,35 @@ def answers(port: int, target: str = "/healthz") -> Callable[[], bool]:
 class Load:
     """Clients that ask for squares, one request after the other, while the block runs.
 
-    Half of them keep their connection, half open one for each request.
+    Half of them keep their connection, half open one for each request. They are spread over the
+    *ports*. A subclass may ask for something else.
     """
 
-    def __init__(self, port: int, *, clients: int = 8) -> None:
-        self._port = port
+    def __init__(self, *ports: int, clients: int = 8, pause: float = 0.002) -> None:
+        self._pause = pause
         self._ends = threading.Event()
         self._numbers = itertools.count()
         self._threads = [
-            threading.Thread(target=self._ask, kwargs={"keep": index % 2 == 0}, daemon=True)
+            threading.Thread(
+                target=self._ask,
+                args=(ports[index % len(ports)],),
+                kwargs={"keep": index // len(ports) % 2 == 0},
+                daemon=True,
+            )
             for index in range(clients)
         ]
         self.count = 0
         self.slowest = 0.0
         self.failures: list[str] = []
+
+    def target(self, number: int) -> str:
+        """What the request of this *number* asks for."""
+        return f"/square/{number % 1000}"
+
+    def is_right(self, number: int, answer: Answer) -> bool:
+        """Whether that is its answer."""
+        expected = f'{{"computed":{(number % 1000) ** 2}}}'
+        return answer.status == 200 and answer.body.strip() == expected
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -127,15 +142,14 @@ class Load:
         enough = self.count + count
         wait_for(f"{count} more requests", lambda: self.count > enough)
 
-    def _ask(self, *, keep: bool) -> None:
-        client = Client(self._port)
+    def _ask(self, port: int, *, keep: bool) -> None:
+        client = Client(port)
         deadline = time.monotonic() + LONGEST_LOAD
-        while not self._ends.is_set() and time.monotonic() < deadline:
-            number = next(self._numbers) % 1000
+        while not self._ends.wait(self._pause) and time.monotonic() < deadline:
+            number = next(self._numbers)
             try:
-                answer = client.get(f"/square/{number}")
-                expected = f'{{"computed":{number * number}}}'
-                if answer.status != 200 or answer.body.strip() != expected:
+                answer = client.get(self.target(number))
+                if not self.is_right(number, answer):
                     self.failures.append(f"{answer.status} {answer.body[:80]!r}")
                 self.slowest = max(self.slowest, answer.seconds)
             except (OSError, http.client.HTTPException) as error:
@@ -143,7 +157,6 @@ class Load:
             self.count += 1
             if not keep:
                 client.close()
-            time.sleep(0.002)
         client.close()
         if not self._ends.is_set():
             self.failures.append(f"the load ended by itself after {LONGEST_LOAD} s")

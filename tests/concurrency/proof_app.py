@@ -1,6 +1,8 @@
 """The application of the proofs. It writes down each run of a view, which no cache can hide."""
 
+import functools
 import os
+import threading
 import time
 
 from flask import Flask, make_response
@@ -26,6 +28,36 @@ def note_run(key: str) -> None:
 @app.get("/healthz")
 def healthz() -> ResponseReturnValue:
     return {"pid": os.getpid()}
+
+
+class Pulse:
+    """Notices when a thread of this process, which wants to run now, has to wait for the machine.
+
+    That is no fault of a cache, and its measurements cannot tell it from one.
+    """
+
+    def __init__(self) -> None:
+        self._worst = 0.0
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        while True:
+            began = time.monotonic()
+            time.sleep(0.002)
+            self._worst = max(self._worst, time.monotonic() - began - 0.002)
+
+    def worst(self) -> float:
+        """The longest wait since that was asked before, in seconds."""
+        worst, self._worst = self._worst, 0.0
+        return worst
+
+
+pulse = functools.cache(Pulse)  # one for each process, when it is asked
+
+
+@app.get("/pulse")
+def worst_pulse() -> ResponseReturnValue:
+    return {"seconds": pulse().worst()}
 
 
 @app.get("/slow/<key>")

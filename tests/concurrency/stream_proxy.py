@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-MANNERS = ("resets", "truncates", "delays", "garbles", "swallows")
+MANNERS = ("resets", "truncates", "delays", "garbles", "swallows", "trickles")
 DELAY = 0.3  # seconds; more than a reply may take
 
 
@@ -59,6 +59,10 @@ class StreamProxy:
                 client.sendall(bytes(byte ^ 0x55 for byte in data))
             case "swallows":
                 pass
+            case "trickles":  # each part comes in time
+                for byte in data:
+                    client.sendall(bytes([byte]))
+                    time.sleep(DELAY / 10)
             case _:
                 client.sendall(data)
         return True

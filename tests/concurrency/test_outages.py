@@ -1,97 +1,110 @@
-"""The proofs of "a cache that never makes things worse": under load, with a Redis that hangs."""
+"""The proofs of "a cache that never makes things worse": real servers under load, without Redis."""
 
+import json
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from flask import Flask
 
-from flask_larder import Cache
+from deploy.verification.client import Answer, Load
+from tests.concurrency.servers import Proof, ask, running
 from tests.concurrency.stream_proxy import MANNERS, spoiling
 from tests.conftest import RedisServer
 from tests.service.processes import wait_until
 
 pytestmark = pytest.mark.slow
 
-BUDGET = 0.1  # seconds, the default
-CLIENTS = 3
+KINDS = ("granian", "gunicorn")
+BUDGET_MS = 100  # the default, as all limits here
+PAGES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One answer: when it came, what the cache said, how long the cache took beside the view."""
+    """One answer: when it came, whether from the cache, how long the cache took beside the view."""
 
     at: float
-    status: int
-    cache: str
+    is_hit: bool
     cache_ms: float
-    body: str
 
 
-class Load:
-    """Clients that ask an app for a few pages, all the time."""
+class PageLoad(Load):
+    """Clients that ask all servers of a proof for a few pages; some hundred times a second."""
 
-    def __init__(self, app: Flask) -> None:
-        self._app = app
-        self._ends = threading.Event()
+    def __init__(self, proof: Proof) -> None:
+        super().__init__(*(server.port for server in proof.servers), pause=0.02)
+        self._proof = proof
         self.seen: list[Seen] = []
-        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(CLIENTS)]
 
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
+    def target(self, number: int) -> str:
+        """A page whose view takes no time."""
+        return f"/quick/{number % PAGES}"
 
-    def __exit__(self, *_: object) -> None:
-        self._ends.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, number: int) -> None:
-        client = self._app.test_client(use_cookies=False)
-        while not self._ends.wait(0.005):
-            number += 1
-            answer = client.get(f"/page/{number % 5}")
-            timing = answer.headers["Server-Timing"]
-            self.seen.append(
-                Seen(
-                    time.monotonic(),
-                    answer.status_code,
-                    answer.headers["Cache-Status"],
-                    float(timing.partition("dur=")[2].partition(",")[0]),
-                    answer.text,
-                )
-            )
+    def is_right(self, number: int, answer: Answer) -> bool:
+        """Whether it is that page; what the cache did is kept in mind."""
+        timing = answer.fields["server-timing"].partition("dur=")[2].partition(",")[0]
+        self.seen.append(Seen(time.monotonic(), "; hit" in answer.cache, float(timing)))
+        return answer.status == 200 and json.loads(answer.body) == {"key": str(number % PAGES)}
 
     def since(self, moment: float) -> list[Seen]:
         """What was seen after that."""
         return [seen for seen in list(self.seen) if seen.at > moment]
 
-    def hits_since(self, moment: float) -> list[Seen]:
-        """The hits among them."""
-        return [seen for seen in self.since(moment) if "hit" in seen.cache]
+    def await_hits(self) -> float:
+        """How long it takes until there are nothing but hits."""
+        began = time.monotonic()
 
-    def await_more(self, count: int) -> None:
-        """Wait for more answers."""
-        enough = len(self.seen) + count
-        wait_until(lambda: len(self.seen) >= enough, 20)
+        def only_hits() -> bool:
+            latest = self.since(began)[-50:]
+            return len(latest) == 50 and all(seen.is_hit for seen in latest)
+
+        wait_until(only_hits, 20)
+        return (
+            max((seen.at for seen in self.since(began) if not seen.is_hit), default=began) - began
+        )
+
+    def waited_for_the_machine(self) -> float:
+        """How long a thread of the servers that could run has had to wait lately, in ms."""
+        answers = [ask(server.port, "/pulse") for server in self._proof.servers]
+        return max(json.loads(answer.body)["seconds"] for answer in answers) * 1000
 
 
-def application(url: str) -> Flask:
-    """An app with the default limits."""
-    app = Flask(__name__)
-    app.config.update(CACHE_TYPE="RedisCache", CACHE_REDIS_URL=url)
-    cache = Cache(app)
+@contextmanager
+def loaded(redis_url: str) -> Iterator[tuple[Proof, PageLoad]]:
+    """Servers with the default limits and a load on them; all answers have to be right."""
+    with running(*KINDS, redis_url=redis_url, view_seconds=0) as proof:
+        with PageLoad(proof) as load:
+            load.await_hits()
+            load.waited_for_the_machine()
+            yield proof, load
+        assert not load.failures, load
 
-    @app.get("/page/<int:number>")
-    @cache.cached(timeout=60)
-    def page(number: int) -> str:
-        return f"page {number}"
 
-    return app
+def lines(proof: Proof) -> list[list[str]]:
+    """What each server has logged of Redis, beside that it was slow once in a while."""
+    return [
+        [line for line in server.said().splitlines() if line.startswith(("Redis is ", "Redis ref"))]
+        for server in proof.servers
+    ]
+
+
+def check_in_budget(load: PageLoad, since: float) -> None:
+    """No request exceeds its view's time by more than the budget and 50 ms.
+
+    The machine may have taken some more.
+    """
+    worst = max(seen.cache_ms for seen in load.since(since))
+    noise = load.waited_for_the_machine()
+    print(f"\nthe slowest: {worst:.0f} ms; the machine itself: {noise:.0f} ms")
+    assert worst < BUDGET_MS + 50 + noise
+
+
+def p99(seen: list[Seen]) -> float:
+    """What 99 of 100 did not exceed, in ms."""
+    return statistics.quantiles((one.cache_ms for one in seen), n=100)[-1]
 
 
 @pytest.fixture
@@ -99,68 +112,55 @@ def server(start_redis: Callable[[], RedisServer]) -> RedisServer:
     return start_redis()
 
 
-@pytest.fixture
-def load(server: RedisServer) -> Iterator[Load]:
-    """A load on a warm cache."""
-    with Load(application(server.url)) as load:
-        load.await_more(100)
-        assert load.hits_since(0)
-        yield load
-    assert {seen.status for seen in load.seen} == {200}
-    assert {seen.body for seen in load.seen} == {f"page {number}" for number in range(5)}
+def test_a_hang_under_load(server: RedisServer) -> None:
+    """A few requests wait for their budget, then none at all; then hits are back."""
+    with loaded(server.url) as (proof, load):
+        load.wait_for_more(500)
+        usual = p99(load.seen[-500:])
+        server.suspend()
+        hung = time.monotonic()
+        wait_until(lambda: all(lines(proof)))
+        load.wait_for_more(20)  # who began before it was open
+        opened = time.monotonic()
+        load.wait_for_more(500)
+        check_in_budget(load, hung)
+        without = load.since(opened)
+        assert not any(seen.is_hit for seen in without)
+
+        server.resume()
+        back = load.await_hits()
+        print(f"p99 {usual:.2f} ms with Redis, {p99(without):.2f} without; hits after {back:.2f} s")
+        assert p99(without) < max(5, usual)
+        assert back < 2
+        for said in lines(proof):
+            away, again = said
+            assert away.startswith("Redis is away, views answer without it: ")
+            assert again.startswith("Redis is back after ")
 
 
-def test_a_hang_under_load(
-    server: RedisServer, load: Load, caplog: pytest.LogCaptureFixture
-) -> None:
-    """No request takes longer than its budget and a little, most nothing; then hits are back."""
-    server.suspend()
-    hung = time.monotonic()
-    wait_until(lambda: caplog.messages)
-    opened = time.monotonic()
-    load.await_more(300)
-    assert not load.hits_since(opened)
-    assert max(seen.cache_ms for seen in load.since(hung)) < (BUDGET + 0.05) * 1000
-    # A request that came while it was closed may be among the first of them.
-    added = [seen.cache_ms for seen in load.since(opened)[CLIENTS:]]
-    assert statistics.quantiles(added, n=100)[-1] < 5
-
-    server.resume()
-    resumed = time.monotonic()
-    wait_until(lambda: load.hits_since(resumed))
-    assert load.hits_since(resumed)[0].at - resumed < 2
-    assert len(caplog.messages) == 2  # it is away, and it is back
-
-
-def test_a_death_under_load(
-    server: RedisServer, load: Load, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_death_under_load(server: RedisServer) -> None:
     """The same where it dies, and a new one takes its place."""
-    server.kill()
-    killed = time.monotonic()
-    load.await_more(200)
-    assert max(seen.cache_ms for seen in load.since(killed)) < (BUDGET + 0.05) * 1000
-    server.start()
-    started = time.monotonic()
-    wait_until(lambda: load.hits_since(started))
-    assert load.hits_since(started)[0].at - started < 2
-    assert len(caplog.messages) == 2
+    with loaded(server.url) as (proof, load):
+        server.kill()
+        killed = time.monotonic()
+        load.wait_for_more(300)
+        check_in_budget(load, killed)
+        server.start()
+        assert load.await_hits() < 2
+        assert [len(said) for said in lines(proof)] == [2, 2]
 
 
 @pytest.mark.parametrize("manner", MANNERS)
 def test_a_stream_that_is_spoilt(server: RedisServer, manner: str) -> None:
     """Whatever arrives instead of a reply: the right answer, in time, and then hits again."""
-    with spoiling(server.directory, server.socket) as proxy:
-        with Load(application(f"unix://{proxy.path}")) as load:
-            load.await_more(100)
-            assert load.hits_since(0)
-            proxy.manner = manner
-            spoilt = time.monotonic()
-            load.await_more(200)
-            assert max(seen.cache_ms for seen in load.since(spoilt)) < (BUDGET + 0.05) * 1000
-            proxy.manner = "passes"
-            passed = time.monotonic()
-            wait_until(lambda: load.hits_since(passed))
-            assert load.hits_since(passed)[0].at - passed < 2
-        assert {seen.status for seen in load.seen} == {200}
-        assert {seen.body for seen in load.seen} == {f"page {number}" for number in range(5)}
+    with (
+        spoiling(server.directory, server.socket) as proxy,
+        loaded(f"unix://{proxy.path}") as (proof, load),
+    ):
+        proxy.manner = manner
+        spoilt = time.monotonic()
+        load.wait_for_more(300)
+        check_in_budget(load, spoilt)
+        assert all(lines(proof))
+        proxy.manner = "passes"
+        assert load.await_hits() < 2
