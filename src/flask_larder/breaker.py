@@ -92,7 +92,7 @@ class Breaker:
         if away_since is not None:
             _log.warning("%s is back after %.1f s", self._name, now - away_since)
         elif missed:
-            _log.warning("%s was too slow %d times, views answered without it", self._name, missed)
+            _log.warning("%s is slow, views answer without it: %d so far", self._name, missed)
 
     def missed(self) -> None:
         """The time of a request was over before the store could answer. It is told when it does."""

@@ -254,7 +254,10 @@ class _Attempt(Generic[F]):
         found = self._engine.lookup(self._ask)
         if isinstance(found, Hit):
             return Shared(selected_key(self._ask, found.names), found.names, found.response)
-        self._miss = replace(self._miss, names=found.names, may_store=found.may_store)
+        status = self._miss.status
+        if not found.may_store:
+            status = replace(status, detail=found.status.detail)
+        self._miss = Miss(status, found.names, may_store=found.may_store)
         return None
 
     def adopt(self, shared: Shared) -> tuple[Hit | F, CacheStatus] | None:
@@ -265,7 +268,8 @@ class _Attempt(Generic[F]):
         found = self._engine.validate(self._ask, shared.names, shared.response)
         if not isinstance(found, Hit):
             return None
-        status = replace(found.status, fwd=self._miss.status.fwd, collapsed=True)
+        missed = self._miss.status
+        status = replace(found.status, fwd=missed.fwd, collapsed=True, detail=missed.detail)
         return replace(found, status=status), status
 
     def lead(self) -> tuple[tuple[Hit | F, CacheStatus], Shared | None]:

@@ -114,7 +114,7 @@ def test_late_replies_are_an_outage_only_in_a_row(
             assert allows(breaker)
         breaker.succeeded(clock())
     (line,) = caplog.messages
-    assert line == f"Redis was too slow {PATIENCE - 1} times, views answered without it"
+    assert line == f"Redis is slow, views answer without it: {PATIENCE - 1} so far"
 
     for _ in range(PATIENCE):
         breaker.failed(AWAY, is_late=True)
@@ -247,7 +247,7 @@ def test_what_was_too_late_is_told_once_the_store_answers(
     assert caplog.messages == []
 
     breaker.succeeded(clock())
-    assert caplog.messages == ["Redis was too slow 2 times, views answered without it"]
+    assert caplog.messages == ["Redis is slow, views answer without it: 2 so far"]
 
     for _ in range(3):
         breaker.missed()
@@ -256,7 +256,7 @@ def test_what_was_too_late_is_told_once_the_store_answers(
     assert len(caplog.messages) == 1
     clock.now += 15
     breaker.succeeded(clock())
-    assert caplog.messages[1:] == ["Redis was too slow 3 times, views answered without it"]
+    assert caplog.messages[1:] == ["Redis is slow, views answer without it: 3 so far"]
     clock.now += 120
     breaker.succeeded(clock())
     assert len(caplog.messages) == 2

@@ -179,5 +179,5 @@ def test_while_the_store_is_away_a_process_goes_on_collapsing(
 def test_a_store_that_went_away_is_not_asked_again_by_the_same_request() -> None:
     """Neither for the lease's second look nor to store: the request has waited enough."""
     store = FailingStore(lambda number: number == 1)
-    assert House(store).status(ask()) == "fwd=uri-miss"
+    assert House(store).status(ask()) == "fwd=uri-miss; detail=store-unavailable"
     assert store.operations == 2

@@ -155,11 +155,18 @@ def test_refused_at_start(name: str, given: Any, says: str) -> None:
             {"CACHE_TYPE": "redissentinel", "CACHE_OPTIONS": {"sentinel_shoe_size": 43}},
             "shoe_size",
         ),
+        (
+            {"CACHE_TYPE": "redissentinel", "CACHE_OPTIONS": {"sentinel_ssl": 1}},
+            "the option sentinel_ssl in CACHE_OPTIONS is 1",
+        ),
         ({"CACHE_REDIS_URL": "redis://a", "CACHE_OPTIONS": {"ssl": True}}, "write rediss"),
         ({"CACHE_OPTIONS": {"ssl": "yes"}}, "give True or False"),
-        ({"CACHE_OPTIONS": '{"password": "secret"}'}, "a dict"),
-        ({"CACHE_OPTIONS": {"socket_timeout": "3"}}, "are not accepted"),
-        ({"CACHE_OPTIONS": {"sockettimeout": 1}}, "are not accepted: "),
+        ({"CACHE_OPTIONS": '{"password": "secret"'}, "a dict .* its JSON"),
+        ({"CACHE_OPTIONS": '["secret"]'}, "a dict .* its JSON"),
+        ({"CACHE_REDIS_HOST": "localhost:6379"}, "give a host name or an address"),
+        ({"CACHE_LEASE_SECONDS": 0.4}, "give seconds from 0.5"),
+        ({"CACHE_OPTIONS": {"socket_timeout": "3"}}, "not accepted"),
+        ({"CACHE_OPTIONS": {"sockettimeout": 1}}, "not accepted: "),
         ({"CACHE_OPTIONS": {"decode_responses": True}}, "decode_responses cannot be used"),
         ({"CACHE_OPTIONS": {"key_prefix": "larder1:"}}, "a text without"),
     ],
@@ -211,12 +218,33 @@ def test_only_what_others_can_write_to_is_signed(tmp_path: Path) -> None:
         config = {
             "CACHE_TYPE": kind,
             "CACHE_DIR": tmp_path,
-            "CACHE_REDIS_CLUSTER": "127.0.0.1:7000",
             "CACHE_SIGNING_KEY": "k" * 16,
         }
+        if kind == "rediscluster":
+            config["CACHE_REDIS_CLUSTER"] = "127.0.0.1:7000"
         cache = Cache(app, config=config)
         expected = in_the_process.get(kind, SignedStore)
         assert type(app.extensions["flask_larder"][cache].store) is expected
+
+
+def test_options_may_be_a_text() -> None:
+    """As environment variables are."""
+    given = Settings({"CACHE_OPTIONS": '{"ssl": true, "threshold": 7}'})
+    assert given["CACHE_OPTIONS"] == {"ssl": True}
+    assert given["CACHE_THRESHOLD"] == 7
+
+
+@pytest.mark.parametrize("name", ["CACHE_REDIS_SENTINELS", "CACHE_REDIS_CLUSTER"])
+def test_where_others_are_is_not_ignored_in_silence(name: str) -> None:
+    """The RedisCache would connect to localhost."""
+    with pytest.warns(UserWarning, match=f"{name} has no effect .* set CACHE_TYPE to Redis"):
+        Cache(Flask(__name__), config={"CACHE_TYPE": "redis", name: "a:1"})
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell has expanded what stands in a file of settings."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Settings({"CACHE_DIR": "~/cache"})["CACHE_DIR"] == Path("/home/somebody/cache")
 
 
 def test_settings_are_not_shown() -> None:

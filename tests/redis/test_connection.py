@@ -100,10 +100,16 @@ def test_a_password_is_taken_from_wherever_it_is(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://localhost", "scheme 'http'; give one of redis://, rediss://, unix://"),
-        ("localhost:6379", "scheme 'localhost'; give one of redis://"),
-        ("/tmp/redis.sock", "scheme ''; give one of redis://, rediss://, unix://"),
-        ("", "scheme ''; give one of redis://"),
+        (
+            "http://localhost",
+            "does not begin with a scheme of ours; give one of redis://, rediss://, unix://",
+        ),
+        ("localhost:6379", "does not begin with a scheme of ours; give one of redis://"),
+        (
+            "/tmp/redis.sock",
+            "does not begin with a scheme of ours; give one of redis://, rediss://, unix://",
+        ),
+        ("", "does not begin with a scheme of ours; give one of redis://"),
         ("redis://localhost:port", "malformed.* give for example redis://localhost:6379/0"),
         ("redis://localhost:99999", "is malformed"),
         ("redis://[::1", "malformed.* give for example redis://localhost:6379/0"),
@@ -224,11 +230,11 @@ def test_an_outage_does_not_show_the_password(
     ("url", "options", "says"),
     [
         ("redis://h/first", {}, "the database 'first'; give a number"),
-        ("redis://h", {"socket_timeout": "abc"}, "are not accepted"),
+        ("redis://h", {"socket_timeout": "abc"}, "not accepted"),
         ("redis://h", {"socket_timeout": -1}, "give seconds above 0"),
-        ("redis://h", {"socket_connect_timeout": None}, "are not accepted"),
+        ("redis://h", {"socket_connect_timeout": None}, "not accepted"),
         ("redis://h", {"decode_responses": True}, "remove it from CACHE_OPTIONS"),
-        ("redis://h", {"db": "x"}, "are not accepted"),
+        ("redis://h", {"db": "x"}, "not accepted"),
     ],
 )
 def test_what_would_fail_on_each_request_is_refused(
@@ -266,4 +272,5 @@ def test_connections_that_are_all_taken_are_no_outage(
         store.get("k")
     pool.give(taken)
     assert store.get("k") is None
-    assert caplog.messages == ["Redis refuses, views answer without it: all connections are taken"]
+    (line,) = caplog.messages
+    assert line.endswith(" refuses, views answer without it: all connections are taken")

@@ -202,8 +202,8 @@ def test_a_hang_is_told_once_and_so_is_its_end(
     assert await_answer(lambda: store.get("k")) == b"v"
 
     away, back = caplog.messages
-    assert away.startswith("Redis is away, views answer without it: ")
-    assert back.startswith("Redis is back after ")
+    assert " is away, views answer without it: " in away
+    assert " is back after " in back
 
 
 @pytest.fixture
@@ -319,7 +319,7 @@ def test_a_request_without_time_is_not_the_servers_fault(
     links.ask("EXISTS", "k")
 
     (line,) = caplog.messages
-    assert line == f"Redis was too slow {3 * PATIENCE} times, views answered without it"
+    assert line.endswith(f"is slow, views answer without it: {3 * PATIENCE} so far")
 
 
 def test_one_connection_that_is_slow_to_make_does_not_keep_others_from_waiting(
@@ -427,7 +427,7 @@ def test_a_full_server_refuses_and_still_answers(
         client.config_set("maxmemory", 0)
     assert store.set("l", b"x", LONG) is True
     (line,) = caplog.messages
-    assert line.startswith("Redis refuses, views answer without it: command not allowed")
+    assert " refuses, views answer without it: command not allowed" in line
 
 
 def test_a_server_that_may_only_be_read_is_read(

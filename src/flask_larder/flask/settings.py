@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import inspect
+import json
 import math
 import os
 import re
@@ -78,11 +79,14 @@ def _wait(value: Any) -> float:
     return number
 
 
-def _lease_limit(value: Any) -> float:
-    number = _number(value)
-    if not 0 < number <= 3600:
-        raise ValueError
-    return number
+def _between(low: float, high: float) -> Parser:
+    def parse(value: Any) -> float:
+        number = _number(value)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return parse
 
 
 def _integer(low: int, high: int | None = None) -> Parser:
@@ -119,7 +123,8 @@ def _key_prefix(value: Any) -> str:
 
 def _host(value: Any) -> str:
     _text(value).encode("idna")  # raises a ValueError for what cannot be looked up
-    if any(char in value for char in "/@?#[]") or value.strip() != value:
+    is_with_port = value.count(":") == 1
+    if any(char in value for char in "/@?#[]") or is_with_port or value.strip() != value:
         raise ValueError
     return str(value)
 
@@ -177,7 +182,7 @@ def _address(host: Any, port: Any) -> str:
 
 
 def _directory(value: Any) -> Path:
-    path = Path(_text(os.fspath(value))).absolute()  # also after a change of directory
+    path = Path(_text(os.fspath(value))).expanduser().absolute()  # holds where that changes
     if "\0" in str(path) or (path.exists() and not path.is_dir()):
         raise ValueError
     return path
@@ -218,6 +223,8 @@ def _secrets(value: Any) -> tuple[bytes, ...]:
 
 
 def _options(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = json.loads(value)
     if not isinstance(value, Mapping):
         raise TypeError
     return dict(value)
@@ -258,8 +265,8 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_REDIS_TIMEOUT": Setting(_wait, 0.1, _WAIT),
     "CACHE_BUDGET_SECONDS": Setting(_wait, 0.1, _WAIT),
     "CACHE_WAIT_SECONDS": Setting(_wait, 10.0, _WAIT),
-    "CACHE_LEASE_SECONDS": Setting(_wait, 2.0, _WAIT),
-    "CACHE_LEASE_MAX_SECONDS": Setting(_lease_limit, 60.0, "seconds above 0, at most 3600"),
+    "CACHE_LEASE_SECONDS": Setting(_between(0.5, LONGEST_WAIT), 2.0, "seconds from 0.5 to 60"),
+    "CACHE_LEASE_MAX_SECONDS": Setting(_between(0.5, 3600), 60.0, "seconds from 0.5 to 3600"),
     "CACHE_DIR": Setting(_directory, None, "the path of a directory"),
     "CACHE_FILE_HASH_METHOD": Setting(_nothing, None, "nothing: names of files are SHA-256"),
     "CACHE_MEMCACHED_SERVERS": Setting(
@@ -269,7 +276,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_MEMCACHED_TIMEOUT": Setting(_wait, 0.1, _WAIT),
     "CACHE_MEMCACHED_USERNAME": Setting(_nothing, None, _NO_SASL),
     "CACHE_MEMCACHED_PASSWORD": Setting(_nothing, None, _NO_SASL),
-    "CACHE_OPTIONS": Setting(_options, {}, "a dict of keyword arguments for the store"),
+    "CACHE_OPTIONS": Setting(_options, {}, "a dict of arguments for the store, or its JSON"),
     "CACHE_ARGS": Setting(_nothing, None, "nothing: use CACHE_OPTIONS, which has names"),
     "CACHE_THRESHOLD": Setting(_integer(1), 500, "a whole number from 1"),
     "CACHE_MEMORY_BYTES": Setting(_integer(1), 64 * 1024 * 1024, "a number of bytes from 1"),
@@ -339,9 +346,9 @@ class Settings(dict[str, Any]):
 
 
 def _with_options(given: dict[str, Any]) -> dict[str, Any]:
-    options = given.get("CACHE_OPTIONS")
-    if not isinstance(options, Mapping):
+    if "CACHE_OPTIONS" not in given:
         return given
+    options = _parse("CACHE_OPTIONS", given["CACHE_OPTIONS"])
     moved = {n: options[option] for option, n in _SETTING_OF_OPTION.items() if option in options}
     left = {option: v for option, v in options.items() if option not in _SETTING_OF_OPTION}
     return {**given, **moved, "CACHE_OPTIONS": left}

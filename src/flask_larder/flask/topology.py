@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from flask_larder.budget import BudgetSource
 from flask_larder.errors import InvalidConfig
-from flask_larder.flask.settings import Settings
+from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.redis import (
     Address,
     AnyLinks,
@@ -14,6 +14,11 @@ from flask_larder.redis import (
     Links,
     SentinelMaster,
 )
+
+_OF_OTHERS: Final = {
+    "CACHE_REDIS_CLUSTER": "RedisClusterCache",
+    "CACHE_REDIS_SENTINELS": "RedisSentinelCache",
+}
 
 _OF_SENTINELS: Final = "sentinel_"
 """Begins an option that is meant for the Sentinels, as in Flask-Caching."""
@@ -35,6 +40,9 @@ def _standalone(settings: Settings) -> Address:
     url = settings["CACHE_REDIS_URL"]
     if url and scheme == "rediss":
         _check_scheme(url)
+    for name, kind in _OF_OTHERS.items():
+        if name in settings.given:
+            warn_caller(f"{name} has no effect with the RedisCache; set CACHE_TYPE to {kind}")
     return _address(settings, url or f"{scheme}://{_host_and_port(settings)}", options)
 
 
@@ -51,7 +59,7 @@ def _sentinel_master(settings: Settings) -> SentinelMaster:
         for name, value in given.items()
         if name.startswith(_OF_SENTINELS)
     }
-    scheme, scheme_of_sentinels = _scheme(options), _scheme(of_sentinels)
+    scheme, scheme_of_sentinels = _scheme(options), _scheme(of_sentinels, _OF_SENTINELS)
     sentinels = [
         Address(
             f"{scheme_of_sentinels}://{sentinel}",
@@ -92,11 +100,13 @@ def _address(settings: Settings, url: str, options: dict[str, Any]) -> Address:
     )
 
 
-def _scheme(options: dict[str, Any]) -> str:
+def _scheme(options: dict[str, Any], prefix: str = "") -> str:
     """The scheme that the option ``ssl``, which is taken away, asks for."""
     ssl = options.pop("ssl", False)
     if not isinstance(ssl, bool):
-        raise InvalidConfig(f"the option ssl in CACHE_OPTIONS is {ssl!r}; give True or False")
+        raise InvalidConfig(
+            f"the option {prefix}ssl in CACHE_OPTIONS is {ssl!r}; give True or False"
+        )
     return "rediss" if ssl else "redis"
 
 

@@ -70,7 +70,7 @@ class Address:
     """
 
     url: str = field(repr=False)
-    name: str = field(default="Redis", kw_only=True)
+    called: str | None = field(default=None, kw_only=True)
     db: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -84,6 +84,11 @@ class Address:
 
     def __str__(self) -> str:
         return without_secrets(self.url)
+
+    @property
+    def name(self) -> str:
+        """See :class:`Place`. It is *called* so, or by its URL."""
+        return self.called or f"Redis at {self}"
 
     @property
     def most_connections(self) -> int:
@@ -162,7 +167,7 @@ def _check_url(url: str) -> None:
     if parts.scheme not in SCHEMES or "://" not in url:
         accepted = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise InvalidConfig(
-            f"the Redis URL {shown!r} has the scheme {parts.scheme!r}; give one of {accepted}"
+            f"the Redis URL {shown!r} does not begin with a scheme of ours; give one of {accepted}"
         )
     database = parts.path.strip("/")
     if parts.scheme != "unix" and not (database == "" or database.isdecimal()):
@@ -258,7 +263,8 @@ def _check_options(address: Address) -> None:
         str(options.get("host", "")).encode("idna")
     except (TypeError, ValueError, redis.RedisError) as error:
         raise InvalidConfig(
-            f"the options for Redis at {address} are not accepted: {error}"
+            f"an option for Redis at {address}, from CACHE_OPTIONS or from the URL, is not "
+            f"accepted: {error}"
         ) from error
     if not all(0 < seconds < math.inf for seconds in times):
         raise InvalidConfig(f"a timeout for Redis at {address} is {times}; give seconds above 0")

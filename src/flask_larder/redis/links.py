@@ -92,7 +92,7 @@ class Links:
         if asked_at is not None:  # somebody is to try, but not at a request's expense
             probe = partial(self._probe, asked_at)
             start("probe", probe)
-        raise StoreUnavailable(f"Redis at {self._place} is away")
+        raise StoreUnavailable(f"{self._place.name} is away")
 
     def _probe(self, asked_at: float) -> None:
         # It has no more patience than requests: who is too slow for these is not back.
@@ -126,13 +126,13 @@ class Links:
             yield
         except OutOfTime as error:  # whoever makes the connections will tell if that fails
             breaker.missed()
-            raise StoreUnavailable(f"Redis at {self._place} is out of time: {error}") from error
+            raise StoreUnavailable(f"{self._place.name} is out of time: {error}") from error
         except (ResponseError, NoneFree) as error:
             self._refused(breaker, error, asked_at)
-            raise StoreUnavailable(f"Redis at {self._place} refuses: {error}") from error
+            raise StoreUnavailable(f"{self._place.name} refuses: {error}") from error
         except Exception as error:  # whatever it is, the view answers
             breaker.failed(error, is_late=isinstance(error, redis.TimeoutError))
-            raise StoreUnavailable(f"Redis at {self._place} is away: {error}") from error
+            raise StoreUnavailable(f"{self._place.name} is away: {error}") from error
         breaker.succeeded(asked_at)
 
 

@@ -67,7 +67,7 @@ class ClusterAddress:
         host, port = node
         shown = f"{f'[{host}]' if ':' in host else host}:{port}"
         before, _, behind = _split(self.seeds[0].url)
-        return replace(self.seeds[0], url=before + shown + behind, name=f"Redis node {shown}")
+        return replace(self.seeds[0], url=before + shown + behind, called=f"Redis node {shown}")
 
 
 def _split(url: str) -> tuple[str, list[str], str]:
