@@ -16,6 +16,8 @@ PATIENCE: Final = 3
 
 _SILENCE_SECONDS: Final = 60.0
 
+_SLOW: Final = "%s is slow, views answer without it: %d since the last such line"
+
 
 class Breaker:
     """Closed while a store answers; open for :data:`REST_SECONDS` once it is away; then one try.
@@ -92,7 +94,7 @@ class Breaker:
         if away_since is not None:
             _log.warning("%s is back after %.1f s", self._name, now - away_since)
         elif missed:
-            _log.warning("%s is slow, views answer without it: %d so far", self._name, missed)
+            _log.warning(_SLOW, self._name, missed)
 
     def missed(self) -> None:
         """The time of a request was over before the store could answer. It is told when it does."""

@@ -114,7 +114,9 @@ def test_late_replies_are_an_outage_only_in_a_row(
             assert allows(breaker)
         breaker.succeeded(clock())
     (line,) = caplog.messages
-    assert line == f"Redis is slow, views answer without it: {PATIENCE - 1} so far"
+    assert (
+        line == f"Redis is slow, views answer without it: {PATIENCE - 1} since the last such line"
+    )
 
     for _ in range(PATIENCE):
         breaker.failed(AWAY, is_late=True)
@@ -247,7 +249,7 @@ def test_what_was_too_late_is_told_once_the_store_answers(
     assert caplog.messages == []
 
     breaker.succeeded(clock())
-    assert caplog.messages == ["Redis is slow, views answer without it: 2 so far"]
+    assert caplog.messages == ["Redis is slow, views answer without it: 2 since the last such line"]
 
     for _ in range(3):
         breaker.missed()
@@ -256,7 +258,9 @@ def test_what_was_too_late_is_told_once_the_store_answers(
     assert len(caplog.messages) == 1
     clock.now += 15
     breaker.succeeded(clock())
-    assert caplog.messages[1:] == ["Redis is slow, views answer without it: 3 so far"]
+    assert caplog.messages[1:] == [
+        "Redis is slow, views answer without it: 3 since the last such line"
+    ]
     clock.now += 120
     breaker.succeeded(clock())
     assert len(caplog.messages) == 2

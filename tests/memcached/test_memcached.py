@@ -409,7 +409,9 @@ def test_late_replies_are_an_outage_only_in_a_row(
 
     assert store.get("k") is None
     (line,) = caplog.messages
-    assert line.endswith(f" is slow, views answer without it: {PATIENCE - 1} so far")
+    assert line.endswith(
+        f" is slow, views answer without it: {PATIENCE - 1} since the last such line"
+    )
 
 
 def test_a_connection_that_is_not_made_in_time_is_an_outage_at_once() -> None:

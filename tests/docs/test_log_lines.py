@@ -1,0 +1,22 @@
+"""What the library logs is explained."""
+
+import re
+
+from tests.docs.test_examples import ROOT
+
+LINES = re.compile(r'(?:warning\(|_SLOW: Final = )\s*((?:"[^"]*"\s*)+)')
+
+
+def test_each_line_is_explained() -> None:
+    """An operator who searches the docs for what is in the log finds it."""
+    page = (ROOT / "docs" / "how-to" / "operate.md").read_text("utf-8")
+    formats = [
+        "".join(re.findall(r'"([^"]*)"', literals))
+        for module in sorted((ROOT / "src" / "flask_larder").rglob("*.py"))
+        for literals in LINES.findall(module.read_text("utf-8"))
+    ]
+    assert len(formats) >= 7
+    for line in formats:
+        longest = max(re.split(r"%[.\w]+", line), key=len).strip(" :")
+        assert longest in page or longest == "", line
+    assert "is not cached: " in page
