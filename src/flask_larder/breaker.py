@@ -16,7 +16,7 @@ PATIENCE: Final = 3
 
 _SILENCE_SECONDS: Final = 60.0
 
-_SLOW: Final = "%s is slow, views answer without it: %d since the last such line"
+_SLOW: Final = "%s had no time to answer, views answer without it: %d since the last such line"
 
 
 class Breaker:
@@ -32,6 +32,7 @@ class Breaker:
         self._name = name
         self._lock = threading.Lock()
         self._away_since: float | None = None  # None while closed
+        self._back_at = -math.inf
         self._next_try = 0.0
         self._late_replies = 0
         self._missed = 0  # what was too late, since that was told
@@ -58,10 +59,16 @@ class Breaker:
             self._next_try = now + REST_SECONDS
             return now
 
-    def failed(self, error: Exception, *, is_late: bool) -> None:
-        """The store did not answer, or, where it *is late*, not in time, which may be by chance."""
+    def failed(self, error: BaseException, asked_at: float, *, is_late: bool = False) -> None:
+        """The store did not answer who asked then.
+
+        Or, where it *is late*, not in time, which may be by chance. What was asked before the end
+        of an outage is no sign of another.
+        """
         with self._lock:
             now = self._clock()
+            if asked_at < self._back_at:
+                return
             self._late_replies += 1
             if self._away_since is not None:
                 self._next_try = now + REST_SECONDS
@@ -85,6 +92,8 @@ class Breaker:
             if away_since is not None and asked_at < away_since:
                 return
             self._away_since, self._late_replies = None, 0
+            if away_since is not None:
+                self._back_at = now
             is_told = away_since is not None or now >= self._told_slow_until
             missed, self._missed = (self._missed, 0) if is_told else (0, self._missed)
             if missed:

@@ -85,6 +85,11 @@ class LocalLeases:
         """See :class:`~flask_larder.store.Leases`."""
 
 
+def _caller() -> int:
+    """The thread, or the greenlet, where gevent has patched since this module was imported."""
+    return threading.get_ident()
+
+
 @dataclass(slots=True)
 class _Flight(Generic[T]):
     """Work under way in this process.
@@ -93,7 +98,7 @@ class _Flight(Generic[T]):
     """
 
     before: int = 0
-    leader: int = field(default_factory=threading.get_ident)
+    leader: int = field(default_factory=_caller)
     landed: threading.Event = field(default_factory=threading.Event)
     leaders: int = field(init=False)
     result: T | None = None
@@ -190,7 +195,7 @@ class Coalescer(Generic[T]):
             flight, leads = here.join(key, leaders)
             if leads:
                 return self._lead(here, key, flight, task, deadline)
-            if flight.leader == threading.get_ident():  # the work wants its own result
+            if flight.leader == _caller():  # the work wants its own result
                 break
             if not flight.landed.wait(max(0.0, deadline - self._clock())):
                 break
@@ -239,13 +244,22 @@ class Coalescer(Generic[T]):
         finally:
             if has_led or shared is not None:
                 here.note(key, self._clock(), failed=shared is None)
+            self._end(here, key, flight, lease, shared)
+        return task.lead()[0]  # alone: nobody waits behind a third leader
+
+    @staticmethod
+    def _end(
+        here: _Flights[T], key: str, flight: _Flight[T], lease: Lease | None, shared: T | None
+    ) -> None:
+        """Land, also where what ends a greenlet comes in between; else nobody ever leads again."""
+        try:
             # Where nothing came of it, those who are freed must find the lease free, too.
             if lease is not None and shared is None:
                 lease.release()
+        finally:
             here.land(key, flight, shared)
-            if lease is not None and shared is not None:
-                lease.release()
-        return task.lead()[0]  # alone: nobody waits behind a third leader
+        if lease is not None and shared is not None:
+            lease.release()
 
     def _acquire(self, key: str) -> Lease | None:
         """The lease for *key*, or ``None`` while another process has it."""

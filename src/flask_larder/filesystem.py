@@ -127,7 +127,7 @@ class FileStore:
         try:
             yield
         except TimeoutError as error:
-            breaker.failed(error, is_late=True)
+            breaker.failed(error, asked_at, is_late=True)
             raise StoreUnavailable(f"{self._place} is away: {error}") from error
         except OSError as error:
             breaker.refused(error, asked_at)

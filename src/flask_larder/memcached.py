@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from pymemcache.client.base import Client
@@ -212,7 +212,7 @@ class MemcachedStore:
             if _is_refusal(error):
                 breaker.refused(error, asked_at)
                 raise StoreUnavailable(f"memcached at {server} refuses: {error}") from error
-            breaker.failed(error, is_late=isinstance(error, TimeoutError))
+            breaker.failed(error, asked_at, is_late=isinstance(error, TimeoutError))
             raise StoreUnavailable(f"memcached at {server} is away: {error}") from error
         breaker.succeeded(asked_at)
 
@@ -250,6 +250,7 @@ class _Connection(Client):
     """One connection, which does nothing on its own: no retries, no unpickling."""
 
     sock: DeadlineSocket | None  # type: ignore[assignment]
+    connect_timeout: float
     timeout: float
     ends = math.inf
 
@@ -266,17 +267,21 @@ class _Connection(Client):
 
     def _open(self) -> socket.socket:
         if isinstance(self.server, tuple):
-            opened = socket.create_connection(self.server, self.connect_timeout)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        else:
-            opened = socket.socket(socket.AF_UNIX)
+            return self._open_first(*self.server)
+        return _opened(socket.AF_UNIX, self.server, self.connect_timeout)
+
+    def _open_first(self, host: str, port: int) -> socket.socket:
+        deadline = time.monotonic() + self.connect_timeout
+        failure: OSError = ConnectionError(f"{host} has no address")
+        for family, *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             try:
-                opened.settimeout(self.connect_timeout)
-                opened.connect(self.server)
-            except BaseException:
-                opened.close()
-                raise
-        return opened
+                opened = _opened(family, address, max(deadline - time.monotonic(), 0.001))
+            except OSError as error:
+                failure = error
+                continue
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return opened
+        raise failure
 
     def _deadline(self) -> float:
         """Of the reply to what is asked now."""
@@ -309,6 +314,17 @@ class _Connection(Client):
         except OSError:
             pass
         self.close()
+
+
+def _opened(family: int, address: Any, seconds: float) -> socket.socket:
+    opened = socket.socket(family)
+    try:
+        opened.settimeout(seconds)
+        opened.connect(address)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def _connection(server: str, *, connect_timeout: float, timeout: float) -> _Connection:

@@ -34,6 +34,7 @@ COMMANDS["gunicorn --preload"] = [*COMMANDS["gunicorn"], "--preload"]
 COMMANDS["gunicorn gevent"] = [
     "gevent" if word == "gthread" else word for word in COMMANDS["gunicorn"]
 ]
+COMMANDS["gunicorn gevent --preload"] = [*COMMANDS["gunicorn gevent"], "--preload"]
 
 
 @dataclass(frozen=True, slots=True)

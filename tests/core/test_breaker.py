@@ -55,14 +55,14 @@ def test_while_redis_answers_everybody_may_ask(
 
 def test_after_a_failure_one_a_second_may_try(breaker: Breaker, clock: Clock) -> None:
     """The first second belongs to nobody; then one caller tries, and all others do not wait."""
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
 
     clock.now += 0.99
     assert [allows(breaker) for _ in range(3)] == [False, False, False]
     clock.now += 0.01
     assert [allows(breaker) for _ in range(3)] == [True, False, False]
     clock.now += 0.5
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
     clock.now += 0.99
     assert [allows(breaker) for _ in range(3)] == [False, False, False]
     clock.now += 0.01
@@ -73,7 +73,7 @@ def test_a_try_that_never_ends_does_not_keep_others_from_trying(
     breaker: Breaker, clock: Clock
 ) -> None:
     """Whoever tries may die; a second later somebody else may."""
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
     clock.now += 1.0
     assert allows(breaker)
 
@@ -84,7 +84,7 @@ def test_a_try_that_never_ends_does_not_keep_others_from_trying(
 
 def test_one_success_lets_everybody_ask_again(breaker: Breaker, clock: Clock) -> None:
     """The one who tried is answered."""
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
     clock.now += 1.0
     asked_at = breaker.admit()
     assert asked_at is not None
@@ -98,7 +98,7 @@ def test_an_answer_from_before_the_outage_does_not_end_it(breaker: Breaker, cloc
     asked_at = breaker.admit()
     assert asked_at is not None
     clock.now += 0.1
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
     breaker.succeeded(asked_at)
 
     assert not allows(breaker)
@@ -110,16 +110,14 @@ def test_late_replies_are_an_outage_only_in_a_row(
     """One reply in twenty that is late does not keep the others from the cache."""
     for _ in range(20):
         for _ in range(PATIENCE - 1):
-            breaker.failed(AWAY, is_late=True)
+            breaker.failed(AWAY, clock(), is_late=True)
             assert allows(breaker)
         breaker.succeeded(clock())
     (line,) = caplog.messages
-    assert (
-        line == f"Redis is slow, views answer without it: {PATIENCE - 1} since the last such line"
-    )
+    assert line.startswith("Redis had no time to answer, views answer without it: 2 since")
 
     for _ in range(PATIENCE):
-        breaker.failed(AWAY, is_late=True)
+        breaker.failed(AWAY, clock(), is_late=True)
     assert not allows(breaker)
     assert len(caplog.messages) == 2
 
@@ -129,7 +127,7 @@ def test_an_outage_is_one_line_and_its_end_another(
 ) -> None:
     """However many requests fail meanwhile. The second line says how long it took."""
     for _ in range(200):
-        breaker.failed(AWAY, is_late=False)
+        breaker.failed(AWAY, clock())
         clock.now += 0.5
     breaker.succeeded(clock())
     breaker.succeeded(clock())
@@ -146,7 +144,7 @@ def test_each_outage_has_its_lines(
 ) -> None:
     """A second outage is told as the first was."""
     for seconds in (2.0, 3.5):
-        breaker.failed(AWAY, is_late=False)
+        breaker.failed(AWAY, clock())
         clock.now += seconds
         breaker.succeeded(clock())
 
@@ -178,7 +176,7 @@ def test_a_refusal_ends_an_outage(
     breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who refuses is there."""
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
     clock.now += 4.0
     breaker.refused(REFUSED, clock())
 
@@ -194,7 +192,7 @@ def test_of_many_threads_one_tries_and_one_tells(
 
     def outage(_: int) -> bool:
         barrier.wait()
-        breaker.failed(AWAY, is_late=False)
+        breaker.failed(AWAY, clock())
         if barrier.wait() == 0:
             clock.now += 1.0
         barrier.wait()
@@ -217,13 +215,13 @@ def test_a_store_that_is_replaced_has_its_last_line(
     breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Others serve in its place; those who still wait for it say nothing."""
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
     clock.now += 2.5
 
     breaker.retire()
 
     breaker.succeeded(clock())
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
     breaker.refused(REFUSED, clock())
     assert caplog.messages[1:] == ["Redis is replaced after 2.5 s"]
 
@@ -234,7 +232,7 @@ def test_a_store_that_is_left_in_peace_has_no_line(
     """Nothing was wrong with it, and what goes wrong afterwards is nobody's concern."""
     breaker.retire()
 
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
     clock.now += 1.0
     breaker.succeeded(clock())
     assert caplog.messages == []
@@ -245,11 +243,13 @@ def test_what_was_too_late_is_told_once_the_store_answers(
 ) -> None:
     """Once a minute, with the number; by itself it is no outage."""
     breaker.missed()
-    breaker.failed(AWAY, is_late=True)
+    breaker.failed(AWAY, clock(), is_late=True)
     assert caplog.messages == []
 
     breaker.succeeded(clock())
-    assert caplog.messages == ["Redis is slow, views answer without it: 2 since the last such line"]
+    assert caplog.messages == [
+        "Redis had no time to answer, views answer without it: 2 since the last such line"
+    ]
 
     for _ in range(3):
         breaker.missed()
@@ -259,7 +259,7 @@ def test_what_was_too_late_is_told_once_the_store_answers(
     clock.now += 15
     breaker.succeeded(clock())
     assert caplog.messages[1:] == [
-        "Redis is slow, views answer without it: 3 since the last such line"
+        "Redis had no time to answer, views answer without it: 3 since the last such line"
     ]
     clock.now += 120
     breaker.succeeded(clock())
@@ -271,7 +271,7 @@ def test_what_was_too_late_in_an_outage_is_part_of_it(
 ) -> None:
     """Which has its own two lines."""
     breaker.missed()
-    breaker.failed(AWAY, is_late=False)
+    breaker.failed(AWAY, clock())
     breaker.missed()
     clock.now += 5
     breaker.succeeded(clock())
@@ -281,3 +281,19 @@ def test_what_was_too_late_in_an_outage_is_part_of_it(
         "Redis is away, views answer without it: connection refused",
         "Redis is back after 5.0 s",
     ]
+
+
+def test_what_was_asked_before_the_end_of_an_outage_does_not_begin_another(
+    breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that breaks late belongs to the outage that is over."""
+    asked_at = clock()
+    breaker.failed(AWAY, clock())
+    clock.now += 2
+    breaker.succeeded(clock())
+    breaker.failed(AWAY, asked_at)
+    assert allows(breaker)
+    assert len(caplog.messages) == 2
+
+    breaker.failed(AWAY, clock())
+    assert not allows(breaker)

@@ -355,6 +355,12 @@ def test_work_that_wants_its_own_result_does_not_wait_for_itself() -> None:
     assert time.monotonic() - began < SOON / 2
 
 
+def test_work_knows_itself_where_greenlets_came_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preloaded application is imported before gevent patches, and used after that."""
+    monkeypatch.setattr(threading, "get_ident", lambda: 4711)
+    test_work_that_wants_its_own_result_does_not_wait_for_itself()
+
+
 def test_a_fork_leaves_flights_behind(crowd: Crowd) -> None:
     """A child does not wait for a leader that is a thread of its parent."""
     go = threading.Event()
@@ -620,3 +626,26 @@ def test_fakes_are_what_they_stand_for() -> None:
     leases: Leases = SharedLeases()
     lease: Lease | None = leases.acquire("k")
     assert lease
+
+
+class Ended(BaseException):
+    """As gevent ends a greenlet: from outside, and wherever it is."""
+
+
+def test_a_leader_that_is_ended_while_it_gives_its_lease_back_still_lands() -> None:
+    """Otherwise everybody who comes later would wait for it."""
+
+    class EndingLeases(LocalLeases):
+        def acquire(self, key: str) -> Lease:
+            return self
+
+        def release(self) -> None:
+            raise Ended
+
+    work, one = Work(storable=False), coalescer(EndingLeases(), wait_seconds=2.0)
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(Ended):
+            one.run(work.task())
+        assert time.monotonic() - began < 1.0
+    assert len(work.runs) == 2

@@ -410,7 +410,7 @@ def test_late_replies_are_an_outage_only_in_a_row(
     assert store.get("k") is None
     (line,) = caplog.messages
     assert line.endswith(
-        f" is slow, views answer without it: {PATIENCE - 1} since the last such line"
+        f" had no time to answer, views answer without it: {PATIENCE - 1} since the last such line"
     )
 
 

@@ -88,6 +88,33 @@ def test_it_is_not_renewed_for_ever(redis_server: RedisServer, redis_client: red
     assert 0.2 <= time.monotonic() - began < 2
 
 
+def test_its_last_renewal_is_for_what_is_left(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """Not for a whole life beyond its end."""
+    lease = leases_at(redis_server.url, life_seconds=9.0, most_seconds=10.0).acquire("k")
+    assert lease
+    keeper = lease._keeper
+    keeper._ends[lease] = time.monotonic() + 2.0
+    keeper._renew()
+    assert 0 < redis_client.pttl("p_k#lease") <= 2000
+
+
+def test_a_lease_that_was_given_unheard_is_given_back(
+    start_redis: Callable[[], RedisServer],
+) -> None:
+    """The reply was late, so this process goes on without it; others do not wait for nobody."""
+    server = start_redis()
+    leases = leases_at(server.url, life_seconds=30.0, most_seconds=60.0, timeout=0.3)
+    with server.client() as client:
+        assert leases.holder("other") is None
+        client.execute_command("CLIENT", "PAUSE", "450", "ALL")
+        with pytest.raises(StoreUnavailable):
+            leases.acquire("k")
+        wait_until(lambda: client.info("commandstats").get("cmdstat_eval"))
+        wait_until(lambda: not client.exists("p_k#lease"))
+
+
 def test_after_it_was_given_back_nothing_renews_it(
     leases: RedisLeases, redis_client: redis.Redis
 ) -> None:

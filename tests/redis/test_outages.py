@@ -1,9 +1,12 @@
 """The store on a Redis that is away, hangs, comes back, refuses, or is full."""
 
+import gc
+import logging
 import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -320,8 +323,81 @@ def test_a_request_without_time_is_not_the_servers_fault(
 
     (line,) = caplog.messages
     assert line.endswith(
-        f"is slow, views answer without it: {3 * PATIENCE} since the last such line"
+        f"had no time to answer, views answer without it: {3 * PATIENCE} since the last such line"
     )
+
+
+def test_a_log_that_fails_does_not_keep_connections_from_being_made(
+    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tells of the failure may fail itself; there is a next time all the same."""
+    logger = logging.getLogger("flask_larder")
+    told = threading.Event()
+    ended = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: ended.set())
+
+    def fail(_: logging.LogRecord) -> bool:
+        if told.is_set():
+            return True
+        told.set()
+        raise OSError("no space left on device")
+
+    server.kill()
+    monkeypatch.setattr(logger, "filters", [fail])
+    seconds_of(lambda: store.get("k"))
+    assert ended.wait(10)
+    server.start()
+    assert await_answer(lambda: store.get("k")) is None
+
+
+def test_what_a_request_held_is_let_go(tmp_path: Path) -> None:
+    """A failure that is kept in mind holds nothing of the requests that met it."""
+
+    class Secret:
+        pass
+
+    links = Links(Address(f"unix://{tmp_path}/nobody.sock", timeout=5.0))
+
+    def visit() -> "weakref.ref[Secret]":
+        secret = Secret()
+        with pytest.raises(StoreUnavailable):
+            RedisStore(links, "").get("k")
+        return weakref.ref(secret)
+
+    held = visit()
+    gc.collect()
+    assert held() is None
+
+
+def test_a_node_that_was_replaced_keeps_no_connections(server: RedisServer) -> None:
+    """They would stay open on its side."""
+    links = Links(Address(server.url, timeout=5.0))
+    links.ask("EXISTS", "k")
+    with server.client() as client:
+        before = len(client.client_list())
+        links.retire()
+        deadline = time.monotonic() + 10
+        while len(client.client_list()) == before:
+            assert time.monotonic() < deadline
+
+
+def test_one_probe_at_a_time(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where looking a name up hangs, threads do not pile up."""
+    monkeypatch.setattr(breaker, "REST_SECONDS", 0.0)
+    began, ends = [], threading.Event()
+
+    class Place(Address):
+        def connect(self, deadline: float) -> redis.Connection:
+            began.append(threading.current_thread().name)
+            if len(began) > 1:
+                ends.wait(10)
+            raise redis.ConnectionError("no such name")
+
+    links = Links(Place(server.url, timeout=5.0))
+    for _ in range(50):
+        seconds_of(lambda: links.ask("EXISTS", "k"))
+    ends.set()
+    assert len(began) <= 2
 
 
 def test_one_connection_that_is_slow_to_make_does_not_keep_others_from_waiting(
@@ -337,7 +413,7 @@ def test_one_connection_that_is_slow_to_make_does_not_keep_others_from_waiting(
                 time.sleep(max(0.0, deadline - time.monotonic()))
             return super().connect(deadline)
 
-    pool = Pool(Place(server.url, timeout=1.0, connect_timeout=4.0), lambda _: None)
+    pool = Pool(Place(server.url, timeout=1.0, connect_timeout=4.0), lambda *_: None)
     first = pool.take(time.monotonic() + 5)
     taken.set()
     with pytest.raises(OutOfTime):
@@ -580,7 +656,7 @@ def test_a_machine_that_lets_no_thread_start_is_an_outage(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         for _ in range(10):
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailable, match="no thread can be started"):
                 store.get("k")
     assert await_answer(lambda: store.set("k", b"v", LONG)) is True
     assert store.get("k") == b"v"

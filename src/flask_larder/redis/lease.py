@@ -42,10 +42,15 @@ class RedisLeases:
         name = self._prefix + key + SUFFIX
         token = secrets.token_hex(16)
         life = _milliseconds(self._life_seconds)
-        if self._links.ask("SET", name, token, "NX", "PX", life) is None:
-            return None
         keeper = self._keeper()
         lease = RedisLease(self._links, keeper, name, token)
+        try:
+            if self._links.ask("SET", name, token, "NX", "PX", life) is None:
+                return None
+        except StoreUnavailable as error:
+            if error.__cause__ is not None:  # it was asked, and may have given the lease unheard
+                keeper.give_back(lease)
+            raise
         keeper.add(lease, time.monotonic() + self._most_seconds)
         return lease
 
@@ -101,10 +106,8 @@ class _Keeper:
         """Renew *lease* until the monotonic clock shows *ends*, or until it is dropped."""
         with self._changed:
             self._ends[lease] = ends
-            if not self._is_running:  # where it cannot start, the lease lives its life
-                self._is_running = start("leases", self._keep)
-            elif len(self._ends) == 1:
-                self._changed.notify()
+            if not self._is_running or len(self._ends) == 1:
+                self._run()
 
     def drop(self, lease: RedisLease) -> None:
         """Renew it no more."""
@@ -115,7 +118,14 @@ class _Keeper:
         """Give *lease* back, soon."""
         with self._changed:
             self._left.append(lease)
+            self._run()
+
+    def _run(self) -> None:
+        """Have the thread look; where it cannot start, leases live their lives."""
+        if self._is_running:
             self._changed.notify()
+        else:
+            self._is_running = start("leases", self._keep)
 
     def _keep(self) -> None:
         next_renewal = 0.0
@@ -138,16 +148,16 @@ class _Keeper:
         with self._changed:
             for lease in [lease for lease, ends in self._ends.items() if ends <= now]:
                 del self._ends[lease]
-            leases = list(self._ends)
+            leases = list(self._ends.items())
         # One by one, since on a Cluster their keys may live on different nodes.
-        for lease in leases:
-            if not self._is_renewed(lease):
+        for lease, ends in leases:
+            if not self._is_renewed(lease, min(self._life_seconds, ends - now)):
                 self.drop(lease)
 
-    def _is_renewed(self, lease: RedisLease) -> bool:
+    def _is_renewed(self, lease: RedisLease, seconds: float) -> bool:
         """Whether it is still ours, as far as is known."""
         try:
-            life = _milliseconds(self._life_seconds)
+            life = _milliseconds(seconds)
             renew = ("EVAL", _RENEW, 1, lease.name, lease.token, life)
             return bool(self._links.ask(*renew, counts=Counts.NEVER))
         except Exception:  # noqa: BLE001 - whatever it is, the thread is for the other leases, too

@@ -16,7 +16,7 @@ from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Place, exchange
 from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
-from flask_larder.redis.threads import start
+from flask_larder.redis.threads import Single
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class _Link:
 
     pool: Pool
     breaker: Breaker
+    probe: Single
 
 
 class Links:
@@ -72,7 +73,9 @@ class Links:
 
     def retire(self) -> None:
         """Be asked no more, since others serve what was here."""
-        self._here().breaker.retire()
+        link = self._here()
+        link.breaker.retire()
+        link.pool.discard_idle()
 
     def ping(self, timeout: float) -> None:
         """Ask in any case, over a connection of its own, and return within *timeout* seconds."""
@@ -81,7 +84,7 @@ class Links:
 
     def _link(self) -> _Link:
         breaker = Breaker(time.monotonic, self._place.name)
-        return _Link(Pool(self._place, partial(breaker.failed, is_late=False)), breaker)
+        return _Link(Pool(self._place, breaker.failed), breaker, Single("probe"))
 
     def _admit(self, link: _Link) -> float:
         """The time, if Redis may be asked now."""
@@ -90,8 +93,7 @@ class Links:
         if asked_at is not None and not is_away:
             return asked_at
         if asked_at is not None:  # somebody is to try, but not at a request's expense
-            probe = partial(self._probe, asked_at)
-            start("probe", probe)
+            link.probe.start(partial(self._probe, asked_at))
         raise StoreUnavailable(f"{self._place.name} is away")
 
     def _probe(self, asked_at: float) -> None:
@@ -131,7 +133,7 @@ class Links:
             self._refused(breaker, error, asked_at)
             raise StoreUnavailable(f"{self._place.name} refuses: {error}") from error
         except Exception as error:  # whatever it is, the view answers
-            breaker.failed(error, is_late=isinstance(error, redis.TimeoutError))
+            breaker.failed(error, asked_at, is_late=isinstance(error, redis.TimeoutError))
             raise StoreUnavailable(f"{self._place.name} is away: {error}") from error
         breaker.succeeded(asked_at)
 

@@ -19,6 +19,10 @@ class NoneFree(Exception):
     """All connections are taken, and none became free in time."""
 
 
+class NotConnected(Exception):
+    """No connection could be made; says why."""
+
+
 class OutOfTime(Exception):
     """The time of who asks is over, which is not to say that Redis hangs."""
 
@@ -26,11 +30,12 @@ class OutOfTime(Exception):
 class Pool:
     """Hands out connections to *place* that are ready, and has those made that are lacking.
 
-    Making one may take its time; where it fails, *failed* is told, and whoever waits hears of it.
+    Making one may take its time; where it fails, *failed* is told why and since when it was tried,
+    and whoever waits hears of it.
     Nobody waits for one that has been in the making for longer than a reply may take.
     """
 
-    def __init__(self, place: Place, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, place: Place, failed: Callable[[BaseException, float], None]) -> None:
         self._place = place
         self._failed = failed
         self._patience = place.timeout
@@ -41,13 +46,13 @@ class Pool:
         self._waiting = 0
         self._connecting: list[float] = []  # since when each is being made
         self._failures = 0
-        self._last_failure: Exception | None = None
+        self._last_failure = ""
 
     def take(self, deadline: float) -> redis.Connection:
         """A connection for this thread alone, for :meth:`give` or :meth:`discard`.
 
         Raises, when the monotonic clock shows *deadline* at the latest, why there is none:
-        :class:`NoneFree`, :class:`OutOfTime`, or what making one has failed with.
+        :class:`NoneFree`, :class:`OutOfTime` or :class:`NotConnected`.
         """
         while True:
             connection = self._next(deadline)
@@ -80,15 +85,19 @@ class Pool:
                 failures = self._failures
                 while not self._idle:
                     self._connect_if_needed()
+                    if self._count == 0:
+                        raise OutOfTime("no thread can be started to make a connection")
                     if not self._changed.wait(self._worth_waiting(deadline)) and not self._idle:
                         if self._count < self._most or self._connecting:
                             raise OutOfTime("a connection is still being made")
                         raise NoneFree("all connections are taken")
                     if self._failures != failures and not self._idle:
-                        raise self._last_failure or OutOfTime
+                        raise NotConnected(self._last_failure)
                 return self._idle.pop()
             finally:
                 self._waiting -= 1
+                if self._idle:  # who was woken for it, and is ended by gevent, did not take it
+                    self._changed.notify()
 
     def _worth_waiting(self, deadline: float) -> float:
         if len(self._connecting) == self._count:  # there is no other that could become free
@@ -109,19 +118,30 @@ class Pool:
     def _connect(self, began: float) -> None:
         try:
             connection = self._place.connect(began + self._place.connect_timeout)
-        except Exception as error:  # noqa: BLE001 - no such name, a wrong password, whatever
-            self._failed(error)
-            with self._changed:
-                self._connecting.remove(began)
-                self._count -= 1
-                self._failures += 1
-                self._last_failure = error
-                self._changed.notify_all()
+        except BaseException as error:  # no such name, a wrong password, whatever
+            try:
+                self._failed(error, began)
+            finally:  # whatever becomes of that, which may write to a log
+                with self._changed:
+                    self._connecting.remove(began)
+                    self._count -= 1
+                    self._failures += 1
+                    self._last_failure = str(error)
+                    self._changed.notify_all()
+            if not isinstance(error, Exception):
+                raise
             return
         with self._changed:
             self._connecting.remove(began)
             self._idle.append(connection)
             self._changed.notify()
+
+    def discard_idle(self) -> None:
+        """Close what nobody uses."""
+        with self._changed:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            self.discard(connection)
 
 
 def _is_ready(connection: redis.Connection) -> bool:

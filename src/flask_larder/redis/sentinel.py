@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis
 
 from flask_larder.redis.connection import Address, exchange
-from flask_larder.redis.threads import start
+from flask_larder.redis.threads import Single
 
 LOOK_SECONDS: Final = 1.0
 """How long the Sentinels' last answer holds, while there are requests."""
@@ -28,6 +28,7 @@ class SentinelMaster:
         self._address = address
         self._found: tuple[str, int] | None = None
         self._next_look = 0.0
+        self._looking = Single("sentinel")
         self.name = f"Redis master {master!r}"
         self.timeout = address.timeout
         self.connect_timeout = address.connect_timeout
@@ -58,7 +59,7 @@ class SentinelMaster:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            start("sentinel", self._look)
+            self._looking.start(self._look)
         return (connection.host, connection.port) == self._found
 
     def _look(self) -> None:

@@ -89,7 +89,7 @@ class NodeLinks(Links):
         if isinstance(error, AskError | TryAgainError):  # MOVED is an AskError
             breaker.succeeded(asked_at)
         elif isinstance(error, ClusterDownError) and "Hash slot not served" not in str(error):
-            breaker.failed(error, is_late=False)
+            breaker.failed(error, asked_at)
         else:
             super()._refused(breaker, error, asked_at)
 
@@ -186,7 +186,7 @@ class Slots:
             return
         away = redis.ConnectionError("; ".join(answers))
         if not self.owners:
-            self._breaker.failed(away, is_late=False)
+            self._breaker.failed(away, asked_at)
         raise StoreUnavailable(f"the Redis Cluster at {self._address} is away: {away}") from away
 
     def _adopt(self, owners: Owners) -> None:
