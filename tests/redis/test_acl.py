@@ -48,7 +48,7 @@ def does_everything(links: AnyLinks) -> bool:
         ]
         lease = leases.acquire(KEY)
         assert lease
-        done.append(leases._keeper()._is_renewed(lease))
+        done.append(leases._keeper()._is_renewed(lease, 60.0))
         lease.release()
         done.append(leases.holder(KEY) is None)
     except StoreUnavailable:
