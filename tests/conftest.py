@@ -15,6 +15,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from flask_larder import breaker
 from flask_larder.redis import Address
 from service.guardian import LOG_NAME, SOCKET_NAME, answers, command, find_server, make_directory
 from tests.leash import LEASH
@@ -44,6 +45,10 @@ class Server:
 
     def answers(self) -> bool:
         """Whether it answers now."""
+        raise NotImplementedError
+
+    def connections_made(self) -> int:
+        """How many there have been so far, with that of this very question."""
         raise NotImplementedError
 
     @property
@@ -115,6 +120,11 @@ class RedisServer(Server):
         """Whether it answers now."""
         return answers(self.socket)
 
+    def connections_made(self) -> int:
+        """How many there have been so far, with that of this very question."""
+        with self.client() as client:
+            return int(client.info("stats")["total_connections_received"])
+
     @property
     def url(self) -> str:
         """The address, as ``CACHE_REDIS_URL`` takes it."""
@@ -148,6 +158,11 @@ class MemcachedServer(Server):
         except OSError:
             return False
         return True
+
+    def connections_made(self) -> int:
+        """How many there have been so far, with that of this very question."""
+        stats = self.ask(b"stats\r\n", end=b"END\r\n")
+        return int(stats.split(b"STAT total_connections ")[1].split()[0])
 
     def ask(self, command: bytes, end: bytes = b"\r\n") -> bytes:
         """Send *command* as it is; the reply, up to *end*."""
@@ -261,3 +276,9 @@ def cluster() -> Iterator[Cluster]:
 def patient_address() -> Callable[[str], Address]:
     """Makes an address with which a busy machine does not look like a server that is away."""
     return lambda url: Address(url, connect_timeout=5.0, timeout=5.0)
+
+
+@pytest.fixture
+def _rests_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A breaker that tries again after 20 ms, so that a test need not wait for a second."""
+    monkeypatch.setattr(breaker, "REST_SECONDS", 0.02)

@@ -23,6 +23,7 @@ from flask_larder.codec import encode_response, encode_value, encode_variants
 from flask_larder.entry import StoredResponse, Variants
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
+from tests.bomb import Bomb
 from tests.conftest import MemcachedServer, RedisServer
 
 SECRET = "a secret of ours that is random"
@@ -153,19 +154,6 @@ def open_shop(place: Place) -> Shop:
 
 
 # --- attacks that no signature is needed against ---
-
-
-class Bomb:
-    """Leaves a trace where it is unpickled."""
-
-    exploded = 0
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _explode, ()
-
-
-def _explode() -> None:
-    Bomb.exploded += 1
 
 
 def test_the_bomb_goes_off_where_it_is_unpickled() -> None:

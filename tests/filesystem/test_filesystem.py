@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from cachelib import FileSystemCache
 
-from flask_larder import breaker
 from flask_larder.breaker import PATIENCE
 from flask_larder.errors import StoreUnavailable
 from flask_larder.filesystem import LARGEST_VALUE, FileStore
+from tests.bomb import Bomb
 
 LONG = 600.0
 KEY = "larder1:key=name"
@@ -55,19 +55,6 @@ def framed(data: bytes, expires: float | None = None) -> bytes:
 
 
 # --- nothing is unpickled ---
-
-
-class Bomb:
-    """Leaves a trace where it is unpickled."""
-
-    exploded = 0
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _explode, ()
-
-
-def _explode() -> None:
-    Bomb.exploded += 1
 
 
 @pytest.mark.parametrize("frame", [framed, lambda bomb: bomb], ids=["framed", "bare"])
@@ -391,11 +378,6 @@ def locked_by_another(store: FileStore) -> Iterator[Callable[[], None]]:
         child.kill()
         child.join()
         pipe.close()
-
-
-@pytest.fixture
-def _rests_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "REST_SECONDS", 0.02)
 
 
 @pytest.mark.usefixtures("_rests_briefly")

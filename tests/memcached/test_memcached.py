@@ -1,15 +1,15 @@
-"""The store on memcached: names, times and sizes as it takes them, and its absence."""
+"""The store on memcached: names, times and sizes as it takes them, servers, and connections.
+
+Its outages are in ``tests/contract/test_outages.py``.
+"""
 
 import math
-import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,28 +17,15 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_larder import Cache, breaker
-from flask_larder.breaker import PATIENCE
-from flask_larder.budget import Budget
+from flask_larder import Cache
 from flask_larder.deadline import DeadlineSocket
 from flask_larder.errors import StoreUnavailable
 from flask_larder.memcached import LONGEST_KEY, MOST_CONNECTIONS, MemcachedStore, _connection
 from tests.conftest import MemcachedServer
+from tests.outages import LONG, TIMEOUT, listening, saying
 
-LONG = 600.0
 THREADS = 50
-TIMEOUT = 0.25
 DAY = 24 * 3600.0
-
-OPERATIONS: dict[str, Callable[[MemcachedStore], object]] = {
-    "get": lambda store: store.get("k"),
-    "get_many": lambda store: store.get_many(["k", "l"]),
-    "set": lambda store: store.set("k", b"v", LONG),
-    "add": lambda store: store.add("k", b"v", LONG),
-    "has": lambda store: store.has("k"),
-    "delete": lambda store: store.delete(["k"]),
-    "ping": lambda store: store.ping(TIMEOUT),
-}
 
 
 @pytest.fixture
@@ -57,31 +44,6 @@ def store(server: MemcachedServer) -> MemcachedStore:
 def patient(memcached: MemcachedServer) -> MemcachedStore:
     """A store on the shared server, with which a busy machine does not look like an outage."""
     return MemcachedStore([str(memcached.socket)], "p_", connect_timeout=20.0, timeout=20.0)
-
-
-@pytest.fixture
-def _rests_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A breaker that tries again after 20 ms, so that a test need not wait for a second."""
-    monkeypatch.setattr(breaker, "REST_SECONDS", 0.02)
-
-
-def seconds_of(operate: Callable[[], object]) -> float:
-    """How long it takes until *operate* raises ``StoreUnavailable``."""
-    started = time.monotonic()
-    with pytest.raises(StoreUnavailable):
-        operate()
-    return time.monotonic() - started
-
-
-def await_answer(operate: Callable[[], object], seconds: float = 10.0) -> object:
-    """What *operate* returns once the store is back."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return operate()
-        except StoreUnavailable:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
 
 
 # --- names ---
@@ -235,36 +197,7 @@ def test_a_server_more_moves_few_keys() -> None:
     assert {four._server_of(key) for key in moved} == {"h3:1"}
 
 
-# --- nobody is there, or it hangs ---
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_where_nobody_listens_each_operation_says_so(tmp_path: Path, operation: str) -> None:
-    """Nothing but ``StoreUnavailable`` is raised, with the address in it, and without waiting."""
-    store = MemcachedStore([f"{tmp_path}/nobody.sock"], "")
-
-    for _ in range(2):
-        started = time.monotonic()
-        with pytest.raises(StoreUnavailable, match=r"memcached at /.*/nobody\.sock is away"):
-            OPERATIONS[operation](store)
-        assert time.monotonic() - started < 1.0
-
-
-def test_a_host_that_does_not_exist_says_so() -> None:
-    """A name without an address is an outage like any other."""
-    seconds_of(lambda: MemcachedStore(["no-such-host.invalid:11211"], "").get("k"))
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_hanging_server_costs_few_timeouts(
-    server: MemcachedServer, store: MemcachedStore, operation: str
-) -> None:
-    """The first callers wait for the timeout, those after them do not wait at all."""
-    store.get("k")
-    server.suspend()
-
-    assert seconds_of(lambda: OPERATIONS[operation](store)) < TIMEOUT + 1.0
-    assert sum(seconds_of(lambda: store.get("k")) for _ in range(50)) < 5 * TIMEOUT
+# --- it hangs ---
 
 
 def test_views_answer_while_memcached_hangs(
@@ -321,146 +254,7 @@ def test_a_request_is_not_held_up_beyond_its_budget(
     assert time.monotonic() - started < TIMEOUT + 2.0
 
 
-def test_what_a_request_waits_is_taken_from_its_budget(server: MemcachedServer) -> None:
-    """Also where it waited in vain."""
-    budget = Budget(60.0)
-    store = MemcachedStore([str(server.socket)], "p_", timeout=TIMEOUT, budget=lambda: budget)
-    store.get("k")
-    server.suspend()
-    before = budget.left
-    waited = seconds_of(lambda: store.get("k"))
-
-    assert TIMEOUT * 0.9 < before - budget.left <= waited
-
-
-def test_what_deletes_is_not_bounded_by_the_budget(memcached: MemcachedServer) -> None:
-    """Who forgets something wants it gone."""
-    spent = Budget(whole=0.0)
-    store = MemcachedStore([str(memcached.socket)], "p_", timeout=20.0, budget=lambda: spent)
-
-    with pytest.raises(StoreUnavailable, match="is out of time"):
-        store.get("k")
-    assert store.delete(["k"]) == 0
-
-
-def test_many_threads_wait_for_one_timeout_together(
-    server: MemcachedServer, store: MemcachedStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Fifty callers that meet a hanging server get away in one timeout, with one line."""
-    store.get("k")
-    server.suspend()
-    barrier = threading.Barrier(THREADS, timeout=30)
-
-    def ask(_: int) -> float:
-        barrier.wait()
-        return seconds_of(lambda: store.get("k"))
-
-    with ThreadPoolExecutor(THREADS) as threads:
-        waited = list(threads.map(ask, range(THREADS)))
-
-    assert max(waited) < TIMEOUT + 2.0
-    assert len(caplog.messages) == 1
-
-
-@pytest.mark.usefixtures("_rests_briefly")
-def test_after_a_hang_replies_belong_to_their_questions(
-    server: MemcachedServer, store: MemcachedStore
-) -> None:
-    """The late reply to a question that was given up is not taken for that to the next one."""
-    keys = [f"k{number}" for number in range(20)]
-    for key in keys:
-        store.set(key, key.encode(), LONG)
-    for key in keys[:3]:
-        server.suspend()
-        seconds_of(lambda key=key: store.get(key))
-        server.resume()
-        assert await_answer(lambda: store.get("k19")) == b"k19"
-
-    assert [store.get(key) for key in keys] == [key.encode() for key in keys]
-
-
-@pytest.mark.usefixtures("_rests_briefly")
-def test_a_hang_is_told_once_and_so_is_its_end(
-    server: MemcachedServer, store: MemcachedStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One line for the outage, however many ask, and one when it is over, with its duration."""
-    store.set("k", b"v", LONG)
-    server.suspend()
-    for _ in range(20):
-        seconds_of(lambda: store.get("k"))
-    server.resume()
-
-    assert await_answer(lambda: store.get("k")) == b"v"
-
-    away, back = caplog.messages
-    assert away.startswith(f"memcached at {server.socket} is away, views answer without it: ")
-    assert back.startswith(f"memcached at {server.socket} is back after ")
-
-
-def test_late_replies_are_an_outage_only_in_a_row(
-    server: MemcachedServer, store: MemcachedStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A machine that is busy for a moment does not keep all requests from the cache."""
-    store.get("k")
-    server.suspend()
-    for _ in range(PATIENCE - 1):
-        seconds_of(lambda: store.get("k"))
-    server.resume()
-
-    assert store.get("k") is None
-    (line,) = caplog.messages
-    assert line.endswith(
-        f" had no time to answer, views answer without it: {PATIENCE - 1} since the last such line"
-    )
-
-
-def test_a_connection_that_is_not_made_in_time_is_an_outage_at_once() -> None:
-    """Only a reply may be late by chance; a host that drops packets costs one timeout."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        address = full.getsockname()
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(address)
-        store = MemcachedStore([f"127.0.0.1:{address[1]}"], "", connect_timeout=TIMEOUT)
-        waited = [seconds_of(lambda: store.get("k")) for _ in range(5)]
-        for filler in fillers:
-            filler.close()
-    assert sum(waited) < 2 * TIMEOUT
-
-
-# --- it dies and comes back ---
-
-
-@pytest.mark.usefixtures("_rests_briefly")
-def test_a_server_that_was_killed_and_started_again_is_used_again(
-    server: MemcachedServer, store: MemcachedStore
-) -> None:
-    """Connections of the dead one are replaced; what it held is gone, and caching goes on."""
-    store.set("k", b"v", LONG)
-    server.kill()
-    for operate in OPERATIONS.values():
-        seconds_of(lambda operate=operate: operate(store))
-
-    server.start()
-
-    assert await_answer(lambda: store.set("l", b"w", LONG)) is True
-    assert store.get_many(["k", "l"]) == [None, b"w"]
-
-
-def test_a_restart_between_two_requests_is_not_noticed(
-    server: MemcachedServer, store: MemcachedStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A connection that has ended since its last use is replaced, without an outage."""
-    store.set("k", b"v", LONG)
-    server.kill()
-    server.start()
-
-    assert store.get("k") is None
-    assert store.set("k", b"v", LONG) is True
-    assert caplog.messages == []
+# --- it refuses, or is something else ---
 
 
 def test_what_comes_unasked_is_no_answer() -> None:
@@ -475,20 +269,6 @@ def test_what_comes_unasked_is_no_answer() -> None:
         theirs.sendall(b"VALUE k 0 1\r\nx\r\nEND\r\n")
         client.prepare(1.0, 3.0, math.inf)
         assert client.sock is None
-
-
-def test_a_ping_finds_out_that_it_is_back(server: MemcachedServer, store: MemcachedStore) -> None:
-    """It asks also while others rest, and its success ends the outage for all."""
-    server.kill()
-    seconds_of(lambda: store.get("k"))
-    server.start()
-
-    store.ping(timeout=5.0)
-
-    assert store.get("k") is None
-
-
-# --- it refuses, or is something else ---
 
 
 def test_a_server_that_wants_a_password_refuses(
@@ -507,119 +287,22 @@ def test_a_server_that_wants_a_password_refuses(
     assert len(caplog.messages) == 1
 
 
-@pytest.fixture
-def nonsense() -> Iterator[Callable[[bytes | None], str]]:
-    """Starts something that answers each connection with the same bytes; returns its address."""
-    listeners: list[socket.socket] = []
-
-    def start(answer: bytes | None) -> str:
-        listener = socket.create_server(("127.0.0.1", 0))
-        listeners.append(listener)
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    with connection, suppress(OSError):
-                        if answer is not None:
-                            connection.recv(4096)
-                            connection.sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        return f"127.0.0.1:{listener.getsockname()[1]}"
-
-    yield start
-    for listener in listeners:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-
-
-def test_a_reply_that_trickles_in_is_late() -> None:
-    """Each part comes in time, and the whole does not."""
-    ours, theirs = socket.socketpair()
-    client = _connection("unused", connect_timeout=1.0, timeout=TIMEOUT)
-    client.sock = DeadlineSocket(ours)
-    client.prepare(1.0, TIMEOUT, math.inf)
-    ends = threading.Event()
-
-    def trickle() -> None:
-        with theirs:
-            while not ends.wait(TIMEOUT / 5):
-                theirs.sendall(b"x")
-
-    sender = threading.Thread(target=trickle)
-    sender.start()
-    began = time.monotonic()
-    with pytest.raises(TimeoutError):
-        client.get("k")
-    waited = time.monotonic() - began
-    ends.set()
-    sender.join()
-    assert TIMEOUT * 0.9 < waited < 2 * TIMEOUT
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        None,
-        b"",
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"-ERR unknown command\r\n",
-        b"\0\0\0\0",
-        b"\0\0\r\n",
-        b"ERROR\r\n",
-        b"CLIENT_ERROR bad\r\n",
-        b"VALUE\r\n",
-        b"VALUE other 0 1\r\nx\r\nEND\r\n",
-        b"VALUE k 0 -9\r\nx\r\nEND\r\n",
-        b"VALUE k 0 1000\r\nx\r\nEND\r\n",
-        b"VALUE k x y\r\nx\r\nEND\r\n",
-        b"VALUE k 0 999999999999\r\nx",
-    ],
-    ids=["hang up", "end", "http", "redis", "zeros", "line of zeros", "error", "client error",
-         "no value", "other key", "negative", "cut off", "no number", "huge"],
-)  # fmt: skip
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_whatever_a_server_answers_only_one_error_is_raised(
-    nonsense: Callable[[bytes | None], str], answer: bytes | None, operation: str
-) -> None:
-    """A web server, a Redis, a broken proxy: the view answers without any of them."""
-    store = MemcachedStore([nonsense(answer)], "", timeout=TIMEOUT)
-
-    assert seconds_of(lambda: OPERATIONS[operation](store)) < TIMEOUT + 1.0
-
-
-def test_a_server_that_hangs_up_is_away(
-    nonsense: Callable[[bytes | None], str], caplog: pytest.LogCaptureFixture
-) -> None:
-    """It has not refused anything, and is left alone for a while."""
-    store = MemcachedStore([nonsense(b"")], "", timeout=5.0)
-
-    for _ in range(2):
-        with pytest.raises(StoreUnavailable, match="is away"):
-            store.get("k")
-    (line,) = caplog.messages
-    assert "is away" in line
-
-
-def test_the_address_that_answers_is_used(
-    nonsense: Callable[[bytes | None], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_address_that_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """``localhost`` has two, and memcached often listens on the second."""
-    port = int(nonsense(b"END\r\n").rpartition(":")[2])
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         closed = unused.getsockname()
-    both = [
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", address)
-        for address in (closed, ("127.0.0.1", port))
-    ]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    with listening(saying(b"END\r\n")) as port:
+        both = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", address)
+            for address in (closed, ("127.0.0.1", port))
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
 
-    assert MemcachedStore(["localhost:11211"], "", timeout=5.0).get("k") is None
+        assert MemcachedStore(["localhost:11211"], "", timeout=5.0).get("k") is None
 
 
-# --- threads and forks ---
+# --- threads ---
 
 
 def test_connections_are_used_again_and_threads_do_not_share_them(
@@ -640,15 +323,10 @@ def test_connections_are_used_again_and_threads_do_not_share_them(
     made = patient._links()[str(memcached.socket)].connections
     assert 1 <= len(made.free) <= THREADS
     assert not made.used
-    before = connections_made(memcached)
+    before = memcached.connections_made()
     for _ in range(20):
         patient.get("k0")
-    assert connections_made(memcached) == before + 1  # that of this very question
-
-
-def connections_made(server: MemcachedServer) -> int:
-    reply = server.ask(b"stats\r\n", end=b"END\r\n")
-    return int(reply.split(b"STAT total_connections ")[1].split()[0])
+    assert memcached.connections_made() == before + 1  # that of this very question
 
 
 def test_connections_of_a_process_are_bounded(
@@ -700,63 +378,3 @@ def test_the_reply_to_a_request_that_was_ended_is_nobodys(server: MemcachedServe
             time.sleep(0.001)
         server.resume()
         assert found.result() == b"b"
-
-
-def ask_from_child(store: MemcachedStore, answer: Connection) -> None:
-    try:
-        answer.send([store.get(f"child{number % 10}") for number in range(500)])
-    finally:
-        answer.close()
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_child_has_connections_of_its_own(patient: MemcachedStore) -> None:
-    """Parent and child ask at once, and each gets the answers to its own questions."""
-    for number in range(10):
-        patient.set(f"child{number}", f"c{number}".encode(), LONG)
-        patient.set(f"parent{number}", f"p{number}".encode(), LONG)
-    forked = get_context("fork")
-    ours, theirs = forked.Pipe()
-
-    child = forked.Process(target=ask_from_child, args=(patient, theirs))
-    child.start()
-    theirs.close()
-    try:
-        while not ours.poll():
-            assert [patient.get(f"parent{n}") for n in range(10)] == [
-                f"p{n}".encode() for n in range(10)
-            ]
-        assert ours.recv() == [f"c{number % 10}".encode() for number in range(500)]
-    finally:
-        child.join()
-    assert patient.get("parent1") == b"p1"
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_that_is_forked_in_an_outage_tries_for_itself(
-    server: MemcachedServer, store: MemcachedStore
-) -> None:
-    """A worker that starts does not inherit that memcached was away for the master."""
-    server.kill()
-    seconds_of(lambda: store.get("k"))
-    server.start()
-    forked = get_context("fork")
-    ours, theirs = forked.Pipe()
-
-    child = forked.Process(target=ask_from_child, args=(store, theirs))
-    child.start()
-    theirs.close()
-    try:
-        assert ours.recv() == [None] * 500
-    finally:
-        child.join()
-
-
-def test_a_connection_is_made_at_first_use(memcached: MemcachedServer) -> None:
-    """Nothing is opened in the process that builds the app, which may fork its workers later."""
-    store = MemcachedStore([str(memcached.socket)], "")
-    assert store._links._made == {}
-
-    store.get("k")
-
-    assert list(store._links._made) == [os.getpid()]
