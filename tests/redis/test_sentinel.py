@@ -111,7 +111,7 @@ def test_a_ping_ends_in_its_time(oracle: Oracle, start_node: Callable[[], Node])
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
             RedisStore(Links(master(*silent)), "").ping(0.3)
-        assert time.monotonic() - began < 0.6
+        assert time.monotonic() - began < 1.5
         RedisStore(Links(master(*silent, oracle.address)), "").ping(5.0)
 
 
