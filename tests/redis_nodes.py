@@ -159,12 +159,18 @@ class Node:
         self.run("ACL", "SETUSER", user, *rules)
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port on which nobody listens now."""
+    """A port on which nobody listens now, and that was not given to anybody before."""
     while True:
         port = random.choice(_PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
+            _given.add(port)
             return port
 
 
