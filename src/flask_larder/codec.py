@@ -5,9 +5,10 @@ Everything begins with ``larder1`` and one letter for its kind::
     r  a response: length of the header (4 bytes, big-endian), the header, the body untouched
     v  the names of the header fields by which a URL varies
     d  a value of the application
+    e  such a value as it is stored: length of the header, the header, the value
     s  one of these with a signature before it; see :mod:`flask_larder.signing`
 
-The header, the names and the value are MessagePack. The body stands last and as it is, so that
+The headers, the names and the value are MessagePack. The body stands last and as it is, so that
 whoever looks at Redis sees the JSON.
 """
 
@@ -15,12 +16,12 @@ import math
 import struct
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from flask_larder.entry import StoredResponse, Variants
+from flask_larder.entry import Position, StoredResponse, StoredValue, Targets, Variants
 from flask_larder.errors import CorruptEntry, UnstorableValue
 from flask_larder.headers import are_well_formed, is_field_name
 
@@ -28,8 +29,39 @@ _MAGIC: Final = b"larder1"
 _RESPONSE: Final = _MAGIC + b"r"
 _VARIANTS: Final = _MAGIC + b"v"
 _VALUE: Final = _MAGIC + b"d"
+_STORED_VALUE: Final = _MAGIC + b"e"
 _LENGTH: Final = struct.Struct(">I")
-_BODY_AT: Final = len(_RESPONSE) + _LENGTH.size
+_HEADER_AT: Final = len(_RESPONSE) + _LENGTH.size
+
+_Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Where(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Where something stands among the purges: a position and :class:`Targets`."""
+
+    position: tuple[_Number, _Number]
+    tags: tuple[str, ...]
+    view: str
+    arguments: str
+    site: str
+    path: str
+    query: str | None
+
+    @classmethod
+    def of(cls, position: Position, targets: Targets) -> "_Where":
+        return cls(
+            position,
+            targets.tags,
+            targets.view,
+            targets.arguments,
+            targets.site,
+            targets.path,
+            targets.query,
+        )
+
+    @property
+    def targets(self) -> Targets:
+        return Targets(self.tags, self.view, self.arguments, self.site, self.path, self.query)
 
 
 class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -38,17 +70,22 @@ class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     fields: tuple[tuple[str, str], ...]
     stored_at: float
     lifetime: float
+    where: _Where
+    cost: float
     body_length: int
     value: bytes | None
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _header_decoder: Final = msgspec.msgpack.Decoder(_Header)
+_where_decoder: Final = msgspec.msgpack.Decoder(_Where)
 _names_decoder: Final = msgspec.msgpack.Decoder(tuple[str, ...])
 
 
 def encode_response(stored: StoredResponse) -> bytes:
-    """The bytes of a stored response; they end with its body."""
+    """The bytes of a stored response, which has a position; they end with its body."""
+    if stored.position is None:
+        raise ValueError("a response without a position among the purges cannot be judged later")
     header = _encoder.encode(
         _Header(
             stored.origin,
@@ -56,11 +93,19 @@ def encode_response(stored: StoredResponse) -> bytes:
             stored.fields,
             stored.stored_at,
             stored.lifetime,
+            _Where.of(stored.position, stored.targets),
+            stored.cost,
             len(stored.body),
             stored.value,
         )
     )
-    return b"".join((_RESPONSE, _LENGTH.pack(len(header)), header, stored.body))
+    return _join(_RESPONSE, header, stored.body)
+
+
+def encode_stored_value(stored: StoredValue) -> bytes:
+    """The bytes of a value as it is stored; they end with its own."""
+    where = _encoder.encode(_Where.of(stored.position, stored.targets))
+    return _join(_STORED_VALUE, where, stored.data)
 
 
 def encode_variants(variants: Variants) -> bytes:
@@ -80,6 +125,31 @@ def decode_entry(data: bytes) -> StoredResponse | Variants:
     raise CorruptEntry(f"an entry begins with {data[:8]!r}; expected {_RESPONSE!r}")
 
 
+def decode_stored_value(data: bytes) -> StoredValue:
+    """What :func:`encode_stored_value` made; else ``CorruptEntry``. The value stays encoded."""
+    if not data.startswith(_STORED_VALUE):
+        raise CorruptEntry(f"a stored value begins with {data[:8]!r}; expected {_STORED_VALUE!r}")
+    try:
+        header, end = _split(data)
+        where = _where_decoder.decode(header)
+    except (msgspec.MsgspecError, struct.error, RecursionError, UnicodeDecodeError) as error:
+        raise CorruptEntry(f"a stored value does not decode: {error}") from error
+    return StoredValue(data[end:], where.position, where.targets)
+
+
+def _join(kind: bytes, header: bytes, rest: bytes) -> bytes:
+    return b"".join((kind, _LENGTH.pack(len(header)), header, rest))
+
+
+def _split(data: bytes) -> tuple[memoryview, int]:
+    """The header, and where it ends."""
+    (length,) = _LENGTH.unpack_from(data, len(_RESPONSE))
+    end = _HEADER_AT + length
+    if end > len(data):
+        raise CorruptEntry(f"an entry is cut off after {len(data)} bytes of its header of {length}")
+    return memoryview(data)[_HEADER_AT:end], end
+
+
 def _decode_variants(data: bytes) -> Variants:
     names = _names_decoder.decode(memoryview(data)[len(_VARIANTS) :])
     if not all(is_field_name(name) for name in names):
@@ -88,12 +158,9 @@ def _decode_variants(data: bytes) -> Variants:
 
 
 def _decode_response(data: bytes) -> StoredResponse:
-    (length,) = _LENGTH.unpack_from(data, len(_RESPONSE))
-    end = _BODY_AT + length
-    if end > len(data):
-        raise CorruptEntry(f"an entry is cut off after {len(data)} bytes of its header of {length}")
-    header = _header_decoder.decode(memoryview(data)[_BODY_AT:end])
-    if not (math.isfinite(header.stored_at) and math.isfinite(header.lifetime)):
+    encoded, end = _split(data)
+    header = _header_decoder.decode(encoded)
+    if not all(map(math.isfinite, (header.stored_at, header.lifetime, header.cost))):
         raise CorruptEntry("an entry has a time that is not a number")
     if not are_well_formed(header.fields):
         raise CorruptEntry("an entry has a malformed header field")
@@ -107,6 +174,9 @@ def _decode_response(data: bytes) -> StoredResponse:
         body,
         header.stored_at,
         header.lifetime,
+        header.where.position,
+        header.where.targets,
+        header.cost,
         header.value,
     )
 

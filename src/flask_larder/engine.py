@@ -11,7 +11,15 @@ from typing import Generic, TypeVar
 
 from flask_larder import codec
 from flask_larder.coalesce import Coalescer
-from flask_larder.entry import Forwarded, Request, StoredResponse, Variants
+from flask_larder.entry import (
+    NO_TARGETS,
+    Forwarded,
+    Position,
+    Request,
+    StoredResponse,
+    Targets,
+    Variants,
+)
 from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.freshness import current_age, freshness_lifetime, remaining_lifetime
 from flask_larder.headers import parse_vary, without_connection_fields
@@ -25,6 +33,7 @@ from flask_larder.policy import (
     may_share,
     may_store,
 )
+from flask_larder.purges import VALID, PurgeLog, Verdict
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store
 
@@ -38,14 +47,19 @@ _OWN_FIELDS = frozenset({"age", "server-timing"})
 class Ask:
     """A request, the policy for it, and the key that it has under this policy.
 
-    *refresh* means that a stored response is not to be used but replaced. *is_stale* may call a
-    fresh one stale.
+    *targets* are those of a response to it, and *url* those of the very URL that is asked for,
+    since one response may answer several. *position* is the latest purge that was known when the
+    request came, ``None`` where none was. *refresh* means that a stored response is not to be used
+    but replaced. *is_stale* may call a fresh one stale.
     """
 
     request: Request
     policy: Policy
     key: str
     hash_method: HashMethod
+    targets: Targets = NO_TARGETS
+    url: Targets = NO_TARGETS
+    position: Position | None = None
     refresh: bool = False
     is_stale: Callable[[StoredResponse], bool] | None = None
 
@@ -65,12 +79,14 @@ class Miss:
     """The request has to be forwarded; *status* says why.
 
     *names* are the header fields by which responses of this URL are already known to vary.
+    *position* is that of what is made now: the latest purge of which it is known to be the result.
     *may_store* is false where the store is not to be asked again, *may_share* where the answer is
     for this request alone.
     """
 
     status: CacheStatus
     names: frozenset[str] = frozenset()
+    position: Position | None = None
     may_store: bool = True
     may_share: bool = True
 
@@ -91,9 +107,14 @@ class Engine:
     """
 
     def __init__(
-        self, store: Store, clock: Callable[[], float], coalescer: Coalescer[Shared]
+        self,
+        store: Store,
+        purges: PurgeLog,
+        clock: Callable[[], float],
+        coalescer: Coalescer[Shared],
     ) -> None:
         self._store = store
+        self._purges = purges
         self._clock = clock
         self._coalescer = coalescer
 
@@ -126,10 +147,15 @@ class Engine:
             names, stored = self._select(ask)
         except StoreUnavailable:
             status = CacheStatus("bypass", detail="store-unavailable")
-            return Miss(status, may_store=False)
+            return Miss(status, position=ask.position, may_store=False)
+        table = self._purges.known()
+        if table is None:
+            status = CacheStatus("bypass", detail="purges-unknown")
+            return Miss(status, position=ask.position, may_store=False)
+        position = table.last if ask.position is None else ask.position
         if stored is None:
-            return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names)
-        return self.validate(ask, names, stored)
+            return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names, position)
+        return self.validate(ask, names, stored, position)
 
     def _select(self, ask: Ask) -> tuple[frozenset[str], StoredResponse | None]:
         """The stored response that the request selects (RFC 9111 section 4.1).
@@ -155,17 +181,39 @@ class Engine:
         is_foreign = isinstance(entry, StoredResponse) and entry.origin != origin_of(ask.request)
         return None if is_foreign else entry
 
-    def validate(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
-        """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
+    def validate(
+        self,
+        ask: Ask,
+        names: frozenset[str],
+        stored: StoredResponse,
+        position: Position | None = None,
+    ) -> Hit | Miss:
+        """Whether *stored* may be sent as it is (RFC 9111 section 4); if not, for a miss there."""
         now = self._clock()
+        verdict = self._verdict(ask, stored)
+        if verdict.is_gone:
+            return Miss(CacheStatus("uri-miss", detail="purged"), names, position)
         ttl = remaining_lifetime(stored, now)
         if ttl <= 0:
-            return Miss(CacheStatus("stale"), names)
+            return Miss(CacheStatus("stale"), names, position)
+        if verdict.stale_since is not None:
+            return Miss(CacheStatus("stale", detail="purged"), names, position)
         if ask.refresh:
-            return Miss(CacheStatus("request", detail="forced-update"), names)
+            return Miss(CacheStatus("request", detail="forced-update"), names, position)
         if ask.is_stale and ask.is_stale(stored):
-            return Miss(CacheStatus("stale", detail="is-stale"), names)
+            return Miss(CacheStatus("stale", detail="is-stale"), names, position)
         return Hit(stored, current_age(stored, now), CacheStatus(ttl=ttl), names)
+
+    def _verdict(self, ask: Ask, stored: StoredResponse) -> Verdict:
+        """What the purges say of *stored*.
+
+        What is not in the store but shared between requests is judged as far as purges are known:
+        while nobody can tell, it is as good as what the request would have made.
+        """
+        table = self._purges.known()
+        if table is None or stored.position is None:
+            return VALID
+        return table.verdict(stored.position, stored.targets, ask.url)
 
     # --- store ---
 
@@ -202,6 +250,8 @@ class Engine:
             body=body,
             stored_at=self._clock(),
             lifetime=lifetime,
+            position=miss.position,
+            targets=replace(ask.targets, tags=forwarded.tags()),
             value=forwarded.value(),
         )
         names = miss.names | parse_vary(forwarded.fields) | reads.selecting
@@ -214,6 +264,8 @@ class Engine:
         fewer fields than it depends on; and it is stored for as long as any variant may be.
         """
         response, kept = made.response, True
+        if self._verdict(ask, response).is_gone:
+            return replace(status, detail="purged")
         try:
             if made.names:
                 listed = codec.encode_variants(Variants(tuple(sorted(made.names))))
@@ -257,7 +309,8 @@ class _Attempt(Generic[F]):
         status = self._miss.status
         if not found.may_store:
             status = replace(status, detail=found.status.detail)
-        self._miss = Miss(status, found.names, may_store=found.may_store)
+        position = found.position if self._miss.position is None else self._miss.position
+        self._miss = Miss(status, found.names, position, may_store=found.may_store)
         return None
 
     def adopt(self, shared: Shared) -> tuple[Hit | F, CacheStatus] | None:

@@ -1,9 +1,12 @@
 """What the cache looks at and what it keeps: a request, and a stored response."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol, TypeAlias
 
 from flask_larder.headers import Fields
+
+Position: TypeAlias = tuple[int, int]
+"""A place in the log of purges: the id of one of them, which Redis writes as ``ms-number``."""
 
 
 class RequestFields(Protocol):
@@ -33,12 +36,36 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Targets:
+    """What purges can name to hit something stored: a response, a value, or a request's URL.
+
+    *tags* were given by the developer, *view* names the function that made it, and *arguments*
+    digests what that was called with. *site* is a scheme and a host, *path* has the mount, in
+    ASCII, and *query* is the whole query in canonical order: ``None`` where the key does not hold
+    all of it, so that what is stored answers other queries, too. What is empty is not known.
+    """
+
+    tags: tuple[str, ...] = ()
+    view: str = ""
+    arguments: str = ""
+    site: str = ""
+    path: str = ""
+    query: str | None = None
+
+
+NO_TARGETS: Final = Targets()
+
+
+@dataclass(frozen=True, slots=True)
 class StoredResponse:
     """A response as it is kept: what is sent again, and since when and how long it is fresh.
 
     *origin* is the scheme, host and mount it was made for. *stored_at* is in seconds since the
-    epoch, *lifetime* in seconds (RFC 9111 section 4.2). *value* is what the view returned,
-    encoded, where a decorator around the cache is to see that rather than the response.
+    epoch, *lifetime* in seconds (RFC 9111 section 4.2). *position* is that of the latest purge
+    that was known before it was made; ``None``, where none was known, is for sharing only and is
+    not stored. *targets* tell by which later ones it is hit. *cost* is how long, in seconds, the
+    view took. *value* is what the view returned, encoded, where a decorator around the cache is
+    to see that rather than the response.
     """
 
     origin: str
@@ -47,7 +74,22 @@ class StoredResponse:
     body: bytes
     stored_at: float
     lifetime: float
+    position: Position | None = (0, 0)
+    targets: Targets = NO_TARGETS
+    cost: float = 0.0
     value: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """A value of the application as it is kept: *data* is its encoding.
+
+    *position* and *targets* are as those of a :class:`StoredResponse`.
+    """
+
+    data: bytes
+    position: Position
+    targets: Targets = NO_TARGETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +133,10 @@ class Forwarded(Protocol):
     @property
     def refusal(self) -> str | None:
         """Why whoever made it does not want it stored, in one word, or ``None``."""
+        ...
+
+    def tags(self) -> tuple[str, ...]:
+        """What it was tagged with, so far. A streamed body may still add to it."""
         ...
 
     def value(self) -> bytes | None:

@@ -50,6 +50,11 @@ class QueryRule:
         self._names = None if names is None else frozenset(names)
         self._ignored = tuple(ignored)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every parameter is part of the key."""
+        return self._names is None and not self._ignored
+
     def selects(self, name: str) -> bool:
         """Whether the parameter *name* is part of the key."""
         if self._names is not None and name not in self._names:
@@ -67,6 +72,7 @@ class QueryRule:
 
 
 NO_QUERY: Final = QueryRule(names=())
+WHOLE_QUERY: Final = QueryRule(names=None)
 
 
 def _parse_query(query: bytes) -> list[tuple[bytes, bytes]]:

@@ -217,7 +217,13 @@ def test_what_is_no_value_is_none_and_is_replaced(
 
 
 FORGED = encode_response(
-    StoredResponse("http://localhost", 200, (), b'{"page": "forged"}', stored_at=4e9, lifetime=60.0)
+    StoredResponse(
+        "http://localhost",
+        *(200, (), b'{"page": "forged"}'),
+        stored_at=4e9,
+        lifetime=60.0,
+        position=(2**60, 0),
+    )
 )
 """An entry that anybody can make who knows the format."""
 

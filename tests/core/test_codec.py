@@ -1,5 +1,6 @@
 """Entries and values to bytes and back, and bytes of somebody else that are never executed."""
 
+import contextlib
 import math
 import pickle
 import struct
@@ -18,12 +19,14 @@ from hypothesis import strategies as st
 
 from flask_larder.codec import (
     decode_entry,
+    decode_stored_value,
     decode_value,
     encode_response,
+    encode_stored_value,
     encode_value,
     encode_variants,
 )
-from flask_larder.entry import StoredResponse, Variants
+from flask_larder.entry import StoredResponse, StoredValue, Targets, Variants
 from flask_larder.errors import CorruptEntry, UnstorableValue
 
 # --- strategies ---
@@ -35,6 +38,16 @@ FIELD_VALUES = st.text(
     st.characters(max_codepoint=0xFF, exclude_categories=["Cc"]) | st.sampled_from("\t\x80\x9f"),
     max_size=50,
 )
+POSITIONS = st.tuples(st.integers(0, 2**63), st.integers(0, 2**63))
+TARGETS_OF_ALL_KINDS = st.builds(
+    Targets,
+    tags=st.lists(TEXTS, max_size=3).map(tuple),
+    view=TEXTS,
+    arguments=TEXTS,
+    site=TEXTS,
+    path=TEXTS,
+    query=st.none() | TEXTS,
+)
 RESPONSES = st.builds(
     StoredResponse,
     origin=TEXTS,
@@ -43,6 +56,15 @@ RESPONSES = st.builds(
     body=st.binary(max_size=200),
     stored_at=st.floats(allow_nan=False, allow_infinity=False),
     lifetime=st.floats(allow_nan=False, allow_infinity=False),
+    position=POSITIONS,
+    targets=TARGETS_OF_ALL_KINDS,
+    cost=st.floats(allow_nan=False, allow_infinity=False),
+)
+STORED_VALUES = st.builds(
+    StoredValue,
+    data=st.binary(max_size=200),
+    position=POSITIONS,
+    targets=TARGETS_OF_ALL_KINDS,
 )
 VARIANTS = st.builds(Variants, names=st.lists(TOKENS, max_size=5).map(tuple))
 
@@ -134,6 +156,22 @@ def test_a_changed_response_is_an_entry_or_corrupt(stored: StoredResponse, data:
     decode_if_possible(changed(encode_response(stored), data))
 
 
+@given(STORED_VALUES)
+def test_a_stored_value_comes_back(stored: StoredValue) -> None:
+    """Where it stands among the purges survives, and its own bytes end those of the entry."""
+    data = encode_stored_value(stored)
+
+    assert decode_stored_value(data) == stored
+    assert data.endswith(stored.data)
+
+
+@given(STORED_VALUES, st.data())
+def test_a_changed_stored_value_is_one_or_corrupt(stored: StoredValue, data: Any) -> None:
+    """Bytes that were changed, cut off or lengthened never raise anything else."""
+    with contextlib.suppress(CorruptEntry):
+        decode_stored_value(changed(encode_stored_value(stored), data))
+
+
 @given(VARIANTS, st.data())
 def test_changed_variants_are_an_entry_or_corrupt(variants: Variants, data: Any) -> None:
     """Bytes that were changed, cut off or lengthened never raise anything else."""
@@ -169,9 +207,13 @@ def test_a_response_that_was_cut_off_is_corrupt(stored: StoredResponse) -> None:
             decode_entry(data[:end])
 
 
+WHERE = [[7, 1], ["t"], "view", "arguments", "http://api.example", "/p", None]
+TARGETS = Targets(("t",), "view", "arguments", "http://api.example", "/p", None)
+
+
 def response_bytes(header: object, body: bytes = b"") -> bytes:
     """The bytes of an entry whose status, fields and times somebody else has made."""
-    whole = [ORIGIN, *header, len(body), None] if isinstance(header, list) else header
+    whole = [ORIGIN, *header, WHERE, 0.5, len(body), None] if isinstance(header, list) else header
     encoded = msgspec.msgpack.encode(whole)
     return b"larder1r" + struct.pack(">I", len(encoded)) + encoded + body
 
@@ -180,7 +222,10 @@ def test_response_bytes_make_valid_entries() -> None:
     """The attacks below fail for what they say, and not for a wrong frame."""
     data = response_bytes([200, [["X-A", "1"]], 1.0, 2.0], b"body")
 
-    assert decode_entry(data) == StoredResponse(ORIGIN, 200, (("X-A", "1"),), b"body", 1.0, 2.0)
+    fields = (("X-A", "1"),)
+    assert decode_entry(data) == StoredResponse(
+        ORIGIN, 200, fields, b"body", 1.0, 2.0, (7, 1), TARGETS, 0.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +284,7 @@ def test_a_malformed_header_is_corrupt(header: object) -> None:
 
 def test_bytes_behind_the_header_within_its_length_are_corrupt() -> None:
     """The declared length is that of the header exactly."""
-    header = msgspec.msgpack.encode([ORIGIN, 200, [], 1.0, 2.0, 4, None])
+    header = msgspec.msgpack.encode([ORIGIN, 200, [], 1.0, 2.0, WHERE, 0.5, 4, None])
     framed = struct.pack(">I", len(header) + 4) + header + b"more" + b"body"
 
     with pytest.raises(CorruptEntry):

@@ -15,7 +15,7 @@ from flask_larder.entry import Reads, Request, StoredResponse, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.headers import Fields
 from flask_larder.key import NO_QUERY, QueryRule, stored_key, url_key, variant_key
-from flask_larder.memory import MemoryStore
+from flask_larder.memory import LocalPurges, MemoryStore
 from flask_larder.policy import Policy
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store
@@ -47,6 +47,11 @@ class Answer:
     read_by_body: Reads | None = None
     body_was_read: bool = False
 
+    tagged: tuple[str, ...] = ()
+
+    def tags(self) -> tuple[str, ...]:
+        return self.tagged
+
     def value(self) -> bytes | None:
         return None
 
@@ -67,8 +72,12 @@ class House:
         self.store: Store = store or MemoryStore(
             max_entries=1000, max_bytes=10_000_000, clock=self.clock
         )
+        self.purges = LocalPurges(1000, self.clock)
         self.engine = Engine(
-            self.store, self.clock, Coalescer(LocalLeases(), self.clock, wait_seconds=10.0)
+            self.store,
+            self.purges,
+            self.clock,
+            Coalescer(LocalLeases(), self.clock, wait_seconds=10.0),
         )
         self.runs = 0
 
@@ -135,7 +144,9 @@ def test_the_second_request_is_a_hit(house: House) -> None:
 
     assert isinstance(found, Hit)
     assert status == "hit; ttl=50"
-    assert found.response == StoredResponse(ORIGIN, 200, answer.fields, answer.body, START, 50.0)
+    assert found.response == StoredResponse(
+        ORIGIN, 200, answer.fields, answer.body, START, 50.0, (1, 0)
+    )
     assert found.age == 0.0
     assert house.runs == 1
 
@@ -700,7 +711,7 @@ def test_a_write_that_was_lost_halfway_leaves_no_wrong_variant() -> None:
 def test_a_lookup_stores_nothing(house: House) -> None:
     """It is a question, and may be asked twice."""
     for _ in range(2):
-        assert house.engine.lookup(ask()) == Miss(CacheStatus("uri-miss"))
+        assert house.engine.lookup(ask()) == Miss(CacheStatus("uri-miss"), position=(1, 0))
 
 
 def test_the_policy_of_the_request_decides(house: House) -> None:

@@ -114,6 +114,16 @@ def _text(value: Any) -> str:
     return value
 
 
+def _one_of(*words: str) -> Parser:
+    def parse(value: Any) -> str:
+        word = _text(value).strip().lower()
+        if word not in words:
+            raise ValueError
+        return word
+
+    return parse
+
+
 def _key_prefix(value: Any) -> str:
     if FORMAT in _text(value):  # another cache's clear() would reach into this one's keys
         raise ValueError
@@ -267,6 +277,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_WAIT_SECONDS": Setting(_wait, 10.0, _WAIT),
     "CACHE_LEASE_SECONDS": Setting(_between(0.5, LONGEST_WAIT), 2.0, "seconds from 0.5 to 60"),
     "CACHE_LEASE_MAX_SECONDS": Setting(_between(0.5, 3600), 60.0, "seconds from 0.5 to 3600"),
+    "CACHE_PURGE_LOG": Setting(_integer(1000, 10_000_000), 100_000, "a whole number from 1000"),
+    "CACHE_UNWATCHED_SECONDS": Setting(_between(1, 3600), 5.0, "seconds from 1 to 3600"),
+    "CACHE_AFTER_FAILOVER": Setting(_one_of("clear", "keep"), "clear", "clear or keep"),
+    "CACHE_SEND_TAGS": Setting(_flag, False, "true or false"),
     "CACHE_DIR": Setting(_directory, None, "the path of a directory"),
     "CACHE_FILE_HASH_METHOD": Setting(_nothing, None, "nothing: names of files are SHA-256"),
     "CACHE_MEMCACHED_SERVERS": Setting(

@@ -31,12 +31,14 @@ class ViewAnswer:
         raised: HTTPException | None,
         reads: Callable[[], Reads],
         *,
+        tags: Callable[[], tuple[str, ...]] = tuple,
         refused: bool,
         is_outermost: bool,
     ) -> None:
         self.returned = value
         self.raised = raised
         self.reads = reads
+        self.tags = tags
         self._refused = refused
         self._is_outermost = is_outermost
 

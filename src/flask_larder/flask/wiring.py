@@ -14,13 +14,23 @@ from flask_larder.errors import InvalidConfig
 from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
-from flask_larder.memory import MemoryStore, NullStore
+from flask_larder.memory import LocalPurges, MemoryStore, NoPurges, NullStore
+from flask_larder.purges import PurgeLog
 from flask_larder.redis import RedisLeases, RedisStore
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from flask_larder.store import Leases, Store
 
 _BUDGET: Final = "flask_larder.budget"
+
+
+@dataclass(frozen=True, slots=True)
+class _Backend:
+    """Where entries are kept, and what tells the processes that share them of each other."""
+
+    store: Store
+    leases: Leases
+    purges: PurgeLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Wiring:
 
     settings: Settings
     store: Store
+    purges: PurgeLog
     engine: Engine
     values: Values
     coalescer_of_values: Coalescer[bytes]
@@ -47,14 +58,15 @@ def wire(settings: Settings) -> Wiring:
             "CACHE_TYPE is not set, so nothing is cached; set it to RedisCache or SimpleCache, "
             "or CACHE_NO_NULL_WARNING to True"
         )
-    store, leases = _STORES[settings["CACHE_TYPE"]](settings)
-    store = _signed(store, settings)
+    backend = _BACKENDS[settings["CACHE_TYPE"]](settings)
+    store, leases, purges = _signed(backend.store, settings), backend.leases, backend.purges
     wait_seconds = _wait_seconds(settings)
     return Wiring(
         settings=settings,
         store=store,
+        purges=purges,
         engine=Engine(
-            store, time.time, Coalescer(leases, time.monotonic, wait_seconds=wait_seconds)
+            store, purges, time.time, Coalescer(leases, time.monotonic, wait_seconds=wait_seconds)
         ),
         values=Values(store, settings["CACHE_HASH_METHOD"]),
         coalescer_of_values=Coalescer(leases, time.monotonic, wait_seconds=wait_seconds),
@@ -83,7 +95,7 @@ def _signed(store: Store, settings: Settings) -> Store:
     return SignedStore(store, signer, clock=time.monotonic)
 
 
-def _redis_store(settings: Settings) -> tuple[Store, Leases]:
+def _redis_store(settings: Settings) -> _Backend:
     life, longest = settings["CACHE_LEASE_SECONDS"], settings["CACHE_LEASE_MAX_SECONDS"]
     if longest < life:
         raise InvalidConfig(
@@ -92,7 +104,7 @@ def _redis_store(settings: Settings) -> tuple[Store, Leases]:
     links = links_to(settings, _request_budget(settings["CACHE_BUDGET_SECONDS"]))
     prefix = settings["CACHE_KEY_PREFIX"]
     leases = RedisLeases(links, prefix, life_seconds=life, most_seconds=longest)
-    return RedisStore(links, prefix), leases
+    return _Backend(RedisStore(links, prefix), leases, _local_purges(settings))
 
 
 def _request_budget(seconds: float) -> BudgetSource:
@@ -120,7 +132,7 @@ def _local_leases(settings: Settings) -> Leases:
     return LocalLeases()
 
 
-def _file_store(settings: Settings) -> tuple[Store, Leases]:
+def _file_store(settings: Settings) -> _Backend:
     try:
         from flask_larder.filesystem import FileStore  # noqa: PLC0415 - an optional dependency
     except ModuleNotFoundError as error:
@@ -145,10 +157,10 @@ def _file_store(settings: Settings) -> tuple[Store, Leases]:
         mode=mode,
         patience=settings["CACHE_BUDGET_SECONDS"],
     )
-    return store, _local_leases(settings)
+    return _Backend(store, _local_leases(settings), NoPurges("FileSystemCache"))
 
 
-def _memcached_store(settings: Settings) -> tuple[Store, Leases]:
+def _memcached_store(settings: Settings) -> _Backend:
     try:
         from flask_larder.memcached import MemcachedStore  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
@@ -161,7 +173,7 @@ def _memcached_store(settings: Settings) -> tuple[Store, Leases]:
         timeout=settings["CACHE_MEMCACHED_TIMEOUT"],
         budget=_request_budget(settings["CACHE_BUDGET_SECONDS"]),
     )
-    return store, _local_leases(settings)
+    return _Backend(store, _local_leases(settings), NoPurges("MemcachedCache"))
 
 
 def _without(package: str, extra: str, error: ModuleNotFoundError) -> Exception:
@@ -182,21 +194,25 @@ def _refuse_options(names: Collection[str], store: str, accepted: str = "") -> N
         )
 
 
-def _memory_store(settings: Settings) -> tuple[Store, Leases]:
+def _memory_store(settings: Settings) -> _Backend:
     _refuse_options(settings["CACHE_OPTIONS"], "SimpleCache")
     store = MemoryStore(
         max_entries=settings["CACHE_THRESHOLD"],
         max_bytes=settings["CACHE_MEMORY_BYTES"],
         clock=time.monotonic,
     )
-    return store, LocalLeases()
+    return _Backend(store, LocalLeases(), _local_purges(settings))
 
 
-def _null_store(_: Settings) -> tuple[Store, Leases]:
-    return NullStore(), LocalLeases()
+def _null_store(settings: Settings) -> _Backend:
+    return _Backend(NullStore(), LocalLeases(), _local_purges(settings))
 
 
-_STORES = {
+def _local_purges(settings: Settings) -> LocalPurges:
+    return LocalPurges(settings["CACHE_PURGE_LOG"], time.time)
+
+
+_BACKENDS = {
     "redis": _redis_store,
     "redissentinel": _redis_store,
     "rediscluster": _redis_store,

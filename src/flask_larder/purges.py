@@ -1,0 +1,187 @@
+"""What was purged, and whether something stored is hit by that.
+
+A purge is a record in a log. What is stored carries its position in that log, the latest purge that
+was known before it was made, and is valid unless a later one hits it. So a purge costs the same
+whatever it hits, comes twice or late without harm, and holds for what is stored after it, too.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeAlias
+
+from flask_larder.entry import Position, Targets
+
+Kind: TypeAlias = Literal["all", "tag", "view", "path", "url", "prefix"]
+KINDS: Final[frozenset[str]] = frozenset({"all", "tag", "view", "path", "url", "prefix"})
+
+Target: TypeAlias = tuple[str, str]
+"""A :data:`Kind` and a name. ``all`` has an empty one."""
+
+MOST_TARGETS: Final = 100
+"""What one record of the log names at most."""
+
+_ANY_QUERY: Final = "url of"  # the kind of a URL's path, for what is stored without the query
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """One record of the log: what it hits, and whether that is then stale rather than gone.
+
+    *server* names the server to which it was written, where that is known.
+    """
+
+    targets: tuple[Target, ...]
+    soft: bool = False
+    server: str = ""
+
+
+ALL: Final[Target] = ("all", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether something stored may be used, by the purges that are known.
+
+    *stale_since* is when a soft purge hit it, in seconds since the epoch, by the log's clock.
+    """
+
+    is_gone: bool = False
+    stale_since: float | None = None
+
+
+VALID: Final = Verdict()
+GONE: Final = Verdict(is_gone=True)
+
+
+class PurgeTable:
+    """The purges that one process knows: the latest for each target, *most_targets* of them.
+
+    *floor* is where this knowledge begins: what is older is gone. *last* is the latest purge,
+    ``None`` before anything is known, and *server* the latest one that a purge has named.
+    Written by one thread at a time, read by any.
+    """
+
+    def __init__(self, most_targets: int) -> None:
+        self.floor: Position = (0, 0)
+        self.last: Position | None = None
+        self.server = ""
+        self._most_targets = most_targets
+        self._latest: OrderedDict[tuple[str, str, bool], Position] = OrderedDict()
+        self._prefix_lengths: dict[int, int] = {}  # how many prefixes have a length
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def read(self, since: Position | None, records: Sequence[tuple[Position, Purge]]) -> bool:
+        """Take in what the log has from *since* on, with *since* itself; ``None`` means all of it.
+
+        Returns whether the log goes on from what was known. If not, it has lost records, or was
+        lost itself: then it is to be asked again from *last* on, and if there is still nothing,
+        nobody knows what was purged, and all is.
+        """
+        if not records:
+            return False
+        first = records[0][0]
+        if first != since:
+            # Nothing is known of what was purged before that, in a log that was trimmed or is new.
+            if self.last is not None and first <= self.last:
+                return False
+            self._begin(first)
+        for position, purge in records:
+            if self.last is None or position > self.last:
+                self.apply(position, purge)
+            elif purge.server:
+                self.server = purge.server
+        return True
+
+    def apply(self, position: Position, purge: Purge) -> None:
+        """Take in the purge that follows *last*, at *position*."""
+        if purge.server:
+            self.server = purge.server
+        if ALL in purge.targets and not purge.soft:
+            self._begin(position)
+            return
+        for kind, name in purge.targets:
+            self._put((kind, name, purge.soft), position)
+            if kind == "url":
+                self._put((_ANY_QUERY, name.partition("?")[0], purge.soft), position)
+        self.last = position
+
+    def verdict(self, position: Position, *targets: Targets) -> Verdict:
+        """Whether what was stored at *position* is valid, which all of *targets* belong to."""
+        if position < self.floor:
+            return GONE
+        if self.last is None or position >= self.last:
+            return VALID
+        names = [name for each in targets for name in self._names_of(each)]
+        if any(self._at(name, soft=False) > position for name in names):
+            return GONE
+        latest_soft = max(self._at(name, soft=True) for name in (ALL, *names))
+        return Verdict(stale_since=latest_soft[0] / 1000) if latest_soft > position else VALID
+
+    def _begin(self, position: Position) -> None:
+        """Forget everything, and with it whatever was stored before *position*."""
+        self.floor = position
+        self._latest.clear()
+        self._prefix_lengths.clear()
+        self.last = position
+
+    def _put(self, key: tuple[str, str, bool], position: Position) -> None:
+        is_new = self._latest.pop(key, None) is None
+        self._latest[key] = position
+        if is_new and key[0] == "prefix":
+            length = len(key[1])
+            self._prefix_lengths[length] = self._prefix_lengths.get(length, 0) + 1
+        while len(self._latest) > self._most_targets:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        """Forget the purge that is longest ago, and whatever may have been hit by it."""
+        key = next(iter(self._latest))
+        self.floor = max(self.floor, self._latest[key])
+        del self._latest[key]
+        if key[0] == "prefix":
+            length = len(key[1])
+            self._prefix_lengths[length] -= 1
+            if not self._prefix_lengths[length]:
+                del self._prefix_lengths[length]
+
+    def _at(self, target: Target, *, soft: bool) -> Position:
+        return self._latest.get((*target, soft), (0, 0))
+
+    def _names_of(self, targets: Targets) -> Iterator[Target]:
+        for tag in targets.tags:
+            yield "tag", tag
+        if targets.view:
+            yield "view", targets.view
+            yield "view", call_of(targets.view, targets.arguments)
+        if not targets.path:
+            return
+        lengths = list(self._prefix_lengths.copy())
+        for path in (targets.path, targets.site + targets.path):
+            yield "path", path
+            if targets.query is None:
+                yield _ANY_QUERY, path
+            else:
+                yield "url", f"{path}?{targets.query}" if targets.query else path
+            for length in lengths:
+                if length <= len(path):
+                    yield "prefix", path[:length]
+
+
+def call_of(view: str, arguments: str) -> str:
+    """The name of a view's answers for certain *arguments*."""
+    return f"{view}({arguments})"
+
+
+class PurgeLog(Protocol):
+    """The port to the log of purges, as one process knows it."""
+
+    def known(self) -> PurgeTable | None:
+        """What was purged; ``None`` while that is not known, or not known to be all."""
+        ...
+
+    def add(self, *purges: Purge) -> None:
+        """Have the log keep *purges*, and know them here. Raises ``StoreUnavailable``."""
+        ...

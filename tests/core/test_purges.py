@@ -1,0 +1,159 @@
+"""What was purged, and what is hit by it."""
+
+from dataclasses import replace
+
+import pytest
+
+from flask_larder.entry import Position, Targets
+from flask_larder.purges import ALL, GONE, VALID, Purge, PurgeTable, Target, Verdict
+
+BEGUN: Position = (1000, 0)
+NOW: Position = (2000, 3)
+
+SQUARE = Targets(
+    ("square", "user:7"), "app.square", "number=4", "http://api.example", "/square/4", "a=1"
+)
+
+
+@pytest.fixture
+def table() -> PurgeTable:
+    """A table that has just begun."""
+    return begun(PurgeTable(100))
+
+
+def begun(table: PurgeTable) -> PurgeTable:
+    assert table.read(None, [(BEGUN, Purge((ALL,)))])
+    return table
+
+
+HITS: list[Target] = [
+    ALL,
+    ("tag", "user:7"),
+    ("view", "app.square"),
+    ("view", "app.square(number=4)"),
+    ("path", "/square/4"),
+    ("path", "http://api.example/square/4"),
+    ("url", "/square/4?a=1"),
+    ("url", "http://api.example/square/4?a=1"),
+    ("prefix", "/"),
+    ("prefix", "/square/4"),
+    ("prefix", "http://api.example/squ"),
+]
+MISSES: list[Target] = [
+    ("tag", "user:70"),
+    ("tag", "app.square"),
+    ("view", "app.squares"),
+    ("view", "app.square(number=40)"),
+    ("path", "/square"),
+    ("path", "https://api.example/square/4"),
+    ("url", "/square/4"),
+    ("url", "/square/4?a=2"),
+    ("url", "http://other.example/square/4?a=1"),
+    ("prefix", "/square/40"),
+    ("prefix", "square"),
+    ("prefix", "https://"),
+]
+
+
+@pytest.mark.parametrize("target", HITS, ids=str)
+def test_a_purge_hits_what_was_stored_before_it(table: PurgeTable, target: Target) -> None:
+    """It is gone, or stale since the time of the purge; what is stored after it is not."""
+    table.apply(NOW, Purge((target,)))
+    assert table.verdict(BEGUN, SQUARE) == GONE
+    assert table.verdict(NOW, SQUARE) == VALID
+    assert table.verdict((2000, 2), SQUARE) == GONE
+    assert table.verdict((2000, 4), SQUARE) == VALID
+
+    softly = begun(PurgeTable(100))
+    softly.apply(NOW, Purge((target,), soft=True))
+    assert softly.verdict(BEGUN, SQUARE) == Verdict(stale_since=2.0)
+    assert softly.verdict(NOW, SQUARE) == VALID
+
+
+@pytest.mark.parametrize("target", MISSES, ids=str)
+def test_a_purge_hits_nothing_else(table: PurgeTable, target: Target) -> None:
+    """Not another name that begins like it, nor the same name of another kind."""
+    table.apply(NOW, Purge((target,)))
+    assert table.verdict(BEGUN, SQUARE) == VALID
+
+
+def test_what_is_stored_without_the_query_is_hit_by_each_url(table: PurgeTable) -> None:
+    """It is the answer to all of them."""
+    table.apply(NOW, Purge((("url", "/square/4?b=9"),)))
+    assert table.verdict(BEGUN, replace(SQUARE, query=None)) == GONE
+    assert table.verdict(BEGUN, replace(SQUARE, query="")) == VALID
+
+
+def test_any_of_several_targets_counts(table: PurgeTable) -> None:
+    """Those of what is stored, and those of the URL for which it would be used."""
+    table.apply(NOW, Purge((("path", "/asked"),)))
+    assert table.verdict(BEGUN, SQUARE) == VALID
+    assert table.verdict(BEGUN, SQUARE, Targets(path="/asked")) == GONE
+
+
+def test_a_hard_purge_stands_above_a_soft_one(table: PurgeTable) -> None:
+    """In whichever order they came."""
+    table.apply(NOW, Purge((("tag", "square"),)))
+    table.apply((3000, 0), Purge((("tag", "user:7"),), soft=True))
+    assert table.verdict(BEGUN, SQUARE) == GONE
+    assert table.verdict(NOW, SQUARE) == Verdict(stale_since=3.0)
+
+
+# --- what the log says ---
+
+
+def test_a_log_is_read_from_where_it_was_left(table: PurgeTable) -> None:
+    """Records that come twice change nothing, nor do those of a late reply."""
+    first, second = (NOW, Purge((("tag", "a"),))), ((3000, 0), Purge((("tag", "b"),)))
+    assert table.read(BEGUN, [(BEGUN, Purge((ALL,))), first, second])
+    assert table.last == (3000, 0)
+    assert table.read(BEGUN, [(BEGUN, Purge((ALL,))), first])
+    assert table.last == (3000, 0)
+    assert table.verdict(BEGUN, Targets(("a",))) == GONE
+    assert table.verdict(NOW, Targets(("a",))) == VALID
+    assert table.verdict(NOW, Targets(("b",))) == GONE
+
+
+def test_a_log_without_the_last_known_purge_has_lost_others(table: PurgeTable) -> None:
+    """Whatever is older than what it still has is gone, since nobody knows what hit it."""
+    assert table.read(BEGUN, [(NOW, Purge((("tag", "other"),)))])
+    assert table.floor == table.last == NOW
+    assert table.verdict(BEGUN, SQUARE) == GONE
+    assert table.verdict(NOW, SQUARE) == VALID
+
+
+def test_a_log_that_is_gone_or_went_back_is_told(table: PurgeTable) -> None:
+    """It has to be begun anew by whoever notices."""
+    assert not table.read(BEGUN, [])
+    assert not PurgeTable(10).read(None, [])
+    table.apply((3000, 0), Purge((("tag", "a"),)))
+    assert not table.read(BEGUN, [(NOW, Purge((ALL,)))])
+    assert table.last == (3000, 0)
+
+
+def test_a_table_is_bounded(table: PurgeTable) -> None:
+    """What may have been hit by a forgotten purge is gone; the rest is judged as before."""
+    small = begun(PurgeTable(3))
+    for number in range(1, 6):
+        small.apply((BEGUN[0] + number, 0), Purge((("tag", str(number)),)))
+    assert len(small) == 3
+    assert small.verdict((BEGUN[0] + 1, 0), SQUARE) == GONE
+    assert small.verdict((BEGUN[0] + 2, 0), SQUARE) == VALID
+    assert small.verdict((BEGUN[0] + 2, 0), Targets(("3",))) == GONE
+
+
+def test_forgotten_prefixes_cost_nothing() -> None:
+    """Only the lengths of known prefixes are tried."""
+    small = begun(PurgeTable(2))
+    for number in range(10):
+        small.apply((BEGUN[0] + 1 + number, 0), Purge((("prefix", "/" * (number + 1)),)))
+    assert sorted(small._prefix_lengths) == [9, 10]
+    small.apply((5000, 0), Purge((ALL,)))
+    assert not small._prefix_lengths
+
+
+def test_the_server_is_the_latest_that_was_named(table: PurgeTable) -> None:
+    """Records without one change nothing."""
+    table.apply(NOW, Purge((("tag", "a"),), server="one"))
+    table.apply((3000, 0), Purge((("tag", "a"),)))
+    assert table.server == "one"
