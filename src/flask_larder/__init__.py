@@ -2,6 +2,7 @@
 
 from flask_larder.errors import InvalidConfig as InvalidConfig
 from flask_larder.errors import InvalidPolicy as InvalidPolicy
+from flask_larder.errors import InvalidPurge as InvalidPurge
 from flask_larder.errors import LarderError as LarderError
 from flask_larder.errors import NotInitialised as NotInitialised
 from flask_larder.errors import StoreUnavailable as StoreUnavailable

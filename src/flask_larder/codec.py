@@ -103,7 +103,9 @@ def encode_response(stored: StoredResponse) -> bytes:
 
 
 def encode_stored_value(stored: StoredValue) -> bytes:
-    """The bytes of a value as it is stored; they end with its own."""
+    """The bytes of a value as it is stored, which has a position; they end with its own."""
+    if stored.position is None:
+        raise ValueError("a value without a position among the purges cannot be judged later")
     where = _encoder.encode(_Where.of(stored.position, stored.targets))
     return _join(_STORED_VALUE, where, stored.data)
 

@@ -29,6 +29,7 @@ from flask_larder.policy import (
     Policy,
     Reason,
     body_is_incomplete,
+    may_be_tagged,
     may_reuse,
     may_share,
     may_store,
@@ -47,8 +48,8 @@ _OWN_FIELDS = frozenset({"age", "server-timing"})
 class Ask:
     """A request, the policy for it, and the key that it has under this policy.
 
-    *targets* are those of a response to it, and *url* those of the very URL that is asked for,
-    since one response may answer several. *position* is the latest purge that was known when the
+    *url* tells by what purges the very URL is hit, since one response may answer several.
+    *position* is the latest purge that was known when the
     request came, ``None`` where none was. *refresh* means that a stored response is not to be used
     but replaced. *is_stale* may call a fresh one stale.
     """
@@ -57,7 +58,6 @@ class Ask:
     policy: Policy
     key: str
     hash_method: HashMethod
-    targets: Targets = NO_TARGETS
     url: Targets = NO_TARGETS
     position: Position | None = None
     refresh: bool = False
@@ -240,8 +240,9 @@ class Engine:
         if body is None:
             return "body-too-large"
         # A streamed body is made by the view too: only now is known what the view has read.
-        reads = forwarded.reads()
-        if reason := may_share(reads, ask.policy) or body_is_incomplete(exchange.fields, body):
+        reads, targets = forwarded.reads(), forwarded.targets()
+        refusal = may_share(reads, ask.policy) or may_be_tagged(targets)
+        if reason := refusal or body_is_incomplete(exchange.fields, body):
             return reason
         response = StoredResponse(
             origin=origin_of(ask.request),
@@ -251,7 +252,7 @@ class Engine:
             stored_at=self._clock(),
             lifetime=lifetime,
             position=miss.position,
-            targets=replace(ask.targets, tags=forwarded.tags()),
+            targets=targets,
             value=forwarded.value(),
         )
         names = miss.names | parse_vary(forwarded.fields) | reads.selecting

@@ -88,7 +88,7 @@ class StoredValue:
     """
 
     data: bytes
-    position: Position
+    position: Position | None
     targets: Targets = NO_TARGETS
 
 
@@ -135,8 +135,8 @@ class Forwarded(Protocol):
         """Why whoever made it does not want it stored, in one word, or ``None``."""
         ...
 
-    def tags(self) -> tuple[str, ...]:
-        """What it was tagged with, so far. A streamed body may still add to it."""
+    def targets(self) -> Targets:
+        """By what purges it is hit. A streamed body may still add tags."""
         ...
 
     def value(self) -> bytes | None:

@@ -13,6 +13,10 @@ class InvalidPolicy(LarderError, ValueError):
     """An option of ``cached`` has a value that cannot be used. Raised where it is written."""
 
 
+class InvalidPurge(LarderError, ValueError):
+    """What is to be purged is named so that nothing can be meant. Nothing was purged."""
+
+
 class NotInitialised(LarderError, RuntimeError):
     """The cache was used for an app that it was not initialised for, or for none."""
 

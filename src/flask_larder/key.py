@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
-from flask_larder.entry import Request, RequestFields
+from flask_larder.entry import Request, RequestFields, Targets
 
 FORMAT: Final = "larder1:"
 """Begins each key, behind the prefix of the configuration: the version of keys and values."""
@@ -112,8 +112,21 @@ def url_key(request: Request, query: QueryRule, template: str = "view/%s") -> st
 def origin_of(request: Request) -> str:
     """Scheme, host and mount: what selects whatever the rest of the key is."""
     mount = f"|{request.script_name}|" if request.script_name or request.path[:1] != "/" else ""
-    scheme, host = quote(request.scheme, safe=""), quote(request.host, safe=_SAFE_IN_HOST)
-    return f"{scheme}://{host}{mount}"
+    return site_of(request.scheme, request.host) + mount
+
+
+def site_of(scheme: str, host: str) -> str:
+    """Scheme and host, with its port unless it is the default one."""
+    return f"{quote(scheme, safe='')}://{quote(host, safe=_SAFE_IN_HOST)}"
+
+
+def url_targets(request: Request) -> Targets:
+    """By what purges the very URL of *request* is meant."""
+    return Targets(
+        site=site_of(request.scheme, request.host),
+        path=request.script_name + request.path,
+        query=WHOLE_QUERY.canonical(request.query),
+    )
 
 
 def encode_path(path: bytes) -> str:
@@ -142,7 +155,7 @@ def _encode_name(name: str) -> str:
 
 def with_selection(key: str, label: str, parts: Iterable[str | None]) -> str:
     """*key*, further selected by *parts*, which may be secret: only their digest is seen."""
-    return f"{key}#{label}={_digest(parts)}"
+    return f"{key}#{label}={digest_of(parts)}"
 
 
 def variant_key(key: str, names: Iterable[str], fields: RequestFields) -> str:
@@ -161,7 +174,7 @@ def stored_key(key: str, hash_method: HashMethod = hashlib.sha256) -> str:
     return FORMAT + key
 
 
-def _digest(parts: Iterable[str | None]) -> str:
+def digest_of(parts: Iterable[str | None]) -> str:
     """Hash *parts* with their boundaries, so that ("a", "bc") and ("ab", "c") differ."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from flask_larder.entry import Reads, Request
+from flask_larder.entry import Reads, Request, Targets
 from flask_larder.errors import InvalidPolicy
 from flask_larder.headers import Fields, are_well_formed, parse_cache_control, parse_vary, values_of
 
@@ -19,6 +19,12 @@ DEFAULT_STATUSES: Final = frozenset({200, 203, 204, 301, 308})
 # 206 is a part of a response and 304 has no body of its own; both need more than storing
 # (RFC 9111 sections 3.3 and 4.3). 1xx is not final (section 3).
 _UNSTORABLE_STATUSES: Final = frozenset({206, 304})
+MOST_TAGS: Final = 1000
+"""What one stored response may have."""
+
+LONGEST_TAG: Final = 250
+"""In characters."""
+
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
@@ -180,6 +186,21 @@ def read_what_key_lacks(reads: Reads, policy: Policy) -> Reason | None:
 def registered_after_this_request(reads: Reads) -> Reason | None:
     """``flask.after_this_request`` would run for the first caller only."""
     return "after-this-request" if reads.after_this_request else None
+
+
+def may_be_tagged(targets: Targets) -> Reason | None:
+    """Why the tags forbid storing, or ``None``: what cannot keep them all cannot be purged."""
+    return has_too_many_tags(targets) or has_too_long_tag(targets)
+
+
+def has_too_many_tags(targets: Targets) -> Reason | None:
+    """Each hit carries them, and looks them all up."""
+    return "too-many-tags" if len(targets.tags) > MOST_TAGS else None
+
+
+def has_too_long_tag(targets: Targets) -> Reason | None:
+    """Each process keeps those that were purged in its memory."""
+    return "tag-too-long" if any(len(tag) > LONGEST_TAG for tag in targets.tags) else None
 
 
 def body_is_incomplete(fields: Fields, body: bytes) -> Reason | None:

@@ -19,8 +19,8 @@ from flask import Flask, request
 from werkzeug.test import TestResponse
 
 from flask_larder import Cache
-from flask_larder.codec import encode_response, encode_value, encode_variants
-from flask_larder.entry import StoredResponse, Variants
+from flask_larder.codec import encode_response, encode_stored_value, encode_value, encode_variants
+from flask_larder.entry import StoredResponse, StoredValue, Variants
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from tests.bomb import Bomb
@@ -285,7 +285,8 @@ def test_another_prefix_is_another_place(place: Place) -> None:
     """With one secret for two caches of a store, what the one has signed is no use in the other."""
     shop = Shop(place, SECRET)
     for prefix, found in (("staging_", None), (PREFIX, 1)):
-        signed = Signer([SECRET.encode()], prefix).sign(VALUE, encode_value(1))
+        value = encode_stored_value(StoredValue(encode_value(1), (2**60, 0)))
+        signed = Signer([SECRET.encode()], prefix).sign(VALUE, value)
         shop.cache.set("price", 2)
         place.write(VALUE, signed)
         assert shop.cache.get("price") == found

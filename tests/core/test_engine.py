@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.codec import encode_response, encode_value, encode_variants
 from flask_larder.engine import Ask, Engine, Hit, Miss
-from flask_larder.entry import Reads, Request, StoredResponse, Variants
+from flask_larder.entry import Reads, Request, StoredResponse, Targets, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.headers import Fields
 from flask_larder.key import NO_QUERY, QueryRule, stored_key, url_key, variant_key
@@ -49,8 +49,8 @@ class Answer:
 
     tagged: tuple[str, ...] = ()
 
-    def tags(self) -> tuple[str, ...]:
-        return self.tagged
+    def targets(self) -> Targets:
+        return Targets(self.tagged)
 
     def value(self) -> bytes | None:
         return None

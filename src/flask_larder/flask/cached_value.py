@@ -10,6 +10,7 @@ from flask.ctx import RequestContext
 from flask.globals import request_ctx
 
 from flask_larder.codec import encode_value
+from flask_larder.entry import NO_TARGETS, Position, StoredValue
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
@@ -18,10 +19,12 @@ from flask_larder.flask.reads import (
     covered_by,
     is_watched,
     note_selecting,
+    position_of,
 )
+from flask_larder.flask.tagging import give_tags, tagging
 from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.values import NO_VALUE, decoded
-from flask_larder.policy import Policy, may_reuse
+from flask_larder.policy import Policy, may_be_tagged, may_reuse
 
 
 def answer_value(call: Call) -> Any:
@@ -61,7 +64,8 @@ def _may_be_kept(call: Call, context: RequestContext) -> bool:
 class _Evaluation:
     """One call's way to its value, and the coalescer's ``Task`` on this way.
 
-    What calls share is the encoded value: each decodes its own, which it may then change.
+    What calls share is the encoded value: each decodes its own, which it may then change. It has
+    the tags that were given meanwhile.
     """
 
     def __init__(self, call: Call, context: RequestContext | None) -> None:
@@ -70,6 +74,7 @@ class _Evaluation:
         self._covered: frozenset[str] = frozenset()
         self._key = ""
         self._judged: dict[bytes, _Answer | None] = {}
+        self._position: Position | None = None
 
     def answer(self) -> Any:
         """The value, stored or new."""
@@ -77,34 +82,56 @@ class _Evaluation:
         if key is None:
             return self._call.run()
         self._key = key
+        self._position = self._known_position()
+        with tagging():
+            return self._answer(is_forced=is_forced).value
+
+    def _answer(self, *, is_forced: bool) -> "_Answer":
         if is_forced:
-            return self.lead()[0].value
+            return self.lead()[0]
         stored = self.look()
+        self._position = self._position or self._call.wiring.values.position()
         if stored is not None and (answer := self.adopt(stored)) is not None:
-            return answer.value
-        return self._call.wiring.coalescer_of_values.run(self).value
+            return answer
+        return self._call.wiring.coalescer_of_values.run(self)
+
+    def _known_position(self) -> Position | None:
+        """The latest purge that was known when the request came, or outside of one now."""
+        if self._context is None:
+            return self._call.wiring.values.position()
+        return position_of(self._context, self._call.cache)
 
     @property
     def key(self) -> str:
         """Who asks for the same key can share a value."""
         return self._call.wiring.values.stored(self._key)
 
-    def look(self) -> bytes | None:
+    def look(self) -> StoredValue | None:
         """What is stored by now."""
-        return self._call.wiring.values.get_encoded(self._key)
+        return self._call.wiring.values.get_stored(self._key)
 
-    def adopt(self, shared: bytes) -> "_Answer | None":
+    def adopt(self, shared: StoredValue) -> "_Answer | None":
         """The value that another call has got, if this one may use it."""
-        if shared not in self._judged:
+        if not self._call.wiring.values.is_valid(shared):
+            return None
+        if shared.data not in self._judged:
             value = decoded(shared)
             is_usable = value is not NO_VALUE and not self._call.finds_stale(value)
-            self._judged[shared] = _Answer(value) if is_usable else None
-        return self._judged[shared]
+            self._judged[shared.data] = _Answer(value) if is_usable else None
+        answer = self._judged[shared.data]
+        if answer is not None:
+            give_tags(shared.targets.tags)
+        return answer
 
-    def lead(self) -> "tuple[_Answer, bytes | None]":
+    def lead(self) -> "tuple[_Answer, StoredValue | None]":
         """Run the function, and keep what it returns if it may be kept."""
         call = self._call
-        result, reason = self._run()
+        with tagging() as tags:
+            try:
+                give_tags(call.tags())
+            except OptionFailed:
+                return _Answer(_joined(call.run())), None
+            result, reason = self._run()
         if (result is None and not call.options.cache_none) or call.filters_out(result):
             return _Answer(result), None
         if reason is not None:
@@ -115,8 +142,12 @@ class _Evaluation:
         except UnstorableValue as error:
             call.warn(str(error))
             return _Answer(result), None
-        call.wiring.values.set_encoded(self._key, data, call.timeout)
-        return _Answer(result), data
+        value = StoredValue(data, self._position, call.targets(tags, NO_TARGETS))
+        if reason := may_be_tagged(value.targets):
+            call.warn(f"it has {reason.replace('-', ' ')}")
+            return _Answer(result), None
+        call.wiring.values.keep(self._key, value, call.timeout)
+        return _Answer(result), value
 
     def _ask(self) -> tuple[str | None, bool]:
         """The key, ``None`` where the cache is left alone; and whether to replace what is there."""

@@ -24,11 +24,14 @@ from flask_larder.flask.reads import (
     is_anonymous,
     is_watched,
     note_selecting,
+    position_of,
     registered_functions,
 )
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
+from flask_larder.flask.tagging import Tags, give_tags, tagging
 from flask_larder.flask.tracking import SESSION, track_requests
 from flask_larder.flask.view import ViewAnswer
+from flask_larder.key import url_targets
 from flask_larder.policy import Policy, Reason
 from flask_larder.status import CacheStatus
 
@@ -64,6 +67,7 @@ class _Visit:
             CacheStatus("bypass"),
             send=self._settings["CACHE_SEND_STATUS"],
             vary=frozenset(call.options.vary_fields),
+            send_tags=self._settings["CACHE_SEND_TAGS"],
             hit_indication=call.options.response_hit_indication,
         )
 
@@ -85,11 +89,15 @@ class _Visit:
 
         def forward(status: CacheStatus) -> ViewAnswer:
             outcome.status = replace(status, detail="error")  # holds where the view raises
-            return self._run_view(ask.policy, watch)
+            return self._run_view(ask, watch, tags)
 
-        answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
-        if not isinstance(answer, Hit):
-            outcome.vary |= watch.selecting()
+        with tagging() as tags:
+            answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
+            if isinstance(answer, Hit):
+                give_tags(answer.response.targets.tags)
+            else:
+                outcome.vary |= watch.selecting()
+        outcome.tags = tuple(tags)
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
@@ -147,6 +155,8 @@ class _Visit:
             ),
             key=key,
             hash_method=call.options.hash_method or self._settings["CACHE_HASH_METHOD"],
+            url=url_targets(request),
+            position=position_of(self._context, call.cache),
             refresh=refresh,
             is_stale=self._finds_stale if call.options.is_stale else None,
         )
@@ -166,7 +176,7 @@ class _Visit:
 
     # --- the view ---
 
-    def _run_view(self, policy: Policy, watch: Watch) -> ViewAnswer:
+    def _run_view(self, ask: Ask, watch: Watch, tags: Tags) -> ViewAnswer:
         call, functions_before = self._call, registered_functions(self._context)
 
         def reads() -> Reads:
@@ -183,17 +193,34 @@ class _Visit:
 
         value: Any = None
         raised: HTTPException | None = None
+        refusal = self._give_tags()
         try:
             value = self._run()
         except HTTPException as error:
             raised = error
         if raised is not None:
             value = raised.get_response(self._context.request.environ)
-            if value.status_code in policy.statuses:
+            if value.status_code in ask.policy.statuses:
                 # Asked for: what the app's error handler makes of it is the response to store.
                 value, raised = current_app.handle_user_exception(raised), None
-        refused = call.filters_out(value)
-        return ViewAnswer(value, raised, reads, refused=refused, is_outermost=self._is_outermost())
+        if refusal is None and call.filters_out(value):
+            refusal = "response-filter"
+        return ViewAnswer(
+            value,
+            raised,
+            reads,
+            targets=lambda: call.targets(tags, ask.url),
+            refusal=refusal,
+            is_outermost=self._is_outermost(),
+        )
+
+    def _give_tags(self) -> Reason | None:
+        """Tag what is made as the option says; if that fails, the reason not to store it."""
+        try:
+            give_tags(self._call.tags())
+        except OptionFailed:
+            return "option-failed"
+        return None
 
     def _run(self) -> Any:
         started = perf_counter()

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,11 @@ from flask import current_app, has_app_context, has_request_context
 from flask import request as current_request
 from werkzeug.exceptions import HTTPException
 
-from flask_larder.entry import Request
+from flask_larder.entry import Request, Targets
 from flask_larder.flask.asking import key_of, source_of
 from flask_larder.flask.options import Options, call_with_fitting
+from flask_larder.flask.purging import arguments_of, name_of
+from flask_larder.flask.tagging import checked_tags
 from flask_larder.flask.wiring import Wiring
 
 _log = logging.getLogger("flask_larder")
@@ -41,9 +43,8 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The function's name, for logs and keys."""
-        function = self.function
-        return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+        """The function's name, for logs, keys and purges."""
+        return name_of(self.function)
 
     def run(self) -> Any:
         """What the function returns, also where it is a coroutine function."""
@@ -88,6 +89,29 @@ class Call:
         except OptionFailed:
             return True
 
+    def tags(self) -> tuple[str, ...]:
+        """What the option ``tags`` says for this call. Raises ``OptionFailed``."""
+        tags = self.options.tags
+        if not callable(tags):
+            return tuple(tags)
+        make: Callable[..., Any] = tags
+        found: tuple[str, ...] = self._ask(
+            "tags", lambda: checked_tags(call_with_fitting(make, *self.args, **self.kwargs))
+        )
+        return found
+
+    def targets(self, tags: Iterable[str], url: Targets) -> Targets:
+        """By what purges is hit what this call makes; *url* is that of the request for a view."""
+        holds_query = self.options.is_template and self.options.query.is_whole
+        return Targets(
+            tags=tuple(tags),
+            view=self.name,
+            arguments=arguments_of(self.function, self.args, self.kwargs),
+            site=url.site,
+            path=url.path,
+            query=url.query if holds_query else None,
+        )
+
     def key(self, request: Request | None, *, is_view: bool) -> str:
         """The key of this call. Raises ``OptionFailed``."""
         owner = None if is_view else self.name
@@ -130,10 +154,11 @@ def answers_request(function: Callable[..., Any]) -> bool:
     if view_class := getattr(view, "view_class", None):
         names = (current_request.method.lower(), "get", "dispatch_request")
         candidates += [vars(kind).get(name) for kind in view_class.__mro__ for name in names]
-    return any(_wraps(candidate, function) for candidate in candidates)
+    return any(wraps(candidate, function) for candidate in candidates)
 
 
-def _wraps(outer: Any, function: Callable[..., Any]) -> bool:
+def wraps(outer: Any, function: Callable[..., Any]) -> bool:
+    """Whether *outer* is *function*, or a decorator around it."""
     while outer is not None and outer is not function:
         outer = getattr(outer, "__wrapped__", None)
     return outer is not None

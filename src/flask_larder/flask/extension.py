@@ -21,8 +21,11 @@ from flask_larder.flask.options import (
     statuses_of,
     vary_of,
 )
+from flask_larder.flask.purge_methods import PurgeMethods
+from flask_larder.flask.purging import name_of
 from flask_larder.flask.settings import Settings
-from flask_larder.flask.tracking import track_requests
+from flask_larder.flask.tagging import TagOption, tags_of
+from flask_larder.flask.tracking import caches_of, track_requests
 from flask_larder.flask.values import NO_VALUE
 from flask_larder.flask.wiring import Wiring, wire
 from flask_larder.key import HashMethod, named_key, named_view_key
@@ -31,17 +34,17 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
-_EXTENSION = "flask_larder"
-
 
 class CachedFunction(Protocol[P, R_co]):
     """A function decorated with :meth:`Cache.cached`. It is called as before.
 
-    ``uncached`` is the function itself. ``cache_timeout`` may be set at any time.
+    ``uncached`` is the function itself. ``cache_timeout`` may be set at any time. ``purge`` is
+    :meth:`Cache.purge_view` for it.
     """
 
     uncached: Callable[..., Any]
     cache_timeout: Timeout | None
+    purge: Callable[..., None]
     __name__: str
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
@@ -53,7 +56,7 @@ class CachedFunction(Protocol[P, R_co]):
         ...
 
 
-class Cache:
+class Cache(PurgeMethods):
     """A cache for the responses of views, and for values, of one Flask app or of several.
 
     *app* is initialised at once where it is given, with *config*; see :meth:`init_app`.
@@ -70,6 +73,8 @@ class Cache:
         self.name = name
         self._config = dict(_checked_config(config))
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        self._options: weakref.WeakKeyDictionary[Any, Options] = weakref.WeakKeyDictionary()
+        self._tagged: str | None = None  # the name of a function whose answers have tags
         if app is not None:
             self.init_app(app)
 
@@ -84,8 +89,9 @@ class Cache:
         """
         settings = Settings({**app.config, **self._config, **_checked_config(config)})
         wiring = wire(settings)
+        self._check_tags(wiring)
+        caches_of(app)[self] = wiring
         track_requests(app)
-        app.extensions.setdefault(_EXTENSION, {})[self] = wiring
         self._apps.add(app)
 
     # --- responses ---
@@ -108,6 +114,7 @@ class Cache:
         ignore_query: Iterable[str] = (),
         vary: Vary | None = None,
         statuses: Collection[int] | None = None,
+        tags: TagOption = (),
     ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
         """Cache the responses of a view, or the results of a function.
 
@@ -147,6 +154,9 @@ class Cache:
             differ by user: its result joins the key, and what it or anything before the view
             read of cookies, session and ``Authorization`` counts as told apart by it.
         :param statuses: the status codes that are stored; ``None`` means 200, 203, 204, 301, 308.
+        :param tags: names by which :meth:`purge_tags` finds what is stored, beside those that
+            :meth:`tag` gives: a sequence, or a function that gets the view's arguments and
+            returns one.
 
         Raises ``InvalidPolicy`` for an option that cannot be used.
         """
@@ -158,6 +168,7 @@ class Cache:
             vary_fields=vary_fields,
             vary_by=vary_by,
             statuses=statuses_of(statuses),
+            tags=tags_of(tags),
             unless=unless,
             forced_update=forced_update,
             is_stale=is_stale,
@@ -185,6 +196,12 @@ class Cache:
         decorated = cast("CachedFunction[P, R]", wrapper)
         decorated.uncached = function
         decorated.cache_timeout = timeout
+        decorated.purge = functools.partial(self.purge_view, decorated)
+        self._options[decorated] = options
+        if options.tags != ():
+            self._tagged = name_of(function)
+            for app in self._apps:
+                self._check_tags(caches_of(app)[self])
         return decorated
 
     # --- values ---
@@ -246,12 +263,14 @@ class Cache:
             raise
         return list(keys)
 
-    def clear(self) -> bool:
+    def clear(self, *, soft: bool = False) -> bool:
         """Forget all responses and values under this cache's ``CACHE_KEY_PREFIX``; ``True``.
 
-        Raises ``StoreUnavailable`` where that cannot be done.
+        In Redis that is one purge, which takes no longer for many; the memory is free when the
+        entries have expired. With *soft* everything is stale rather than gone. Raises
+        ``StoreUnavailable`` where it cannot be done.
         """
-        self._wiring().store.clear()
+        self._wiring().clear(soft=soft)
         return True
 
     def ping(self, timeout: float = 1.0) -> None:
@@ -260,9 +279,16 @@ class Cache:
 
     # --- the app that is meant ---
 
+    def _check_tags(self, wiring: Wiring) -> None:
+        if self._tagged is not None and not wiring.has_purges:
+            raise InvalidConfig(
+                f"{self._tagged} has tags, and a CACHE_TYPE of files or memcached has no log of "
+                f"purges; set it to RedisCache, or remove tags="
+            )
+
     def _wiring(self) -> Wiring:
         app = current_app._get_current_object() if has_app_context() else self._only_app()  # type: ignore[attr-defined]  # noqa: SLF001
-        wiring = app.extensions.get(_EXTENSION, {}).get(self)
+        wiring = caches_of(app).get(self)
         if wiring is None:
             raise NotInitialised(f"{self!r} does not know {app!r}; call init_app with it first")
         return cast("Wiring", wiring)

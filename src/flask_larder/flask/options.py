@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from flask_larder.errors import InvalidPolicy
 from flask_larder.flask.settings import hash_method, seconds
+from flask_larder.flask.tagging import TagOption
 from flask_larder.headers import is_field_name
 from flask_larder.key import NO_QUERY, HashMethod, QueryRule
 from flask_larder.policy import DEFAULT_STATUSES, storable_statuses
@@ -32,6 +33,7 @@ class Options:
     vary_fields: tuple[str, ...]
     vary_by: Callable[[], Any] | None
     statuses: frozenset[int]
+    tags: TagOption
     unless: Callable[..., object] | None
     forced_update: Callable[..., object] | None
     is_stale: Callable[..., object] | None
@@ -46,7 +48,7 @@ class Options:
         if not (callable(prefix) or (isinstance(prefix, str) and prefix)):
             raise InvalidPolicy(f"key_prefix is {prefix!r}; give a text or a function")
         for name in _FUNCTIONS:
-            function = getattr(self, name)
+            function: Any = getattr(self, name)
             is_usable = callable(function) and not inspect.iscoroutinefunction(function)
             if function is not None and not is_usable:
                 raise InvalidPolicy(f"{name} is {function!r}; give a plain function, or None")

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import quote
 
 from flask import Response, request
 
@@ -11,6 +12,9 @@ from flask_larder.status import CacheStatus
 
 ENVIRON_KEY: Final = "flask_larder.status"
 """Where the WSGI environ holds the :class:`Outcome`; its ``str`` is the ``Cache-Status``."""
+
+_SAFE_IN_TAG: Final = "!#$&'*+-.^_`|~:/@=;()<>?[]{}"
+"""What stands in ``Cache-Tag`` as it is: no comma, space or percent sign."""
 
 _log = logging.getLogger("flask_larder")
 
@@ -31,6 +35,8 @@ class Outcome:
     view_ms: float | None = None
     vary: frozenset[str] = field(default_factory=frozenset)
     hit_indication: bool = False
+    send_tags: bool = False
+    tags: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return str(self.status)
@@ -64,6 +70,8 @@ def write_fields(response: Response) -> Response:
         # Lists, to which each cache on the way appends (RFC 9211 section 2).
         fields.add("Cache-Status", str(outcome))
         fields.add("Server-Timing", outcome.server_timing)
+    if outcome.send_tags and outcome.tags:
+        fields.add("Cache-Tag", ",".join(quote(tag, safe=_SAFE_IN_TAG) for tag in outcome.tags))
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
     return response

@@ -10,6 +10,7 @@ from typing import Any, Final
 from flask import has_request_context, request
 from flask.ctx import RequestContext
 
+from flask_larder.entry import Position
 from flask_larder.flask.options import Options
 from flask_larder.flask.tracking import (
     ALL_FIELDS,
@@ -46,6 +47,12 @@ def note_selecting(names: Iterable[str]) -> None:
 def is_watched(context: RequestContext) -> bool:
     """Whether what is read of the request is noted."""
     return isinstance(context.request, TrackedRequest) and context.request.is_watched
+
+
+def position_of(context: RequestContext, cache: object) -> Position | None:
+    """The latest purge of *cache* that was known when the request came, if any was."""
+    request = context.request
+    return request.position(cache) if isinstance(request, TrackedRequest) else None
 
 
 def is_anonymous(context: RequestContext) -> bool:

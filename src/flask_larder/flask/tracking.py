@@ -4,8 +4,8 @@ What a view takes from ``request.environ`` itself is not seen.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import IO, Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, Final, Protocol
 
 from flask import Flask
 from flask import Request as FlaskRequest
@@ -16,6 +16,9 @@ from werkzeug.datastructures import (
     Headers,
 )
 from werkzeug.routing import Rule
+
+from flask_larder.entry import Position
+from flask_larder.purges import PurgeLog
 
 # Stand among the names of header fields for what is none.
 ALL_FIELDS: Final = "*"
@@ -92,6 +95,15 @@ class TrackedHeaders(EnvironHeaders):
         self.reads.note(str(name).lower().replace("_", "-"))
 
 
+class Purged(Protocol):
+    """What has a log of purges."""
+
+    @property
+    def purges(self) -> PurgeLog:
+        """The log."""
+        ...
+
+
 class TrackedRequest(FlaskRequest):
     """A request that notes what is read of it.
 
@@ -100,12 +112,25 @@ class TrackedRequest(FlaskRequest):
     tells.
     """
 
+    caches: Mapping[object, "Purged"] = {}
+    """The caches of the app, and what each has."""
+
     _url_rule: Rule | None = None
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.reads = ReadLog()
+        # Before anything is read, by hooks or by the view, that a purge may be about.
+        self._positions = {
+            cache: table.last
+            for cache, wiring in self.caches.items()
+            if (table := wiring.purges.known()) is not None
+        }
         super().__init__(environ, *args, **kwargs)
         self._read_in_init = self.reads.since()
+
+    def position(self, cache: object) -> Position | None:
+        """The latest purge of *cache* that was known when the request came, if any was."""
+        return self._positions.get(cache)
 
     @property
     def headers(self) -> Headers:
@@ -220,7 +245,16 @@ def track_session(context: RequestContext, reads: ReadLog) -> None:
 
 
 def track_requests(app: Flask) -> None:
-    """Let the requests of *app* note what is read of them."""
-    own = app.request_class
+    """Let the requests of *app* note what is read of them, and what was purged before."""
+    own, caches = app.request_class, caches_of(app)
     if not issubclass(own, TrackedRequest):
-        app.request_class = type(own.__name__, (TrackedRequest, own), {})
+        own = type(own.__name__, (TrackedRequest, own), {"caches": caches})
+    elif own.caches is not caches:  # it is that of another app
+        own = type(own.__name__, (own,), {"caches": caches})
+    app.request_class = own
+
+
+def caches_of(app: Flask) -> dict[Any, Any]:
+    """The caches of *app*, and what each has."""
+    found: dict[Any, Any] = app.extensions.setdefault("flask_larder", {})
+    return found

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from flask_larder import codec
+from flask_larder.entry import NO_TARGETS, Position, StoredResponse, StoredValue
 from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.key import HashMethod, stored_key
+from flask_larder.purges import VALID, PurgeLog
 from flask_larder.store import Store
 
 NO_VALUE: Final = object()
@@ -15,12 +17,14 @@ NO_VALUE: Final = object()
 class Values:
     """Stores plain data under names. Where the store is away, nothing is there or kept.
 
-    Only what forgets raises ``StoreUnavailable``, since it must not pretend. A *timeout* is in
-    seconds.
+    What *purges* hit is not there. Only what forgets raises ``StoreUnavailable``, since it must not
+    pretend. A *timeout* is in seconds, and a *position* that of the latest purge which was known
+    before the value was made; ``None`` means that it is made now.
     """
 
-    def __init__(self, store: Store, hash_method: HashMethod) -> None:
+    def __init__(self, store: Store, purges: PurgeLog, hash_method: HashMethod) -> None:
         self._store = store
+        self._purges = purges
         self._hash_method = hash_method
 
     def get_many(self, keys: Sequence[str]) -> list[Any]:
@@ -29,53 +33,122 @@ class Values:
             found = self._store.get_many([self.stored(key) for key in keys])
         except StoreUnavailable:
             return [NO_VALUE] * len(keys)
-        return [decoded(data) for data in found]
+        return [decoded(self._judged(data)) for data in found]
 
-    def get_encoded(self, key: str) -> bytes | None:
+    def get_stored(self, key: str) -> StoredValue | None:
         """What is stored under *key*, not yet decoded, or ``None``."""
         try:
-            return self._store.get(self.stored(key))
+            return self._judged(self._store.get(self.stored(key)))
         except StoreUnavailable:
             return None
 
-    def set(self, key: str, value: object, timeout: float) -> bool:
+    def set(
+        self, key: str, value: object, timeout: float, position: Position | None = None
+    ) -> bool:
         """Keep *value*; returns whether it was kept. Raises ``UnstorableValue``."""
-        return self.set_encoded(key, codec.encode_value(value), timeout)
+        data = codec.encode_value(value)
+        return self.keep(key, StoredValue(data, position, NO_TARGETS), timeout)
 
-    def set_encoded(self, key: str, data: bytes, timeout: float) -> bool:
-        """Keep what ``encode_value`` has made; returns whether it was kept."""
+    def keep(self, key: str, value: StoredValue, timeout: float) -> bool:
+        """Keep *value*; returns whether it was kept."""
         try:
-            return self._store.set(self.stored(key), data, timeout)
+            data = self._encoded(key, value)
+            return data is not None and self._store.set(self.stored(key), data, timeout)
         except StoreUnavailable:
             return False
 
-    def add(self, key: str, value: object, timeout: float) -> bool:
-        """Keep *value* if nothing is there, atomically; returns whether it was kept."""
-        data = codec.encode_value(value)
+    def add(
+        self, key: str, value: object, timeout: float, position: Position | None = None
+    ) -> bool:
+        """Keep *value* if nothing is there, atomically; returns whether it was kept.
+
+        What was purged goes first. Of several that meet such a value, and only then, more than one
+        may be told that theirs was kept.
+        """
+        added = StoredValue(codec.encode_value(value), position, NO_TARGETS)
         try:
-            return self._store.add(self.stored(key), data, timeout)
+            data, at = self._encoded(key, added), self.stored(key)
+            if data is None:
+                return False
+            if self._store.add(at, data, timeout):
+                return True
+            present = self._store.get(at)
+            if present is not None and (self._purges.known() is None or self._is_there(present)):
+                return False
+            if present is not None:
+                self._store.delete([at])
+            return self._store.add(at, data, timeout)
         except StoreUnavailable:
             return False
 
     def has(self, key: str) -> bool:
-        """Whether something is there."""
+        """Whether something is there, a value or a response."""
         try:
-            return self._store.has(self.stored(key))
+            data = self._store.get(self.stored(key))
         except StoreUnavailable:
             return False
+        return data is not None and self._is_there(data)
 
     def delete(self, *keys: str) -> int:
         """Forget what is there; returns how many were. Raises ``StoreUnavailable``."""
-        return self._store.delete([self.stored(key) for key in keys])
+        stored = [self.stored(key) for key in keys]
+        found = self._store.get_many(stored)
+        self._store.delete(stored)
+        return sum(data is not None and self._is_there(data) for data in found)
 
     def stored(self, key: str) -> str:
         """*key* as the store has it."""
         return stored_key(key, self._hash_method)
 
+    def is_valid(self, value: StoredValue) -> bool:
+        """Whether no purge hits *value*, as far as is known; see ``Engine``."""
+        table = self._purges.known()
+        if table is None or value.position is None:
+            return True
+        return table.verdict(value.position, value.targets) == VALID
 
-def decoded(data: bytes | None) -> Any:
+    def position(self) -> Position | None:
+        """The latest purge that is known now."""
+        table = self._purges.known()
+        return None if table is None else table.last
+
+    def _encoded(self, key: str, value: StoredValue) -> bytes | None:
+        """*value* as it is stored; ``None`` where nobody could judge it later."""
+        position = value.position or self.position()
+        if position is None:  # nothing has been asked yet, which would have told
+            self._store.get(self.stored(key))
+            position = self.position()
+        if position is None:
+            return None
+        return codec.encode_stored_value(StoredValue(value.data, position, value.targets))
+
+    def _judged(self, data: bytes | None) -> StoredValue | None:
+        """The value in *data*, if it is one and may be used."""
+        if data is None or self._purges.known() is None:
+            return None
+        try:
+            value = codec.decode_stored_value(data)
+        except CorruptEntry:
+            return None
+        return value if self.is_valid(value) else None
+
+    def _is_there(self, data: bytes) -> bool:
+        """Whether *data* is something that was not purged."""
+        if self._judged(data) is not None:
+            return True
+        try:
+            entry = codec.decode_entry(data)
+        except CorruptEntry:
+            return False
+        table = self._purges.known()
+        if not isinstance(entry, StoredResponse) or table is None or entry.position is None:
+            return table is not None
+        return not table.verdict(entry.position, entry.targets).is_gone
+
+
+def decoded(value: StoredValue | None) -> Any:
     """The value, or :data:`NO_VALUE` for nothing and for what is not what this release writes."""
     try:
-        return NO_VALUE if data is None else codec.decode_value(data)
+        return NO_VALUE if value is None else codec.decode_value(value.data)
     except CorruptEntry:
         return NO_VALUE

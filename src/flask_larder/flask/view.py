@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flask_larder.codec import encode_value
-from flask_larder.entry import Reads
+from flask_larder.entry import Reads, Targets
 from flask_larder.errors import UnstorableValue
 from flask_larder.headers import Fields
 from flask_larder.policy import Reason
@@ -21,8 +21,9 @@ class ViewAnswer:
     *returned* is what Flask is to get: what the view returned, so that a decorator around the
     cache sees the same as without it. Where there is none, or a stream had to be read, it is the
     response made of it. *raised* is the HTTP error by which the view answered; *value* is then
-    its response. *reads* tells what the view has looked at; *refused*, that the developer's
-    filter does not want it stored; *is_outermost*, that no decorator stands around the cache.
+    its response. *reads* tells what the view has looked at, and *targets* by what purges it is hit;
+    *refusal*, why the developer does not want it stored; *is_outermost*, that no decorator stands
+    around the cache.
     """
 
     def __init__(
@@ -31,15 +32,15 @@ class ViewAnswer:
         raised: HTTPException | None,
         reads: Callable[[], Reads],
         *,
-        tags: Callable[[], tuple[str, ...]] = tuple,
-        refused: bool,
+        targets: Callable[[], Targets],
+        refusal: Reason | None,
         is_outermost: bool,
     ) -> None:
         self.returned = value
         self.raised = raised
         self.reads = reads
-        self.tags = tags
-        self._refused = refused
+        self.targets = targets
+        self._refusal = refusal
         self._is_outermost = is_outermost
 
     @cached_property
@@ -66,8 +67,8 @@ class ViewAnswer:
     @property
     def refusal(self) -> Reason | None:
         """Why it is not to be stored, beside what the policy says."""
-        if self._refused:
-            return "response-filter"
+        if self._refusal is not None:
+            return self._refusal
         if self._response is None:
             return "not-a-response"
         return None if self._has_value() else "not-plain-data"

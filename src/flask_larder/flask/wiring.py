@@ -10,12 +10,13 @@ from flask import has_request_context, request
 from flask_larder.budget import Budget, BudgetSource
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.engine import Engine
-from flask_larder.errors import InvalidConfig
+from flask_larder.entry import StoredValue
+from flask_larder.errors import InvalidConfig, StoreUnavailable
 from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
 from flask_larder.memory import LocalPurges, MemoryStore, NoPurges, NullStore
-from flask_larder.purges import PurgeLog
+from flask_larder.purges import ALL, Purge, PurgeLog
 from flask_larder.redis import RedisLeases, RedisStore
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
@@ -46,9 +47,29 @@ class Wiring:
     purges: PurgeLog
     engine: Engine
     values: Values
-    coalescer_of_values: Coalescer[bytes]
+    coalescer_of_values: Coalescer[StoredValue]
     enabled: bool
     warned: set[str] = field(default_factory=set)
+
+    @property
+    def has_purges(self) -> bool:
+        """Whether purges reach what is stored."""
+        return not isinstance(self.purges, NoPurges)
+
+    def clear(self, *, soft: bool) -> None:
+        """Forget everything, or find it stale. Raises ``StoreUnavailable``."""
+        if soft:
+            self.purges.add(Purge((ALL,), soft=True))
+            return
+        if isinstance(self.store, MemoryStore) or not self.has_purges:
+            self.store.clear()
+        if not self.has_purges:
+            return
+        try:
+            self.purges.add(Purge((ALL,)))
+        except StoreUnavailable:  # perhaps for want of memory
+            self.store.clear()
+            self.purges.add(Purge((ALL,)))
 
 
 def wire(settings: Settings) -> Wiring:
@@ -68,7 +89,7 @@ def wire(settings: Settings) -> Wiring:
         engine=Engine(
             store, purges, time.time, Coalescer(leases, time.monotonic, wait_seconds=wait_seconds)
         ),
-        values=Values(store, settings["CACHE_HASH_METHOD"]),
+        values=Values(store, purges, settings["CACHE_HASH_METHOD"]),
         coalescer_of_values=Coalescer(leases, time.monotonic, wait_seconds=wait_seconds),
         enabled=not isinstance(store, NullStore),
     )

@@ -1,0 +1,130 @@
+"""What a purge names, from what its caller writes."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+
+from flask_larder.errors import InvalidPurge
+from flask_larder.key import WHOLE_QUERY, digest_of, encode_path, site_of
+from flask_larder.purges import MOST_TARGETS, Purge, Target, call_of
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_OWNERS: Final = frozenset({"self", "cls"})
+
+
+def purges_of(targets: Sequence[Target], *, soft: bool) -> list[Purge]:
+    """The purges that hit *targets*, none of which names too many for one record of the log."""
+    parts = range(0, len(targets), MOST_TARGETS)
+    return [Purge(tuple(targets[start : start + MOST_TARGETS]), soft=soft) for start in parts]
+
+
+def url_target(url: str) -> Target:
+    """The answers to one *url*, such as ``/universities?country=Turkey``, in whatever order."""
+    site, path, query = _parts(url, "url")
+    canonical = WHOLE_QUERY.canonical(query)
+    return "url", f"{site}{path}?{canonical}" if canonical else f"{site}{path}"
+
+
+def path_target(path: str) -> Target:
+    """The answers to a *path*, whatever the query."""
+    site, encoded, query = _parts(path, "path")
+    if query:
+        raise InvalidPurge(f"path is {path!r}, which has a query; use purge_url for that")
+    return "path", site + encoded
+
+
+def prefix_target(prefix: str) -> Target:
+    """The answers to all paths that begin with *prefix*."""
+    site, encoded, query = _parts(prefix, "prefix")
+    if query:
+        raise InvalidPurge(f"prefix is {prefix!r}; give the beginning of a path, without a query")
+    return "prefix", site + encoded
+
+
+def _parts(url: Any, name: str) -> tuple[str, str, bytes]:
+    """Site, path and query of *url*: the site is empty where that begins with its path."""
+    if not isinstance(url, str):
+        raise InvalidPurge(f"{name} is {url!r}; give a text")
+    try:
+        url.encode()
+        if url.startswith("/"):
+            rest = url.partition("#")[0]
+            path, _, query = rest.partition("?")
+            return "", _canonical(path), query.encode()
+        parts = urlsplit(url)
+        site = _site(parts)
+    except ValueError:
+        site = None
+    if site is None:
+        raise InvalidPurge(
+            f"{name} is {url!r}; give what begins with / or with http:// or https:// and a host"
+        )
+    return site, _canonical(parts.path or "/"), parts.query.encode()
+
+
+def _canonical(path: str) -> str:
+    return encode_path(unquote_to_bytes(path))
+
+
+def _site(parts: SplitResult) -> str | None:
+    scheme, host = parts.scheme.lower(), parts.hostname
+    if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc:
+        return None
+    shown = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
+    is_default = parts.port in {None, _DEFAULT_PORTS[scheme]}
+    return site_of(scheme, shown if is_default else f"{shown}:{parts.port}")
+
+
+# --- functions ---
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name of a function, for purges, keys and logs; the same in all processes."""
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+
+
+def view_target(function: Callable[..., Any], arguments: dict[str, Any]) -> Target:
+    """What *function* has answered: with these *arguments*, or all of it if there are none."""
+    name = name_of(function)
+    if not arguments:
+        return "view", name
+    _check_arguments(function, arguments)
+    return "view", call_of(name, arguments_of(function, (), arguments))
+
+
+def arguments_of(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
+    """A digest of the arguments of a call, by name and as texts: 4 and "4" are the same."""
+    named: dict[Any, Any] = {}
+    try:
+        signature = inspect.signature(function)
+        bound = signature.bind_partial(*args, **kwargs)
+        bound.apply_defaults()
+    except (TypeError, ValueError):
+        named = {**dict(enumerate(args)), **kwargs}
+    else:
+        for name, value in bound.arguments.items():
+            is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+            named |= value if is_rest else {name: value}
+    pairs = sorted((str(name), str(value)) for name, value in named.items() if name not in _OWNERS)
+    return digest_of(part for pair in pairs for part in pair)
+
+
+def _check_arguments(function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    """Raise ``InvalidPurge`` where no call can have these arguments: nothing would be hit."""
+    parameters = [
+        each
+        for each in inspect.signature(function).parameters.values()
+        if each.kind is not each.VAR_POSITIONAL and each.name not in _OWNERS
+    ]
+    rest = {each.name for each in parameters if each.kind is each.VAR_KEYWORD}
+    names = {each.name for each in parameters} - rest
+    needed = {each.name for each in parameters if each.default is each.empty} - rest
+    given = arguments.keys()
+    if not needed <= given or not (rest or given <= names):
+        raise InvalidPurge(
+            f"the arguments of {name_of(function)} are {sorted(names)}, and the purge names "
+            f"{sorted(given)}; name all of them that have no default, or none for all its answers"
+        )

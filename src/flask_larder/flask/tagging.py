@@ -1,0 +1,68 @@
+"""The tags of what is being made, by which it can be purged later."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TypeAlias
+
+from flask_larder.errors import InvalidPolicy, InvalidPurge
+
+TagOption: TypeAlias = Iterable[str] | Callable[..., Iterable[str]]
+
+Tags: TypeAlias = dict[str, None]
+"""Tags in the order in which they were given, each once."""
+
+_open: Final[ContextVar[Tags | None]] = ContextVar("flask_larder.tags", default=None)
+
+
+@contextmanager
+def tagging() -> Iterator[Tags]:
+    """Collect the tags that are given meanwhile to what is made.
+
+    They are also those of what it is made for: a page that shows a tagged value depends on it.
+    """
+    tags: Tags = {}
+    outer = _open.get()
+    token = _open.set(tags)
+    try:
+        yield tags
+    finally:
+        _open.reset(token)
+        if outer is not None:
+            outer |= tags
+
+
+def give_tags(tags: Iterable[str]) -> None:
+    """Give *tags* to what is being made now; to nothing, where nothing is that will be kept."""
+    collected = _open.get()
+    if collected is not None:
+        collected.update(dict.fromkeys(tags))
+
+
+def tags_of(given: Any) -> TagOption:
+    """The tags, or the function that returns them, that the option ``tags`` was given."""
+    return given if callable(given) else checked_tags(given)
+
+
+def checked_tags(given: Any) -> tuple[str, ...]:
+    """*given* as tags. Raises ``InvalidPolicy``."""
+    is_sequence = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    tags = tuple(given) if is_sequence else ()
+    if not is_sequence or not all(_is_tag(tag) for tag in tags):
+        raise InvalidPolicy(f"tags is {given!r}; give texts that are not empty, as in ('user:7',)")
+    return tags
+
+
+def purgeable_tags(tags: tuple[Any, ...]) -> tuple[str, ...]:
+    """*tags* as the names of a purge. Raises ``InvalidPurge``."""
+    for tag in tags:
+        if not _is_tag(tag):
+            raise InvalidPurge(f"a tag is {tag!r}; give texts that are not empty, as in 'user:7'")
+    return tags
+
+
+def _is_tag(tag: Any) -> bool:
+    try:
+        return isinstance(tag, str) and tag.encode() != b""
+    except UnicodeEncodeError:  # half a character
+        return False

@@ -1,0 +1,502 @@
+"""Purges: what they hit, what they leave, and that they are final."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask, Response, request
+from flask.views import MethodView
+
+from flask_larder import Cache, InvalidConfig, InvalidPolicy, InvalidPurge, StoreUnavailable
+from tests.flask.answers import Counter, Get, is_hit, status_of
+
+
+@pytest.fixture
+def shop(app: Flask, cache: Cache, count: Counter) -> Flask:
+    """Views with tags, with and without a query."""
+
+    @app.get("/user/<int:number>")
+    @cache.cached(tags=lambda number: [f"user:{number}", "users"])
+    def user(number: int) -> dict[str, int]:
+        return {"user": number, "run": count()}
+
+    @app.get("/search")
+    @cache.cached(query_string=True, tags=("search",))
+    def search() -> dict[str, int]:
+        return {"run": count()}
+
+    @app.get("/named")
+    @cache.cached(query_string=("page",))
+    def named() -> dict[str, int]:
+        cache.tag("named", f"page:{request.args.get('page')}")
+        return {"run": count()}
+
+    return app
+
+
+PAGES = ("/user/7", "/user/8", "/search?a=1&b=2", "/search?a=2", "/named?page=1", "/named?page=2")
+
+
+def hits(get: Get, **options: Any) -> set[str]:
+    """Which of the pages are still stored; asks for nothing that is not."""
+    headers = {"Cache-Control": "max-age=0"}
+    return {page for page in PAGES if is_hit(get(page, headers=headers, **options))}
+
+
+def fill(get: Get) -> None:
+    for page in PAGES:
+        get(page)
+    assert hits(get) == set(PAGES)
+
+
+HOST = "http://localhost"
+PURGES: dict[str, tuple[Any, set[str]]] = {
+    "a tag": (lambda cache, view: cache.purge_tags("user:7"), {"/user/7"}),
+    "several tags": (lambda cache, view: cache.purge_tags("user:7", "page:2"), {*PAGES[::5]}),
+    "a tag of all": (lambda cache, view: cache.purge_tags("users"), {"/user/7", "/user/8"}),
+    "no tag": (lambda cache, view: cache.purge_tags(), set()),
+    "a tag of none": (lambda cache, view: cache.purge_tags("user"), set()),
+    "a view": (lambda cache, view: view("user").purge(), {"/user/7", "/user/8"}),
+    "one call of a view": (lambda cache, view: view("user").purge(number=7), {"/user/7"}),
+    "one as a text": (lambda cache, view: view("user").purge(number="7"), {"/user/7"}),
+    "a path": (lambda cache, view: cache.purge_path("/search"), {PAGES[2], PAGES[3]}),
+    "a path of a host": (lambda cache, view: cache.purge_path(f"{HOST}/user/7"), {"/user/7"}),
+    "a path of another": (lambda cache, view: cache.purge_path("http://other/user/7"), set()),
+    "a URL": (lambda cache, view: cache.purge_url("/search?b=2&a=1"), {"/search?a=1&b=2"}),
+    "a URL of a host": (
+        lambda cache, view: cache.purge_url("HTTP://LocalHost:80/search?a=2#x"),
+        {PAGES[3]},
+    ),
+    "a URL without its query": (lambda cache, view: cache.purge_url("/search"), set()),
+    "a URL beyond its key": (lambda cache, view: cache.purge_url("/named?x=1"), {*PAGES[4:]}),
+    "a prefix": (lambda cache, view: cache.purge_prefix("/us"), {"/user/7", "/user/8"}),
+    "a prefix of one host": (lambda cache, view: cache.purge_prefix(f"{HOST}/"), set(PAGES)),
+    "everything": (lambda cache, view: cache.clear(), set(PAGES)),
+    "a call by its route": (
+        lambda cache, view: cache.delete_cached(view("user"), number=8),
+        {"/user/8"},
+    ),
+    "a call by its path": (
+        lambda cache, view: cache.delete_cached(view("search"), "/search", {"b": 2, "a": 1}),
+        {"/search?a=1&b=2"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PURGES)
+def test_a_purge_hits_what_it_names_and_nothing_else(
+    shop: Flask, cache: Cache, get: Get, name: str
+) -> None:
+    """And what is stored after it stays."""
+    fill(get)
+    purge, gone = PURGES[name]
+    with shop.test_request_context():
+        purge(cache, shop.view_functions.__getitem__)
+
+    statuses = {page: status_of(get(page)) for page in PAGES}
+    assert {page for page, status in statuses.items() if "hit" not in status} == gone
+    assert all("fwd=uri-miss; stored" in statuses[page] for page in gone)
+    assert hits(get) == set(PAGES)
+
+
+def test_a_soft_purge_makes_stale(shop: Flask, cache: Cache, get: Get) -> None:
+    """Nothing here allows the use of what is stale, so the view runs."""
+    fill(get)
+    cache.purge_tags("users", soft=True)
+    assert "fwd=stale; stored" in status_of(get("/user/7"))
+    assert is_hit(get("/user/7"))
+    assert cache.clear(soft=True)
+    assert all("fwd=stale" in status_of(get(page)) for page in PAGES)
+
+
+def test_a_render_that_a_purge_overtakes_is_not_kept(app: Flask, cache: Cache, get: Get) -> None:
+    """Its caller gets it, and nobody after that."""
+    prices = {"tea": 1}
+
+    @app.get("/price")
+    @cache.cached()
+    def price() -> dict[str, int]:
+        seen = dict(prices)
+        cache.tag("prices")
+        if len(prices) == 1:
+            prices["tea"], prices["coffee"] = 2, 3
+            cache.purge_tags("prices")
+        return seen
+
+    assert get("/price").json == {"tea": 1}
+    assert get("/price").json == {"tea": 2, "coffee": 3}
+    assert is_hit(get("/price"))
+
+
+def test_what_a_hook_has_read_before_counts(app: Flask, cache: Cache, get: Get) -> None:
+    """A purge between the hook and the view makes the answer old before it is made."""
+    data, seen = {"version": 1}, {}
+
+    @app.before_request
+    def load() -> None:
+        seen["version"] = data["version"]
+        if data["version"] == 1:
+            data["version"] = 2
+            cache.purge_tags("data")
+
+    @app.get("/")
+    @cache.cached(tags=["data"])
+    def page() -> dict[str, int]:
+        return dict(seen)
+
+    assert get("/").json == {"version": 1}
+    assert get("/").json == {"version": 2}
+    assert is_hit(get("/"))
+
+
+def test_who_waited_judges_the_answer_anew(app: Flask, cache: Cache, get: Get) -> None:
+    """A purge while a leader renders: who came after it does not get the leader's answer."""
+    entered, go = threading.Event(), threading.Event()
+    data = {"version": 1}
+
+    @app.get("/")
+    @cache.cached(tags=["data"])
+    def page() -> dict[str, int]:
+        version = data["version"]
+        if version == 1:
+            entered.set()
+            assert go.wait(10)
+        return {"version": version}
+
+    answers: list[Any] = []
+    leader = threading.Thread(target=lambda: answers.append(get("/").json))
+    leader.start()
+    assert entered.wait(10)
+    data["version"] = 2
+    cache.purge_tags("data")
+    follower = threading.Thread(target=lambda: answers.append(get("/").json))
+    follower.start()
+    go.set()
+    leader.join(), follower.join()
+    assert sorted(answer["version"] for answer in answers) == [1, 2]
+    assert get("/").json == {"version": 2}
+
+
+def test_values_and_pages_made_of_them(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """A page has the tags of the cached functions that it was made from, also on their hits."""
+
+    @cache.cached(key_prefix="names", tags=["names"])
+    def names() -> list[int]:
+        return [count()]
+
+    @app.get("/<page>")
+    @cache.cached()
+    def show(page: str) -> dict[str, list[int]]:
+        return {"names": names()}
+
+    assert get("/a").json == get("/b").json == {"names": [1]}
+    assert is_hit(get("/a"))
+    assert is_hit(get("/b"))
+    cache.purge_tags("names")
+    assert get("/a").json == get("/b").json == {"names": [2]}
+    names.purge()
+    assert names() == [3]
+    assert get("/a").json == {"names": [2]}  # only tags are handed on
+
+
+def test_clear_hits_values(cache: Cache) -> None:
+    """They are not there, can be added, and are set again."""
+    assert cache.set("a", 1)
+    assert cache.add("b", 1)
+    assert cache.clear()
+    assert cache.get_dict("a", "b") == {"a": None, "b": None}
+    assert not cache.has("a")
+    assert not cache.delete("a")
+    assert cache.add("b", 2)
+    assert not cache.add("b", 3)
+    assert cache.set("a", 2)
+    assert cache.get_dict("a", "b") == {"a": 2, "b": 2}
+
+
+def test_delete_cached_of_keys_with_a_name(app: Flask, cache: Cache, get: Get) -> None:
+    """The function that makes the key is given the arguments."""
+    runs: list[str] = []
+
+    @app.get("/item/<name>")
+    @cache.cached(make_cache_key=lambda name: f"item-{name}")
+    def item(name: str) -> dict[str, str]:
+        runs.append(name)
+        return {"name": name}
+
+    @app.get("/fixed")
+    @cache.cached(key_prefix="fixed")
+    def fixed() -> dict[str, str]:
+        runs.append("fixed")
+        return {}
+
+    for _ in range(2):
+        get("/item/a"), get("/item/b"), get("/fixed")
+    assert runs == ["a", "b", "fixed"]
+    assert cache.delete_cached(item, name="a")
+    assert not cache.delete_cached(item, name="c")
+    assert cache.delete_cached(fixed)
+    get("/item/a"), get("/item/b"), get("/fixed")
+    assert runs == ["a", "b", "fixed", "a", "fixed"]
+
+
+def test_delete_cached_in_the_request_itself(app: Flask, cache: Cache, get: Get) -> None:
+    """Without anything, the URL of the current request is meant, as in Flask-Caching."""
+
+    @app.get("/<int:number>")
+    @cache.cached(query_string=True, unless=lambda: "drop" in request.headers)
+    def page(number: int) -> dict[str, str]:
+        if "drop" in request.headers:
+            assert cache.delete_cached(page)
+        return {"query": request.query_string.decode()}
+
+    for path in ("/1?a=1", "/1?a=2", "/2?a=1"):
+        get(path)
+    get("/1?a=1", headers={"drop": "yes"})
+    assert not is_hit(get("/1?a=1"))
+    assert is_hit(get("/1?a=2"))
+    assert is_hit(get("/2?a=1"))
+
+
+def test_a_mount_is_part_of_the_path(app: Flask, cache: Cache, get: Get) -> None:
+    """As it is of the URL."""
+
+    @app.get("/page")
+    @cache.cached()
+    def page() -> dict[str, str]:
+        return {}
+
+    mounted = {"environ_overrides": {"SCRIPT_NAME": "/shop"}}
+    get("/page"), get("/page", **mounted)
+    cache.purge_path("/shop/page")
+    assert is_hit(get("/page"))
+    assert not is_hit(get("/page", **mounted))
+
+
+def test_paths_in_any_spelling(app: Flask, cache: Cache, get: Get) -> None:
+    """Encoded or not, what is purged is what is asked for."""
+
+    @app.get("/<path:path>")
+    @cache.cached()
+    def page(path: str) -> dict[str, str]:
+        return {"path": path}
+
+    for purge in ("/caf%C3%A9 x", "/café%20x", "/caf%c3%a9%20x"):
+        get("/caf%C3%A9%20x")
+        assert is_hit(get("/caf%C3%A9%20x"))
+        cache.purge_path(purge)
+        assert not is_hit(get("/caf%C3%A9%20x"))
+
+
+def test_methods_of_view_classes(app: Flask, cache: Cache, get: Get) -> None:
+    """The object is no argument of a purge."""
+
+    class Square(MethodView):
+        @cache.cached()
+        def get(self, number: int, power: int = 2) -> dict[str, int]:
+            return {"computed": number**power}
+
+    app.add_url_rule("/square/<int:number>", view_func=Square.as_view("square"))
+    get("/square/4"), get("/square/5")
+    Square.get.purge(number=4)
+    assert not is_hit(get("/square/4"))
+    assert is_hit(get("/square/5"))
+
+
+def test_any_key_of_a_page_is_hit_by_the_url_that_is_asked_for(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """One response that answers several URLs, by a key of its own."""
+
+    @app.get("/a", endpoint="a")
+    @app.get("/b", endpoint="b")
+    @cache.cached(make_cache_key=lambda: "both")
+    def both() -> dict[str, str]:
+        return {}
+
+    get("/a")
+    assert is_hit(get("/b"))
+    cache.purge_path("/b")
+    assert is_hit(get("/a"))
+    assert not is_hit(get("/b"))
+
+
+# --- what cannot be meant ---
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda cache, view: cache.purge_tags(""), "a tag is ''"),
+        (lambda cache, view: cache.purge_tags(7), "a tag is 7"),
+        (lambda cache, view: cache.purge_tags("\ud800"), "a tag is"),
+        (lambda cache, view: cache.purge_url("search"), "url is 'search'; give what begins with /"),
+        (lambda cache, view: cache.purge_url("ftp://host/a"), "http://"),
+        (lambda cache, view: cache.purge_url("http://me@host/a"), "http://"),
+        (lambda cache, view: cache.purge_url("http://host:99999/a"), "http://"),
+        (lambda cache, view: cache.purge_url("http://[::1/a"), "http://"),
+        (lambda cache, view: cache.purge_url(None), "give a text"),
+        (lambda cache, view: cache.purge_url("/\ud800"), "give what begins"),
+        (lambda cache, view: cache.purge_path("/a?b"), "purge_url"),
+        (lambda cache, view: cache.purge_prefix("/a?b"), "without a query"),
+        (lambda cache, view: view("user").purge(num=7), r"\['number'\].*\['num'\]"),
+        (lambda cache, view: view("search").purge(number=7), r"\[\].*\['number'\]"),
+        (lambda cache, view: cache.delete_cached(len), "is not cached by"),
+    ],
+)
+def test_a_purge_that_cannot_be_meant(
+    shop: Flask, cache: Cache, get: Get, call: Any, said: str
+) -> None:
+    """It raises, says what was given, and nothing is purged."""
+    fill(get)
+    with shop.test_request_context(), pytest.raises(InvalidPurge, match=said):
+        call(cache, shop.view_functions.__getitem__)
+    assert hits(get) == set(PAGES)
+
+
+@pytest.mark.parametrize("tags", ["user", [""], [7], 7, b"user"])
+def test_tags_that_are_none(cache: Cache, tags: Any) -> None:
+    """They are refused where they are written."""
+    with pytest.raises(InvalidPolicy, match="tags is"):
+        cache.cached(tags=tags)
+    with pytest.raises(InvalidPolicy, match="tags is"):
+        cache.tag("", tags)
+
+
+def test_tags_that_fail_later_cost_the_entry_only(
+    app: Flask, cache: Cache, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function that raises, or returns a text: the view answers, and nothing is stored."""
+    app.testing = False
+
+    @app.get("/<kind>")
+    @cache.cached(tags=lambda kind: {"text": "text"}[kind])
+    def page(kind: str) -> dict[str, str]:
+        return {"kind": kind}
+
+    for kind in ("text", "raises"):
+        for _ in range(2):
+            response = get(f"/{kind}")
+            assert response.json == {"kind": kind}
+            assert status_of(response) == "larder; fwd=uri-miss; detail=option-failed"
+    assert [record.message.partition(": ")[2] for record in caplog.records] == ["its tags raised"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "detail"),
+    [(["t" * 251], "tag-too-long"), (list(map(str, range(1001))), "too-many-tags")],
+)
+def test_more_tags_than_can_be_kept(
+    app: Flask, cache: Cache, get: Get, tags: list[str], detail: str
+) -> None:
+    """What cannot be purged by each of its tags is not stored."""
+
+    @app.get("/")
+    @cache.cached()
+    def page() -> dict[str, str]:
+        cache.tag(*tags)
+        return {}
+
+    assert status_of(get("/")) == f"larder; fwd=uri-miss; detail={detail}"
+    assert status_of(get("/")) == f"larder; fwd=uri-miss; detail={detail}"
+
+
+def test_tags_of_a_streamed_body(app: Flask, cache: Cache, get: Get) -> None:
+    """They are given while it is read."""
+
+    @app.get("/")
+    @cache.cached()
+    def page() -> Response:
+        def rows() -> Any:
+            for number in range(3):
+                cache.tag(f"row:{number}")
+                yield str(number)
+
+        return Response(rows())
+
+    get("/")
+    assert is_hit(get("/"))
+    cache.purge_tags("row:2")
+    assert not is_hit(get("/"))
+
+
+def test_tagging_outside_does_nothing(app: Flask, cache: Cache) -> None:
+    """Neither outside of a request nor in a view that is not cached."""
+    cache.tag("a")
+    with app.test_request_context():
+        cache.tag("a")
+
+
+# --- on the wire ---
+
+
+def test_tags_are_sent_only_if_asked_for(app: Flask, get: Get) -> None:
+    """They name what the app is made of, which is nobody's business."""
+    sending = Cache(app, config={"CACHE_SEND_TAGS": "true"})
+    silent = Cache(app)
+    for name, cache in (("sending", sending), ("silent", silent)):
+
+        @app.get(f"/{name}", endpoint=name)
+        @cache.cached(tags=["user:7", "a,b c%é"])
+        def page() -> dict[str, str]:
+            return {}
+
+    for _ in range(2):
+        assert get("/sending").headers["Cache-Tag"] == "user:7,a%2Cb%20c%25%C3%A9"
+        assert "Cache-Tag" not in get("/silent").headers
+
+
+# --- stores without a log ---
+
+
+@pytest.mark.parametrize("kind", ["filesystem", "memcached"])
+def test_tags_need_a_log(tmp_path: Path, kind: str) -> None:
+    """Whichever comes first, the app or the view: it is an error at start-up."""
+    config = {"CACHE_TYPE": kind, "CACHE_DIR": tmp_path}
+
+    def decorate(cache: Cache) -> None:
+        @cache.cached(tags=["a"])
+        def page() -> None:
+            pass
+
+    app = Flask(__name__)
+    with pytest.raises(InvalidConfig, match="page has tags"):
+        decorate(Cache(app, config=config))
+    late = Cache(config=config)
+    decorate(late)
+    with pytest.raises(InvalidConfig, match="page has tags"):
+        late.init_app(app)
+
+
+def test_a_purge_without_a_log_does_not_pretend(tmp_path: Path) -> None:
+    """It raises; to clear files is possible all the same."""
+    app = Flask(__name__)
+    cache = Cache(app, config={"CACHE_TYPE": "filesystem", "CACHE_DIR": tmp_path})
+    cache.set("a", 1)
+    for purge in (lambda: cache.purge_path("/"), lambda: cache.clear(soft=True)):
+        with pytest.raises(StoreUnavailable, match="no log of purges"):
+            purge()
+    assert cache.get("a") == 1
+    assert cache.clear()
+    assert cache.get("a") is None
+
+
+def test_blueprints_and_several_caches(app: Flask, cache: Cache, get: Get) -> None:
+    """A purge is one cache's; a blueprint's views are like any other."""
+    other = Cache(app)
+    blueprint = Blueprint("shop", __name__, url_prefix="/shop")
+
+    @blueprint.get("/<int:number>")
+    @cache.cached(tags=["shop"])
+    def item(number: int) -> dict[str, int]:
+        return {"number": number}
+
+    app.register_blueprint(blueprint)
+    get("/shop/1"), get("/shop/2")
+    other.purge_tags("shop")
+    other.clear()
+    assert is_hit(get("/shop/1"))
+    with app.test_request_context():
+        cache.delete_cached(item, number=1)
+    assert not is_hit(get("/shop/1"))
+    assert is_hit(get("/shop/2"))
