@@ -23,11 +23,11 @@ HOST = "api.example"  # the same on all ports, so that all servers mean the same
 COMMANDS = {
     "granian": [
         *("granian", "--interface", "wsgi", "--workers", "1", "--blocking-threads", "64"),
-        *("--no-ws", "--backlog", "1024", "--host", "127.0.0.1", "--port", "{port}", APP),
+        *("--no-ws", "--backlog", "1024", "--host", "127.0.0.1", "--port", "{port}", "{app}"),
     ],
     "gunicorn": [
         *("gunicorn", "--worker-class", "gthread", "--threads", "64", "--bind"),
-        *("127.0.0.1:{port}", "--no-control-socket", APP),
+        *("127.0.0.1:{port}", "--no-control-socket", "{app}"),
     ],
 }
 COMMANDS["gunicorn --preload"] = [*COMMANDS["gunicorn"], "--preload"]
@@ -50,10 +50,10 @@ class Answer:
 class Server:
     """One server with one worker."""
 
-    def __init__(self, kind: str, environ: dict[str, str]) -> None:
+    def __init__(self, kind: str, environ: dict[str, str], app: str = APP) -> None:
         self.kind = kind
         self.port = free_port()
-        words = [word.format(port=self.port) for word in COMMANDS[kind]]
+        words = [word.format(port=self.port, app=app) for word in COMMANDS[kind]]
         words[0] = str(Path(sys.executable).with_name(words[0]))
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         self._process = subprocess.Popen(
@@ -89,8 +89,10 @@ PATIENT = {"CACHE_REDIS_TIMEOUT": "5", "CACHE_BUDGET_SECONDS": "5"}
 
 
 @contextlib.contextmanager
-def running(*kinds: str, redis_url: str, view_seconds: float, **settings: str) -> Iterator["Proof"]:
-    """Start servers that share a Redis; end them afterwards."""
+def running(
+    *kinds: str, redis_url: str, view_seconds: float, app: str = APP, **settings: str
+) -> Iterator["Proof"]:
+    """Start servers of *app* that share a Redis; end them afterwards."""
     with tempfile.NamedTemporaryFile(prefix="runs-") as runs:
         environ = {
             "CACHE_TYPE": "RedisCache",
@@ -101,7 +103,7 @@ def running(*kinds: str, redis_url: str, view_seconds: float, **settings: str) -
         }
         servers: list[Server] = []
         try:
-            servers += [Server(kind, environ) for kind in kinds]
+            servers += [Server(kind, environ, app) for kind in kinds]
             for server in servers:
                 wait_until(server.answers, 20)
             yield Proof(servers, Path(runs.name))
