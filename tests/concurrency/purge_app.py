@@ -5,7 +5,7 @@ import random
 import time
 from pathlib import Path
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from flask.typing import ResponseReturnValue
 
 from flask_larder import Cache
@@ -52,4 +52,11 @@ PURGES = {
 @app.post("/purge/<name>")
 def purge(name: str) -> ResponseReturnValue:
     PURGES[request.args["kind"]](name)
-    return {}
+    return {"returned": time.monotonic()}
+
+
+@app.after_request
+def stamp(response: Response) -> Response:
+    """Say when this was answered, by the clock that all processes of a machine share."""
+    response.headers["Answered"] = str(time.monotonic())
+    return response

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import pytest
 
@@ -27,6 +28,50 @@ FOUR = ("granian", "granian", "gunicorn", "gunicorn")
 NAMES = tuple("abcdef")
 KINDS = ("tag", "view", "path", "url", "prefix", "all")
 UNWATCHED = 5.0  # CACHE_UNWATCHED_SECONDS by default
+
+
+class Answer(NamedTuple):
+    """What a client got. *answered* is when, by the monotonic clock of the machine."""
+
+    status: int
+    cache: str
+    answered: float
+    json: dict[str, Any]
+
+
+class Client:
+    """Asks, over connections that it keeps."""
+
+    def __init__(self) -> None:
+        self._connections: dict[int, http.client.HTTPConnection] = {}
+
+    def ask(self, port: int, target: str, method: str = "GET") -> Answer:
+        """The answer; asked for again if the connection was just closed."""
+        for _ in range(3):
+            connection = self._connections.get(port) or http.client.HTTPConnection(
+                "127.0.0.1", port, timeout=30
+            )
+            self._connections[port] = connection
+            try:
+                connection.request(method, target, headers={"Host": HOST})
+                response = connection.getresponse()
+                fields = response.headers
+                return Answer(
+                    response.status,
+                    fields.get("Cache-Status", ""),
+                    float(fields["Answered"]),
+                    json.loads(response.read() if response.status == 200 else b"{}"),
+                )
+            except (OSError, http.client.HTTPException):
+                self._connections.pop(port).close()
+        raise AssertionError(f"no answer from {port}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._connections.values():
+            connection.close()
 
 
 class Traffic:
@@ -53,55 +98,29 @@ class Traffic:
         for name in NAMES:
             (data / name).write_text("0")
 
-    def _run(self, act: Callable[[dict[int, http.client.HTTPConnection]], None]) -> None:
-        connections: dict[int, http.client.HTTPConnection] = {}
-        try:
-            while not self._stopped.is_set():
-                act(connections)
-        except BaseException as error:
-            self._errors.append(error)
-            raise
-        finally:
-            for connection in connections.values():
-                connection.close()
-
-    def ask(
-        self,
-        connections: dict[int, http.client.HTTPConnection],
-        port: int,
-        target: str,
-        method: str = "GET",
-    ) -> tuple[int, str, bytes]:
-        """One request, over a kept connection; again, if that was just closed."""
-        for _ in range(3):
-            connection = connections.get(port) or http.client.HTTPConnection(
-                "127.0.0.1", port, timeout=30
-            )
-            connections[port] = connection
+    def _run(self, act: Callable[[Client], None]) -> None:
+        with Client() as client:
             try:
-                connection.request(method, target, headers={"Host": HOST})
-                response = connection.getresponse()
-                return response.status, response.getheader("Cache-Status", ""), response.read()
-            except (OSError, http.client.HTTPException):
-                connections.pop(port).close()
-        raise AssertionError(f"no answer from {port}")
+                while not self._stopped.is_set():
+                    act(client)
+            except BaseException as error:
+                self._errors.append(error)
+                raise
 
-    def read(
-        self, connections: dict[int, http.client.HTTPConnection], port: int, name: str
-    ) -> None:
+    def read(self, client: Client, port: int, name: str) -> None:
         """Ask for a page, and see whether it is older than what was promised before."""
         promised, began = self.promised[name], time.monotonic()
-        status, cache, body = self.ask(connections, port, f"/page/{name}")
-        assert status == 200
+        answer = client.ask(port, f"/page/{name}")
+        assert answer.status == 200
         self.counts["requests"] += 1
-        self.counts["hits"] += "; hit" in cache
-        if json.loads(body)["version"] < promised:
+        self.counts["hits"] += "; hit" in answer.cache
+        if answer.json["version"] < promised:
             self.older.append((began, port))
 
-    def _read(self, connections: dict[int, http.client.HTTPConnection]) -> None:
-        self.read(connections, random.choice(self._ports), random.choice(NAMES))
+    def _read(self, client: Client) -> None:
+        self.read(client, random.choice(self._ports), random.choice(NAMES))
 
-    def _purge(self, connections: dict[int, http.client.HTTPConnection]) -> None:
+    def _purge(self, client: Client) -> None:
         """Change the data of a page, purge, and ask for it at once, wherever."""
         time.sleep(random.uniform(0, 0.05))
         if not self.may_purge.is_set():
@@ -113,14 +132,13 @@ class Traffic:
             new.write_text(str(self._versions[name]))
             new.rename(self._data / name)
             target = f"/purge/{name}?kind={random.choice(KINDS)}"
-            status, _, _ = self.ask(connections, random.choice(self._ports), target, "POST")
-            if status == 200:
+            if client.ask(random.choice(self._ports), target, "POST").status == 200:
                 self.counts["purges"] += 1
                 self.promised[name] = self._versions[name]
             else:  # it could not be told, and said so
                 self.counts["refused"] += 1
         for port in self._ports:
-            self.read(connections, port, name)
+            self.read(client, port, name)
 
     def __enter__(self) -> "Traffic":
         for thread in self._threads:
@@ -174,7 +192,8 @@ def test_a_worker_that_stands_still(tmp_path: Path, start_redis: Callable[[], Re
     """One is stopped for 10 s, while the others go on; what it answers after that is not older."""
     with traffic(tmp_path, start_redis().url) as (proof, load):
         time.sleep(2)
-        pid = json.loads(load.ask({}, proof.servers[0].port, "/healthz")[2])["pid"]
+        with Client() as client:
+            pid = client.ask(proof.servers[0].port, "/healthz").json["pid"]
         os.kill(pid, signal.SIGSTOP)
         time.sleep(10)
         os.kill(pid, signal.SIGCONT)
@@ -259,30 +278,28 @@ def test_from_a_purge_to_the_last_old_answer(
     seen: list[tuple[float, int]] = []
     url = start_redis().url
     with running(*FOUR, redis_url=url, view_seconds=0, app=APP, **environ) as proof:
-        load = Traffic(proof, tmp_path, purgers=0, readers=0)
         stopped = threading.Event()
 
         def read(port: int) -> None:
-            connections: dict[int, http.client.HTTPConnection] = {}
-            while not stopped.is_set():
-                _, _, body = load.ask(connections, port, "/page/a")
-                seen.append((time.monotonic(), json.loads(body)["version"]))
-                time.sleep(0.001)
+            with Client() as client:
+                while not stopped.is_set():
+                    answer = client.ask(port, "/page/a")
+                    seen.append((answer.answered, answer.json["version"]))
+                    time.sleep(0.001)
 
         readers = [threading.Thread(target=read, args=(s.port,)) for s in proof.servers]
         for reader in readers:
             reader.start()
-        connections: dict[int, http.client.HTTPConnection] = {}
-        for number in range(1, 301):
-            (tmp_path / "a.new").write_text(str(number))
-            (tmp_path / "a.new").rename(tmp_path / "a")
-            port = random.choice(proof.servers).port
-            assert load.ask(connections, port, "/purge/a?kind=tag", "POST")[0] == 200
-            returned = time.monotonic()
-            time.sleep(0.04)
-            old = [at - returned for at, version in seen if version < number and at > returned]
-            lags.append(max(old, default=0.0) * 1000)
-            seen.clear()
+        with Client() as client:
+            for number in range(1, 301):
+                (tmp_path / "a.new").write_text(str(number))
+                (tmp_path / "a.new").rename(tmp_path / "a")
+                port = random.choice(proof.servers).port
+                returned = client.ask(port, "/purge/a?kind=tag", "POST").json["returned"]
+                time.sleep(0.04)
+                old = [at - returned for at, version in seen if version < number and at > returned]
+                lags.append(max(old, default=0.0) * 1000)
+                seen.clear()
         stopped.set()
         for reader in readers:
             reader.join()
