@@ -7,16 +7,17 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
 from flask_larder import breaker
-from flask_larder.redis import Address
+from flask_larder.redis import Address, RedisPurges
 from service.guardian import LOG_NAME, SOCKET_NAME, answers, command, find_server, make_directory
 from tests.leash import LEASH
 from tests.redis_nodes import Cluster, Watched, binary
@@ -276,6 +277,22 @@ def cluster() -> Iterator[Cluster]:
 def patient_address() -> Callable[[str], Address]:
     """Makes an address with which a busy machine does not look like a server that is away."""
     return lambda url: Address(url, connect_timeout=5.0, timeout=5.0)
+
+
+@pytest.fixture(autouse=True)
+def _followers_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No thread goes on asking for the servers of a test that is over."""
+    made: weakref.WeakSet[RedisPurges] = weakref.WeakSet()
+    init = RedisPurges.__init__
+
+    def record(purges: RedisPurges, *args: Any, **options: Any) -> None:
+        init(purges, *args, **options)
+        made.add(purges)
+
+    monkeypatch.setattr(RedisPurges, "__init__", record)
+    yield
+    for purges in made:
+        purges.stop()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import FORMAT
+from flask_larder.purges import ALL, Purge
 from flask_larder.redis import (
     Address,
     AnyLinks,
@@ -13,9 +14,10 @@ from flask_larder.redis import (
     ClusterLinks,
     Links,
     RedisLeases,
+    RedisPurges,
     RedisStore,
 )
-from tests.redis_nodes import Cluster, Node, binary, documented
+from tests.redis_nodes import Cluster, Node, binary, documented, wait_until
 
 PREFIX = "flask_cache_"
 KEY = f"{FORMAT}k"
@@ -33,8 +35,10 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
 
 
 def does_everything(links: AnyLinks) -> bool:
-    """Whether all that a store and leases can do is done."""
-    store = RedisStore(links, PREFIX)
+    """Whether all that a store, leases and a log of purges can do is done."""
+    options = {"most": 1000, "unwatched_seconds": 5.0}
+    purges = RedisPurges(links, PREFIX, **options)
+    store = RedisStore(links, PREFIX, purges)
     leases = RedisLeases(links, PREFIX, life_seconds=60.0, most_seconds=60.0)
     try:
         store.ping(5.0)
@@ -51,9 +55,21 @@ def does_everything(links: AnyLinks) -> bool:
         done.append(leases._keeper()._is_renewed(lease, 60.0))
         lease.release()
         done.append(leases.holder(KEY) is None)
+        done.append(is_followed(purges, RedisPurges(links, PREFIX, **options)))
     except StoreUnavailable:
         return False
+    finally:
+        purges.stop()
     return all(done)
+
+
+def is_followed(purges: RedisPurges, others: RedisPurges) -> bool:
+    """Whether a thread hears of purges as they come, at a server that it knows."""
+    here, theirs = purges._here(), others._here()
+    wait_until(lambda: here.reader.server or here.follower._refused)
+    others.add(Purge((ALL,)))
+    wait_until(lambda: here.reader.table.last == theirs.reader.table.last)
+    return not here.follower._refused
 
 
 def links_to(node: Node) -> Links:

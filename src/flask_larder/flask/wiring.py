@@ -17,7 +17,7 @@ from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
 from flask_larder.memory import LocalPurges, MemoryStore, NoPurges, NullStore
 from flask_larder.purges import ALL, Purge, PurgeLog
-from flask_larder.redis import RedisLeases, RedisStore
+from flask_larder.redis import RedisLeases, RedisPurges, RedisStore
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from flask_larder.store import Leases, Store
@@ -122,10 +122,19 @@ def _redis_store(settings: Settings) -> _Backend:
         raise InvalidConfig(
             f"CACHE_LEASE_MAX_SECONDS is {longest:g}; give at least CACHE_LEASE_SECONDS, {life:g}"
         )
-    links = links_to(settings, _request_budget(settings["CACHE_BUDGET_SECONDS"]))
+    budget = _request_budget(settings["CACHE_BUDGET_SECONDS"])
+    links = links_to(settings, budget)
     prefix = settings["CACHE_KEY_PREFIX"]
     leases = RedisLeases(links, prefix, life_seconds=life, most_seconds=longest)
-    return _Backend(RedisStore(links, prefix), leases, _local_purges(settings))
+    purges = RedisPurges(
+        links,
+        prefix,
+        most=settings["CACHE_PURGE_LOG"],
+        unwatched_seconds=settings["CACHE_UNWATCHED_SECONDS"],
+        clears=settings["CACHE_AFTER_FAILOVER"] == "clear",
+        budget=budget,
+    )
+    return _Backend(RedisStore(links, prefix, purges), leases, purges)
 
 
 def _request_budget(seconds: float) -> BudgetSource:

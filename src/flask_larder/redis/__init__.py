@@ -6,6 +6,7 @@ from flask_larder.redis.connection import Address as Address
 from flask_larder.redis.connection import without_secrets as without_secrets
 from flask_larder.redis.lease import RedisLeases as RedisLeases
 from flask_larder.redis.links import Links as Links
+from flask_larder.redis.purge_log import RedisPurges as RedisPurges
 from flask_larder.redis.sentinel import SentinelMaster as SentinelMaster
 from flask_larder.redis.slots import ClusterAddress as ClusterAddress
 from flask_larder.redis.store import RedisStore as RedisStore

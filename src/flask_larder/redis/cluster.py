@@ -10,9 +10,10 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
+from flask_larder.redis.connection import Command, Place
 from flask_larder.redis.links import Links
 from flask_larder.redis.pool import NoneFree, OutOfTime
-from flask_larder.redis.slots import UNKNOWN_HOSTS, ClusterAddress, Slots
+from flask_larder.redis.slots import UNKNOWN_HOSTS, ClusterAddress, Node, Slots
 
 
 class ClusterLinks:
@@ -32,11 +33,7 @@ class ClusterLinks:
         slots = self._here()
         if not slots.owners:
             self._await_owners(slots, counts)
-        slot = _slot_of(command)
-        owner = slots.owners[slot]
-        if owner is None:
-            slots.look_again()
-            raise StoreUnavailable(f"no node of the Cluster at {self._address} serves slot {slot}")
+        slot, owner = _slot_of(command), self._owner(slots, command)
         try:
             return slots.links(owner).ask(*command, counts=counts)
         except StoreUnavailable as error:
@@ -47,10 +44,22 @@ class ClusterLinks:
                 raise
         other = (owner[0] if cause.host in UNKNOWN_HOSTS else cause.host, cause.port)
         if not isinstance(cause, MovedError):  # this key has moved, its slot is about to
-            return slots.links(other).ask(*command, counts=counts, first="ASKING")
+            return slots.links(other).ask_all(("ASKING",), command, counts=counts)[-1]
         slots.owners[slot] = other
         slots.look_again()
         return slots.links(other).ask(*command, counts=counts)
+
+    def ask_both(self, command: Command, then: Command) -> tuple[Any, Any | None]:  # noqa: ARG002
+        """As :meth:`Links.ask_both`, but *then*, which may be for another node, is not asked."""
+        return self.ask(*command), None
+
+    def place_of(self, key: str) -> Place:
+        """As :meth:`Links.place_of`, as far as is known; each time, the nodes are asked again."""
+        slots = self._here()
+        if not slots.owners:
+            slots.look(self._address.seeds[0].connect_timeout)
+        slots.look_again()
+        return slots.links(self._owner(slots, ("", key))).place_of(key)
 
     def parted(self, keys: Sequence[str]) -> Iterable[Sequence[str]]:
         """As :meth:`Links.parted`: one by one, since keys of one slot may part when it moves."""
@@ -65,6 +74,14 @@ class ClusterLinks:
     def ping(self, timeout: float) -> None:
         """Ask whether the Cluster serves, in any case, and return within *timeout* seconds."""
         self._here().look(timeout)
+
+    def _owner(self, slots: Slots, command: Command) -> Node:
+        slot = _slot_of(command)
+        owner = slots.owners[slot]
+        if owner is None:
+            slots.look_again()
+            raise StoreUnavailable(f"no node of the Cluster at {self._address} serves slot {slot}")
+        return owner
 
     def _await_owners(self, slots: Slots, counts: Counts) -> None:
         limit = self._address.seeds[0].timeout
@@ -82,7 +99,7 @@ class ClusterLinks:
 AnyLinks: TypeAlias = Links | ClusterLinks
 
 
-def _slot_of(command: tuple[Any, ...]) -> int:
+def _slot_of(command: Command) -> int:
     key = command[3] if command[0] == "EVAL" else command[1]
     return key_slot(key.encode() if isinstance(key, str) else key)
 

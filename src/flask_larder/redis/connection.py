@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 from urllib.parse import SplitResult, urlsplit
 
 import redis
@@ -21,6 +21,8 @@ MOST_CONNECTIONS: Final = 100
 
 SCHEMES: Final = ("redis", "rediss", "unix")
 
+Command: TypeAlias = tuple[Any, ...]
+"""A command for Redis: its name and its arguments."""
 
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
@@ -130,16 +132,37 @@ def _may_lack_certificate(error: redis.ConnectionError, make: "Maker") -> bool:
     return is_with_tls and is_dropped and not make.options.get("ssl_certfile")
 
 
-def exchange(connection: redis.Connection, command: tuple[Any, ...], deadline: float) -> Any:
+def exchange(connection: redis.Connection, command: Command, deadline: float) -> Any:
     """Send *command* and return the reply, which is there when the clock shows *deadline*."""
+    (reply,) = exchange_all(connection, (command,), deadline)
+    if isinstance(reply, redis.ResponseError):
+        raise reply
+    return reply
+
+
+def exchange_all(
+    connection: redis.Connection, commands: Sequence[Command], deadline: float
+) -> list[Any]:
+    """Send *commands* in one go and return the replies to all of them; errors are replies, too.
+
+    So nothing is left to read, whatever the server says to one of them.
+    """
     # Not every redis-py that we allow has an argument for reading, and none has one for sending.
     sock = _socket_of(connection)
     sock.deadline = deadline
     try:
-        connection.send_command(*command, check_health=False)  # type: ignore[no-untyped-call]
-        return connection.read_response(disable_decoding=True)
+        packed = connection.pack_commands(commands)  # type: ignore[no-untyped-call]
+        connection.send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]
+        return [_reply(connection) for _ in commands]
     finally:
         sock.deadline = None
+
+
+def _reply(connection: redis.Connection) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except redis.ResponseError as error:
+        return error
 
 
 def _socket_of(connection: redis.Connection) -> DeadlineSocket:

@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any
 
 import redis
-from redis.exceptions import InvalidResponse, MovedError, ReadOnlyError, ResponseError
+from redis.exceptions import MovedError, ReadOnlyError, ResponseError
 
 from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
-from flask_larder.redis.connection import Place, exchange
+from flask_larder.redis.connection import Command, Place, exchange, exchange_all
 from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
+from flask_larder.redis.replies import all_fitting
 from flask_larder.redis.threads import Single
 
 
@@ -41,11 +42,22 @@ class Links:
         self._budget = budget
         self._here = PerProcess(self._link)
 
-    def ask(self, *command: Any, counts: Counts = Counts.ALWAYS, first: str | None = None) -> Any:
+    def ask(self, *command: Any, counts: Counts = Counts.ALWAYS) -> Any:
         """The reply to *command*. Raises ``StoreUnavailable`` where there is none in time.
 
-        *counts* tells whether that draws on the request's budget. *first* is a command that goes
-        ahead of it, over the same connection.
+        *counts* tells whether that draws on the request's budget.
+        """
+        return self.ask_all(command, counts=counts)[0]
+
+    def ask_both(self, command: Command, then: Command) -> tuple[Any, Any | None]:
+        """The replies to *command* and to *then*, which is asked after it in the same go."""
+        reply, reply_to_then = self.ask_all(command, then)
+        return reply, reply_to_then
+
+    def ask_all(self, *commands: Command, counts: Counts = Counts.ALWAYS) -> Sequence[Any]:
+        """The replies to *commands*, in order, from one server over one connection, in one go.
+
+        As :meth:`ask`; it raises also where only one of them is refused.
         """
         budget = None if counts is Counts.NEVER else self._budget()
         timeout = self._place.timeout
@@ -56,12 +68,16 @@ class Links:
         is_answered = False
         try:
             with self._reporting(link.breaker, asked_at):
-                reply = _ask(link.pool, command, asked_at + limit, usual / 2, first)
+                replies = _ask(link.pool, commands, asked_at + limit, usual / 2)
             is_answered = True
         finally:
             if budget is not None and not (is_answered and counts is Counts.UNLESS_ANSWERED):
                 budget.left -= time.monotonic() - asked_at
-        return reply
+        return replies
+
+    def place_of(self, key: str) -> Place:  # noqa: ARG002 - all keys are in one place
+        """Where *key* is, for a connection of one's own."""
+        return self._place
 
     def parted(self, keys: Sequence[str]) -> Iterable[Sequence[str]]:
         """*keys*, in order, in parts of which each may stand in one command."""
@@ -138,50 +154,15 @@ class Links:
         breaker.succeeded(asked_at)
 
 
-def fits(command: tuple[Any, ...], reply: Any) -> bool:
-    """Whether *reply* has the shape of an answer to *command*, as far as that is used here.
-
-    One that has not means that the stream is out of step, and each reply belongs to another.
-    """
-    match command[0]:
-        case "MGET":
-            is_list = isinstance(reply, list) and len(reply) == len(command) - 1
-            return is_list and all(isinstance(item, bytes | None) for item in reply)
-        case "GET":
-            return isinstance(reply, bytes | None)
-        case "SET":
-            return reply is None or reply == b"OK"
-        case "SCAN":
-            return (
-                isinstance(reply, list)
-                and len(reply) == 2
-                and isinstance(reply[0], bytes)
-                and isinstance(reply[1], list)
-                and all(isinstance(key, bytes) for key in reply[1])
-            )
-        case "EXISTS" | "UNLINK" | "EVAL":
-            return isinstance(reply, int)
-    raise AssertionError(f"nobody has said what {command[0]} answers")
-
-
-def _fitting(command: tuple[Any, ...], reply: Any) -> Any:
-    if not fits(command, reply):
-        raise InvalidResponse(f"the reply to {command[0]} is that to another question")
-    return reply
-
-
-def _ask(
-    pool: Pool, command: tuple[Any, ...], deadline: float, fair: float, first: str | None
-) -> Any:
-    """The reply to *command*, before *deadline*. Who has had *fair* seconds for it may be late."""
+def _ask(pool: Pool, commands: Sequence[Command], deadline: float, fair: float) -> Sequence[Any]:
+    """The replies to *commands*, before *deadline*. Who has had *fair* seconds may be late."""
     if time.monotonic() >= deadline:
         raise OutOfTime("the request has used up what it may wait for its store")
     connection = pool.take(deadline)
     began = time.monotonic()
     try:
-        if first is not None:
-            exchange(connection, (first,), deadline)
-        reply = _fitting(command, exchange(connection, command, deadline))
+        found = exchange_all(connection, commands, deadline)
+        replies = all_fitting(commands, found)
     except ReadOnlyError:  # a master that has become a replica; a new connection may lead elsewhere
         pool.discard(connection)
         raise
@@ -197,4 +178,4 @@ def _ask(
         pool.discard(connection)
         raise
     pool.give(connection)
-    return reply
+    return replies

@@ -11,6 +11,7 @@ from flask_larder.budget import Counts
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import FORMAT
 from flask_larder.redis.cluster import AnyLinks
+from flask_larder.redis.purge_log import NAME, RedisPurges
 
 _BATCH: Final = 500
 _GLOB: Final = re.compile(r"([*?\[\]\\^-])")
@@ -19,12 +20,14 @@ _GLOB: Final = re.compile(r"([*?\[\]\\^-])")
 class RedisStore:
     """Keeps bytes in the Redis that *links* lead to, under keys that begin with *prefix*.
 
-    While Redis is away, every method raises ``StoreUnavailable``, mostly at once.
+    While Redis is away, every method raises ``StoreUnavailable``, mostly at once. *purges* is the
+    log by which is judged what is found: it is asked along.
     """
 
-    def __init__(self, links: AnyLinks, prefix: str) -> None:
+    def __init__(self, links: AnyLinks, prefix: str, purges: RedisPurges | None = None) -> None:
         self._links = links
         self._prefix = prefix
+        self._ask_for_values = links.ask if purges is None else purges.ask_with
 
     def get(self, key: str) -> bytes | None:
         """See :class:`~flask_larder.store.Store`. A key of another Redis type has no value."""
@@ -36,7 +39,7 @@ class RedisStore:
             return []
         found: list[bytes | None] = []
         for part in self._links.parted(self._prefixed(keys)):
-            found += self._links.ask("MGET", *part)  # unlike GET, nil for a key of another type
+            found += self._ask_for_values("MGET", *part)  # unlike GET, nil for another type of key
         return found
 
     def set(self, key: str, value: bytes, ttl: float) -> bool:
@@ -59,15 +62,19 @@ class RedisStore:
         return sum(self._links.ask("UNLINK", *part, counts=Counts.NEVER) for part in parts)
 
     def clear(self) -> None:
-        """See :class:`~flask_larder.store.Store`. Takes its time where there are many keys."""
+        """See :class:`~flask_larder.store.Store`. Takes its time where there are many keys.
+
+        The log of purges stays: without it, everything would be forgotten twice.
+        """
         pattern = _GLOB.sub(r"\\\1", self._prefix + FORMAT) + "*"
+        log = (self._prefix + NAME).encode()
         for links in self._links.everywhere():
             cursor = b"0"
             while True:
                 cursor, keys = links.ask(
                     *("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH), counts=Counts.NEVER
                 )
-                if keys:
+                if keys := [key for key in keys if key != log]:
                     for part in self._links.parted(keys):
                         self._links.ask("UNLINK", *part, counts=Counts.NEVER)
                 if cursor == b"0":

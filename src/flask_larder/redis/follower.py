@@ -1,0 +1,167 @@
+"""Follows the log of purges, so that each process knows them within milliseconds."""
+
+import contextlib
+import logging
+import random
+import re
+import time
+from functools import partial
+from typing import Any, Final
+
+import redis
+from redis.exceptions import NoPermissionError
+
+from flask_larder.errors import StoreUnavailable
+from flask_larder.redis.cluster import AnyLinks
+from flask_larder.redis.connection import Command, exchange
+from flask_larder.redis.purge_reader import MOST_TRIES, Ask, PurgeReader
+from flask_larder.redis.purge_record import id_of
+from flask_larder.redis.replies import fitting
+from flask_larder.redis.threads import Single
+from flask_larder.redis.watch import Watch
+
+_log = logging.getLogger("flask_larder")
+
+BLOCK_SECONDS: Final = 0.5
+"""How long the server waits for a purge before it says that there was none."""
+
+PATIENCE_SECONDS: Final = 1.0
+"""How long the server may take for a reply, beyond that."""
+
+BREATH_SECONDS: Final = 0.002
+"""How long purges are let gather, so that many of them wake no process for each."""
+
+SHORTEST_REST: Final = 0.05
+LONGEST_REST: Final = 0.5
+
+_SERVER: Final = re.compile(rb"\bmaster_replid:([0-9a-f]{8})")
+
+
+class Follower:
+    """Has *reader* know each purge soon, in one thread, over a connection of its own.
+
+    With *clears*, everything is forgotten when another server is found to have the log: it may have
+    lost purges, as may one that was started again.
+    """
+
+    def __init__(self, links: AnyLinks, reader: PurgeReader, watch: Watch, *, clears: bool) -> None:
+        self._links = links
+        self._reader = reader
+        self._watch = watch
+        self._clears = clears
+        self._thread = Single("purges")
+        self._is_stopped = False
+        self._failures = 0
+        self._server = ""  # the last one
+        self._refused: set[str] = set()
+
+    def start(self) -> None:
+        """Follow, unless that is under way, or no thread can be started now."""
+        if not self._is_stopped:
+            self._thread.start(self._run)
+
+    def stop(self) -> None:
+        """End soon, and for good."""
+        self._is_stopped = True  # and no lock, since whoever collects garbage may call this
+
+    def _run(self) -> None:
+        while not self._is_stopped:
+            with contextlib.suppress(Exception):  # also what is raised where the log is written
+                self._try_to_follow()
+            time.sleep(self._rest())
+
+    def _try_to_follow(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # whatever it is, the next connection may be better
+            self._failures += 1
+            if not self._is_stopped:
+                self._watch.tell(error)
+            raise
+
+    def _rest(self) -> float:
+        most: float = min(LONGEST_REST, SHORTEST_REST * 2 ** min(self._failures, 10))
+        return most * random.uniform(0.5, 1.0)  # noqa: S311 - so that processes part
+
+    def _follow(self) -> None:
+        """Connect, and read on until the connection fails, or leads to who no longer serves."""
+        place = self._links.place_of(self._reader.key)
+        connection = place.connect(time.monotonic() + place.connect_timeout)
+        try:
+            self._greet(partial(_ask, connection))
+            while place.is_current(connection) and not self._is_stopped:
+                is_news = self._await_news(connection)
+                self._catch_up(partial(_ask, connection))
+                self._failures = 0
+                self._watch.tell()
+                if is_news:
+                    time.sleep(BREATH_SECONDS)
+        finally:
+            self._reader.server = ""
+            connection.disconnect()  # type: ignore[no-untyped-call]
+
+    def _await_news(self, connection: redis.Connection) -> bool:
+        """Return when there is a purge that is not known yet, or after a while."""
+        last = id_of(self._reader.table.last or (0, 0))
+        block = ("BLOCK", int(BLOCK_SECONDS * 1000))
+        command = ("XREAD", "COUNT", 1, *block, "STREAMS", self._reader.key, last)
+        try:
+            return _ask(connection, command, BLOCK_SECONDS + PATIENCE_SECONDS) is not None
+        except NoPermissionError as error:
+            self._tell_refusal("XREAD", error)
+            time.sleep(BLOCK_SECONDS)
+            return False
+
+    def _catch_up(self, ask: Ask, server: str = "") -> None:
+        with self._reader.turn:
+            self._reader.catch_up(ask, server)
+
+    # --- which server it is ---
+
+    def _greet(self, ask: Ask) -> None:
+        """Read the log, and look whether another server has it now.
+
+        Until that is settled, no purge of this process names the server: it would seem to be so.
+        """
+        server = self._server_asked(ask)
+        self._catch_up(ask, server)
+        if self._clears and server:
+            self._settle(ask, server)
+        self._server = server or self._server
+        self._reader.server = server
+
+    def _server_asked(self, ask: Ask) -> str:
+        """The id of the server's data, which another one, or the same started again, has not."""
+        try:
+            found = _SERVER.search(ask(("INFO", "replication")))
+        except NoPermissionError as error:
+            self._tell_refusal("INFO", error)
+            return ""
+        return found[1].decode() if found else ""
+
+    def _settle(self, ask: Ask, server: str) -> None:
+        """Have everything forgotten where *server* is another one, once for all processes."""
+        for _ in range(MOST_TRIES):
+            if (self._reader.table.server or self._server) in {"", server}:
+                return
+            if self._reader.forget_all(ask, server):
+                _log.warning(
+                    "%s is on another server, or on one that was started again, so everything that "
+                    "was stored before is forgotten",
+                    self._reader.key,
+                )
+            self._catch_up(ask, server)
+        raise StoreUnavailable(f"{self._reader.key} does not name its server")
+
+    def _tell_refusal(self, command: str, error: NoPermissionError) -> None:
+        if command not in self._refused:
+            self._refused.add(command)
+            _log.warning(
+                "%s is followed without %s, so that not all is noticed at once: %s",
+                *(self._reader.key, command, error),
+            )
+
+
+def _ask(connection: redis.Connection, command: Command, seconds: float = PATIENCE_SECONDS) -> Any:
+    """The reply to *command*, within *seconds*."""
+    return fitting(command, exchange(connection, command, time.monotonic() + seconds))

@@ -1,0 +1,149 @@
+"""The :class:`~flask_larder.purges.PurgeLog` on Redis: a stream that all processes follow."""
+
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from flask_larder.budget import BudgetSource, Counts, unbounded
+from flask_larder.errors import StoreUnavailable
+from flask_larder.key import FORMAT
+from flask_larder.per_process import PerProcess
+from flask_larder.purges import Purge, PurgeTable
+from flask_larder.redis.cluster import AnyLinks
+from flask_larder.redis.connection import Command
+from flask_larder.redis.follower import Follower
+from flask_larder.redis.purge_reader import PurgeReader
+from flask_larder.redis.purge_record import position_of
+from flask_larder.redis.watch import Watch
+
+NAME: Final = f"{FORMAT}purges"
+"""The key of the log, behind the prefix."""
+
+_LONGEST_TURN: Final = 10.0
+"""How long who is in no hurry waits for those that read the log just now, in seconds."""
+
+
+class RedisPurges:
+    """The log in the Redis that *links* lead to, under a key that begins with *prefix*.
+
+    It keeps about the *most* recent purges. What is known of it holds for *unwatched_seconds* where
+    it cannot be heard of. With *clears*, everything is forgotten when another server has it.
+    *budget* is that of the links.
+    """
+
+    def __init__(
+        self,
+        links: AnyLinks,
+        prefix: str,
+        *,
+        most: int,
+        unwatched_seconds: float,
+        clears: bool = True,
+        budget: BudgetSource = unbounded,
+    ) -> None:
+        self._links = links
+        self._budget = budget
+        self._here = PerProcess(
+            lambda: _Here(links, prefix + NAME, most, unwatched_seconds, clears=clears)
+        )
+
+    def known(self) -> PurgeTable | None:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        here = self._following()
+        return here.reader.table if here.watch.holds else None
+
+    def ask_with(self, *command: Any) -> Any:
+        """The reply to *command*. Raises ``StoreUnavailable``.
+
+        All purges are known then that the log had when the command was answered, where one server
+        has both; else those that the follower has heard of.
+        """
+        here = self._following()
+        question = here.reader.question()
+        reply, of_log = self._links.ask_both(command, question.command)
+        is_known = here.watch.is_loaded if of_log is None else here.reader.take(question, of_log)
+        if not is_known:
+            self._catch_up(here, Counts.ALWAYS)
+        return reply
+
+    def add(self, *purges: Purge) -> None:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        here = self._following()
+        try:
+            if not here.watch.is_loaded:  # who adds to a log that is gone would hide that
+                self._catch_up(here, Counts.NEVER)
+            for purge in purges:
+                self._add(here, purge)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(_explained(error)) from error.__cause__
+
+    def stop(self) -> None:
+        """Follow the log no more, in this process."""
+        self._here().follower.stop()
+
+    def _following(self) -> "_Here":
+        here = self._here()
+        here.follower.start()
+        return here
+
+    def _add(self, here: "_Here", purge: Purge) -> None:
+        position = position_of(self._ask(Counts.NEVER, here.reader.addition(purge)))
+        self._catch_up(here, Counts.NEVER)
+        last = here.reader.table.last
+        if last is None or last < position:
+            raise StoreUnavailable("it is no longer in the log, which another server may have now")
+
+    def _catch_up(self, here: "_Here", counts: Counts) -> None:
+        with self._turn(here.reader, counts):
+            here.reader.catch_up(partial(self._ask, counts))
+
+    @contextmanager
+    def _turn(self, reader: PurgeReader, counts: Counts) -> Iterator[None]:
+        """The reader's turn, for which no request waits longer than its budget allows."""
+        budget = None if counts is Counts.NEVER else self._budget()
+        began = time.monotonic()
+        has_turn = reader.turn.acquire(
+            timeout=_LONGEST_TURN if budget is None else max(0.0, budget.left)
+        )
+        try:
+            if budget is not None:
+                budget.left -= time.monotonic() - began
+            if not has_turn:
+                raise StoreUnavailable("the log of purges is still being read")
+            yield
+        finally:
+            if has_turn:
+                reader.turn.release()
+
+    def _ask(self, counts: Counts, command: Command) -> Any:
+        return self._links.ask(*command, counts=counts)
+
+
+class _Here:
+    """What one process has of the log."""
+
+    def __init__(
+        self, links: AnyLinks, key: str, most: int, unwatched_seconds: float, *, clears: bool
+    ) -> None:
+        self.watch = Watch(key, unwatched_seconds)
+        self.reader = PurgeReader(key, most, self.watch)
+        self.follower = Follower(links, self.reader, self.watch, clears=clears)
+        # The thread does not keep alive what nobody uses any more.
+        weakref.finalize(self, self.follower.stop).atexit = False
+
+
+def _explained(error: StoreUnavailable) -> str:
+    """What became of a purge that has met *error*, and what to do."""
+    if isinstance(error.__cause__, OutOfMemoryError):
+        return (
+            f"not all is purged, since Redis has no memory left: raise its maxmemory, or choose a "
+            f"maxmemory-policy that evicts, and repeat the purge ({error})"
+        )
+    if isinstance(error.__cause__, ResponseError):
+        return f"not all is purged: {error}; mend that, and repeat the purge"
+    return f"the purge may have been noted, or not; repeat it ({error})"

@@ -1,0 +1,133 @@
+"""How one process reads the log of purges, and notices that the log has lost some."""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final, TypeAlias
+
+from flask_larder.entry import Position
+from flask_larder.errors import StoreUnavailable
+from flask_larder.purges import ALL, Purge, PurgeTable
+from flask_larder.redis.connection import Command
+from flask_larder.redis.purge_record import Record, fields_of, id_of, record_of
+from flask_larder.redis.watch import Watch
+
+_log = logging.getLogger("flask_larder")
+
+_FORGET_ALL: Final = (files("flask_larder.redis") / "lua" / "forget_all.lua").read_text("ascii")
+
+BATCH: Final = 1000
+"""How many records one reply has at most."""
+
+MOST_TRIES: Final = 3
+"""How often a log that does not go on is asked again."""
+
+Ask: TypeAlias = Callable[[Command], Any]
+"""Has Redis answer a command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A command that asks for what follows *since*, with *since* itself, or for all.
+
+    *asked_at* is by the monotonic clock.
+    """
+
+    since: Position | None
+    command: Command
+    asked_at: float
+
+
+class PurgeReader:
+    """Reads the log called *key*, which keeps about the *most* recent purges, into *table*.
+
+    Any thread may ask and have the reply taken. Those that have to ask several times take *turn*.
+    *server* is the id of the server that has the log, while that is known.
+    """
+
+    def __init__(self, key: str, most: int, watch: Watch) -> None:
+        self.key = key
+        self.table = PurgeTable(most)
+        self.turn = threading.Lock()
+        self.server = ""
+        self._most = most
+        self._watch = watch
+        self._taking = threading.Lock()
+
+    def question(self) -> Question:
+        """What to ask. The reply is for :meth:`take`."""
+        since = self.table.last
+        start = b"-" if since is None else id_of(since)
+        command = ("XRANGE", self.key, start, "+", "COUNT", BATCH)
+        return Question(since, command, time.monotonic())
+
+    def take(self, question: Question, reply: Sequence[Any]) -> bool:
+        """Take in the *reply*. Returns whether everything is known now that was asked for."""
+        is_known = len(reply) == 1 and reply[0][0] == question.command[2]
+        if is_known or (self._read(question.since, reply) and len(reply) < BATCH):
+            self._watch.answered(question.asked_at)
+            return True
+        return False
+
+    def _read(self, since: Position | None, reply: Sequence[Any]) -> bool:
+        """Take in records. Returns whether they go on from what is known, or begin anew."""
+        records = [record_of(item) for item in reply]
+        with self._taking:
+            is_read = self.table.read(since, records)
+        if is_read and since is not None and records[0][0] != since and not _is_told(records[0]):
+            self._tell_loss()
+        return is_read
+
+    def catch_up(self, ask: Ask, server: str = "") -> None:
+        """Ask until everything is known. The caller has the *turn*.
+
+        A log that does not go on from what was known begins anew, at *server*: nobody can say what
+        it has lost. Raises ``StoreUnavailable`` if it cannot even do that.
+        """
+        tries = 0
+        while True:
+            question = self.question()
+            reply = ask(question.command)
+            if self.take(question, reply):
+                return
+            if self.table.last != question.since:  # there was more than one reply can hold
+                continue
+            tries += 1
+            if tries > MOST_TRIES:
+                raise StoreUnavailable(f"the log of purges {self.key} does not go on")
+            if not reply and self.forget_all(ask, server) and question.since is not None:
+                self._tell_loss()
+
+    def forget_all(self, ask: Ask, server: str = "") -> bool:
+        """Add a purge of everything, unless the log goes on from what is known.
+
+        Returns whether it was added. It is not known here yet. Its number is none that a lost purge
+        may have had: who knows that one would take the two for the same.
+        """
+        last = self.table.last
+        behind, record_id = b"-", b"*"
+        if last is not None:
+            behind = b"(" + id_of(last)
+            record_id = id_of((last[0], last[1] + 1 + secrets.randbelow(2**32)))
+        fields = fields_of(Purge((ALL,), server=server or self.server))
+        command = ("EVAL", _FORGET_ALL, 1, self.key, behind, record_id, self._most, *fields)
+        return bool(ask(command))
+
+    def _tell_loss(self) -> None:
+        _log.warning(
+            "%s has lost purges, so everything that was stored before is forgotten", self.key
+        )
+
+    def addition(self, purge: Purge) -> Command:
+        """The command that adds *purge*; its reply is the id."""
+        named = Purge(purge.targets, purge.soft, purge.server or self.server)
+        return ("XADD", self.key, "MAXLEN", "~", self._most, "*", *fields_of(named))
+
+
+def _is_told(record: Record) -> bool:
+    """Whether that begins a log anew: whoever has added it knew that it had lost some."""
+    return ALL in record[1].targets
