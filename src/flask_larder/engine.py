@@ -34,7 +34,7 @@ from flask_larder.policy import (
     may_share,
     may_store,
 )
-from flask_larder.purges import VALID, PurgeLog, Verdict
+from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store
 
@@ -79,14 +79,12 @@ class Miss:
     """The request has to be forwarded; *status* says why.
 
     *names* are the header fields by which responses of this URL are already known to vary.
-    *position* is that of what is made now: the latest purge of which it is known to be the result.
     *may_store* is false where the store is not to be asked again, *may_share* where the answer is
     for this request alone.
     """
 
     status: CacheStatus
     names: frozenset[str] = frozenset()
-    position: Position | None = None
     may_store: bool = True
     may_share: bool = True
 
@@ -147,15 +145,12 @@ class Engine:
             names, stored = self._select(ask)
         except StoreUnavailable:
             status = CacheStatus("bypass", detail="store-unavailable")
-            return Miss(status, position=ask.position, may_store=False)
-        table = self._purges.known()
-        if table is None:
-            status = CacheStatus("bypass", detail="purges-unknown")
-            return Miss(status, position=ask.position, may_store=False)
-        position = table.last if ask.position is None else ask.position
+            return Miss(status, may_store=False)
+        if ask.position is None or self._purges.known() is None:
+            return Miss(CacheStatus("bypass", detail="purges-unknown"), may_store=False)
         if stored is None:
-            return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names, position)
-        return self.validate(ask, names, stored, position)
+            return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names)
+        return self.validate(ask, names, stored)
 
     def _select(self, ask: Ask) -> tuple[frozenset[str], StoredResponse | None]:
         """The stored response that the request selects (RFC 9111 section 4.1).
@@ -181,27 +176,21 @@ class Engine:
         is_foreign = isinstance(entry, StoredResponse) and entry.origin != origin_of(ask.request)
         return None if is_foreign else entry
 
-    def validate(
-        self,
-        ask: Ask,
-        names: frozenset[str],
-        stored: StoredResponse,
-        position: Position | None = None,
-    ) -> Hit | Miss:
-        """Whether *stored* may be sent as it is (RFC 9111 section 4); if not, for a miss there."""
+    def validate(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
+        """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
         now = self._clock()
         verdict = self._verdict(ask, stored)
         if verdict.is_gone:
-            return Miss(CacheStatus("uri-miss", detail="purged"), names, position)
+            return Miss(CacheStatus("uri-miss", detail="purged"), names)
         ttl = remaining_lifetime(stored, now)
         if ttl <= 0:
-            return Miss(CacheStatus("stale"), names, position)
+            return Miss(CacheStatus("stale"), names)
         if verdict.stale_since is not None:
-            return Miss(CacheStatus("stale", detail="purged"), names, position)
+            return Miss(CacheStatus("stale", detail="purged"), names)
         if ask.refresh:
-            return Miss(CacheStatus("request", detail="forced-update"), names, position)
+            return Miss(CacheStatus("request", detail="forced-update"), names)
         if ask.is_stale and ask.is_stale(stored):
-            return Miss(CacheStatus("stale", detail="is-stale"), names, position)
+            return Miss(CacheStatus("stale", detail="is-stale"), names)
         return Hit(stored, current_age(stored, now), CacheStatus(ttl=ttl), names)
 
     def _verdict(self, ask: Ask, stored: StoredResponse) -> Verdict:
@@ -210,8 +199,10 @@ class Engine:
         What is not in the store but shared between requests is judged as far as purges are known:
         while nobody can tell, it is as good as what the request would have made.
         """
+        if stored.position is None:
+            return VALID if ask.position is None else GONE
         table = self._purges.known()
-        if table is None or stored.position is None:
+        if table is None:
             return VALID
         return table.verdict(stored.position, stored.targets, ask.url)
 
@@ -251,7 +242,7 @@ class Engine:
             body=body,
             stored_at=self._clock(),
             lifetime=lifetime,
-            position=miss.position,
+            position=ask.position,
             targets=targets,
             value=forwarded.value(),
         )
@@ -310,8 +301,7 @@ class _Attempt(Generic[F]):
         status = self._miss.status
         if not found.may_store:
             status = replace(status, detail=found.status.detail)
-        position = found.position if self._miss.position is None else self._miss.position
-        self._miss = Miss(status, found.names, position, may_store=found.may_store)
+        self._miss = Miss(status, found.names, may_store=found.may_store)
         return None
 
     def adopt(self, shared: Shared) -> tuple[Hit | F, CacheStatus] | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from flask_larder.entry import Position
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.purges import ALL, Purge, PurgeTable
@@ -176,6 +177,13 @@ class LocalPurges:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         return self._here().table
 
+    def position(self) -> Position | None:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        return self.known().last
+
+    def load(self) -> None:
+        """There is nothing to read."""
+
     def add(self, *purges: Purge) -> None:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         here = self._here()
@@ -210,6 +218,13 @@ class NoPurges:
     def known(self) -> PurgeTable:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         return self._table
+
+    def position(self) -> Position | None:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        return self._table.last
+
+    def load(self) -> None:
+        """There is nothing to read."""
 
     def add(self, *purges: Purge) -> None:  # noqa: ARG002
         """See :class:`~flask_larder.purges.PurgeLog`. Always raises."""

@@ -182,6 +182,14 @@ class PurgeLog(Protocol):
         """What was purged; ``None`` while that is not known, or not known to be all."""
         ...
 
+    def position(self) -> Position | None:
+        """The latest purge that is known, be it all of them or not; ``None`` where none is."""
+        ...
+
+    def load(self) -> None:
+        """Read the log, if nothing is known of it. Raises nothing."""
+        ...
+
     def add(self, *purges: Purge) -> None:
         """Have the log keep *purges*, and know them here. Raises ``StoreUnavailable``."""
         ...

@@ -23,6 +23,8 @@ from flask_larder.store import Store
 START = 1_700_000_000.0
 ORIGIN = "http://api.example"
 POLICY = Policy(timeout=50.0)
+BEGINNING = (1, 0)
+"""The position of whoever comes before any purge."""
 
 
 class Clock:
@@ -117,7 +119,12 @@ def ask(
     named = {name.replace("_", "-"): value for name, value in fields.items()}
     request = Request(method, "http", "api.example", "", path, b"", named, has_body)
     key = url_key(request, NO_QUERY)
-    return Ask(request, policy, key, hashlib.sha256, refresh=refresh, is_stale=is_stale)
+    return Ask(
+        *(request, policy, key, hashlib.sha256),
+        position=BEGINNING,
+        refresh=refresh,
+        is_stale=is_stale,
+    )
 
 
 def varying(*names: str, body: bytes = b"body", **directives: str) -> Answer:
@@ -145,7 +152,7 @@ def test_the_second_request_is_a_hit(house: House) -> None:
     assert isinstance(found, Hit)
     assert status == "hit; ttl=50"
     assert found.response == StoredResponse(
-        ORIGIN, 200, answer.fields, answer.body, START, 50.0, (1, 0)
+        ORIGIN, 200, answer.fields, answer.body, START, 50.0, BEGINNING
     )
     assert found.age == 0.0
     assert house.runs == 1
@@ -537,7 +544,7 @@ def test_a_variant_is_never_found_by_fewer_fields_than_it_depends_on(
     for number, (fields, names, seconds, refresh) in enumerate(story):
         present = {name: value for name, value in fields.items() if value is not None}
         request = Request("GET", "http", "api.example", "", "/", b"", present)
-        asked = Ask(request, POLICY, url_key(request, NO_QUERY), hashlib.sha256, refresh=refresh)
+        asked = replace(ask(refresh=refresh), request=request, key=url_key(request, NO_QUERY))
         body = str(number).encode()
         made[body] = fields, names
         found = house.body(asked, varying(*names, body=body))
@@ -711,7 +718,7 @@ def test_a_write_that_was_lost_halfway_leaves_no_wrong_variant() -> None:
 def test_a_lookup_stores_nothing(house: House) -> None:
     """It is a question, and may be asked twice."""
     for _ in range(2):
-        assert house.engine.lookup(ask()) == Miss(CacheStatus("uri-miss"), position=(1, 0))
+        assert house.engine.lookup(ask()) == Miss(CacheStatus("uri-miss"))
 
 
 def test_the_policy_of_the_request_decides(house: House) -> None:
@@ -726,7 +733,7 @@ def test_queries_select_by_the_rule_of_the_key(house: House) -> None:
     """The engine takes the key as it is; two orders of one query are one entry."""
     for number, query in enumerate([b"name=m&country=Germany", b"country=Germany&name=m"]):
         request = Request("GET", "http", "api.example", "", "/universities", query, {})
-        asked = Ask(request, POLICY, url_key(request, QueryRule(None)), hashlib.sha256)
+        asked = replace(ask(), request=request, key=url_key(request, QueryRule(None)))
         assert house.status(asked).startswith(("fwd=uri-miss", "hit")[number])
     assert house.runs == 1
 

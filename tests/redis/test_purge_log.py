@@ -13,7 +13,9 @@ from multiprocessing.connection import Connection
 
 import pytest
 import redis
+from flask import Flask, g
 
+from flask_larder import Cache
 from flask_larder.budget import Budget
 from flask_larder.errors import StoreUnavailable
 from flask_larder.purges import ALL, GONE, VALID, Purge
@@ -23,6 +25,7 @@ from tests.purge_processes import (
     CATS,
     DOGS,
     LOG,
+    PREFIX,
     TAGGED,
     Process,
     alls,
@@ -346,3 +349,37 @@ def test_all_is_all(server: RedisServer, client: redis.Redis) -> None:
     assert ours.verdict(before) == GONE
     assert ours.last is not None
     assert ours.verdict(ours.last) == VALID
+
+
+def test_the_first_request_of_a_process_is_judged_from_its_beginning(server: RedisServer) -> None:
+    """It is stored; but not what its hooks have read before a purge."""
+    others = process_at(server)
+    versions = iter(range(10))
+    is_purged_in_between = False
+    app = Flask(__name__)
+    app.config |= {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": server.url}
+    app.config["CACHE_KEY_PREFIX"] = PREFIX
+    cache = Cache(app)
+
+    @app.before_request
+    def read() -> None:
+        g.version = next(versions)
+        if is_purged_in_between:
+            others.purges.add(CATS)
+
+    @app.get("/")
+    @cache.cached(tags=["cat"])
+    def page() -> str:
+        return str(g.version)
+
+    def ask() -> tuple[str, str]:
+        answer = app.test_client().get("/")
+        return answer.text, answer.headers["Cache-Status"]
+
+    assert ask() == ("0", "larder; fwd=uri-miss; stored; ttl=300")
+    assert ask() == ("0", "larder; hit; ttl=300")
+    is_purged_in_between = True
+    cache.init_app(app)  # a process that knows nothing
+    assert ask() == ("2", "larder; fwd=uri-miss; detail=purged")
+    is_purged_in_between = False
+    assert ask() == ("3", "larder; fwd=uri-miss; stored; ttl=300; detail=purged")

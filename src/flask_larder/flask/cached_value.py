@@ -90,13 +90,12 @@ class _Evaluation:
         if is_forced:
             return self.lead()[0]
         stored = self.look()
-        self._position = self._position or self._call.wiring.values.position()
         if stored is not None and (answer := self.adopt(stored)) is not None:
             return answer
         return self._call.wiring.coalescer_of_values.run(self)
 
     def _known_position(self) -> Position | None:
-        """The latest purge that was known when the request came, or outside of one now."""
+        """The latest purge that was known when the request came; outside of requests, now."""
         if self._context is None:
             return self._call.wiring.values.position()
         return position_of(self._context, self._call.cache)
@@ -112,7 +111,7 @@ class _Evaluation:
 
     def adopt(self, shared: StoredValue) -> "_Answer | None":
         """The value that another call has got, if this one may use it."""
-        if not self._call.wiring.values.is_valid(shared):
+        if not self._call.wiring.values.is_valid(shared, self._position):
             return None
         if shared.data not in self._judged:
             value = decoded(shared)

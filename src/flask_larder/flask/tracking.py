@@ -120,11 +120,7 @@ class TrackedRequest(FlaskRequest):
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.reads = ReadLog()
         # Before anything is read, by hooks or by the view, that a purge may be about.
-        self._positions = {
-            cache: table.last
-            for cache, wiring in self.caches.items()
-            if (table := wiring.purges.known()) is not None
-        }
+        self._positions = {cache: has.purges.position() for cache, has in self.caches.items()}
         super().__init__(environ, *args, **kwargs)
         self._read_in_init = self.reads.since()
 
@@ -153,7 +149,16 @@ class TrackedRequest(FlaskRequest):
         # It is set again whenever the context is pushed again, as for a streamed body.
         if self._url_rule is None:
             self.reads.forget_all_but(self._read_in_init)
+            self._load_positions()
         self._url_rule = rule
+
+    def _load_positions(self) -> None:
+        """Read the logs of which nothing is known, before hooks run, and within the budget."""
+        for cache, position in self._positions.items():
+            if position is None:
+                purges = self.caches[cache].purges
+                purges.load()
+                self._positions[cache] = purges.position()
 
     @property
     def is_watched(self) -> bool:

@@ -18,8 +18,7 @@ class Values:
     """Stores plain data under names. Where the store is away, nothing is there or kept.
 
     What *purges* hit is not there. Only what forgets raises ``StoreUnavailable``, since it must not
-    pretend. A *timeout* is in seconds, and a *position* that of the latest purge which was known
-    before the value was made; ``None`` means that it is made now.
+    pretend. A *timeout* is in seconds.
     """
 
     def __init__(self, store: Store, purges: PurgeLog, hash_method: HashMethod) -> None:
@@ -42,34 +41,31 @@ class Values:
         except StoreUnavailable:
             return None
 
-    def set(
-        self, key: str, value: object, timeout: float, position: Position | None = None
-    ) -> bool:
-        """Keep *value*; returns whether it was kept. Raises ``UnstorableValue``."""
+    def set(self, key: str, value: object, timeout: float) -> bool:
+        """Keep *value*, made now; returns whether it was kept. Raises ``UnstorableValue``."""
         data = codec.encode_value(value)
-        return self.keep(key, StoredValue(data, position, NO_TARGETS), timeout)
+        return self.keep(key, StoredValue(data, self.position(), NO_TARGETS), timeout)
 
     def keep(self, key: str, value: StoredValue, timeout: float) -> bool:
-        """Keep *value*; returns whether it was kept."""
+        """Keep *value*; returns whether it was kept. One that nobody could judge later is not."""
+        if value.position is None:
+            return False
         try:
-            data = self._encoded(key, value)
-            return data is not None and self._store.set(self.stored(key), data, timeout)
+            return self._store.set(self.stored(key), codec.encode_stored_value(value), timeout)
         except StoreUnavailable:
             return False
 
-    def add(
-        self, key: str, value: object, timeout: float, position: Position | None = None
-    ) -> bool:
+    def add(self, key: str, value: object, timeout: float) -> bool:
         """Keep *value* if nothing is there, atomically; returns whether it was kept.
 
         What was purged goes first. Of several that meet such a value, and only then, more than one
         may be told that theirs was kept.
         """
-        added = StoredValue(codec.encode_value(value), position, NO_TARGETS)
+        added = StoredValue(codec.encode_value(value), self.position(), NO_TARGETS)
+        if added.position is None:
+            return False
         try:
-            data, at = self._encoded(key, added), self.stored(key)
-            if data is None:
-                return False
+            data, at = codec.encode_stored_value(added), self.stored(key)
             if self._store.add(at, data, timeout):
                 return True
             present = self._store.get(at)
@@ -100,27 +96,20 @@ class Values:
         """*key* as the store has it."""
         return stored_key(key, self._hash_method)
 
-    def is_valid(self, value: StoredValue) -> bool:
-        """Whether no purge hits *value*, as far as is known; see ``Engine``."""
+    def is_valid(self, value: StoredValue, position: Position | None = None) -> bool:
+        """Whether no purge hits *value*, as far as is known, for who came at *position*.
+
+        As in the engine: what is not stored is as good as what is made while nobody can tell.
+        """
+        if value.position is None:
+            return position is None
         table = self._purges.known()
-        if table is None or value.position is None:
-            return True
-        return table.verdict(value.position, value.targets) == VALID
+        return table is None or table.verdict(value.position, value.targets) == VALID
 
     def position(self) -> Position | None:
-        """The latest purge that is known now."""
-        table = self._purges.known()
-        return None if table is None else table.last
-
-    def _encoded(self, key: str, value: StoredValue) -> bytes | None:
-        """*value* as it is stored; ``None`` where nobody could judge it later."""
-        position = value.position or self.position()
-        if position is None:  # nothing has been asked yet, which would have told
-            self._store.get(self.stored(key))
-            position = self.position()
-        if position is None:
-            return None
-        return codec.encode_stored_value(StoredValue(value.data, position, value.targets))
+        """The latest purge that is known now, after a look at the log where none is."""
+        self._purges.load()
+        return self._purges.position()
 
     def _judged(self, data: bytes | None) -> StoredValue | None:
         """The value in *data*, if it is one and may be used."""

@@ -3,13 +3,14 @@
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from flask_larder.budget import BudgetSource, Counts, unbounded
+from flask_larder.entry import Position
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import FORMAT
 from flask_larder.per_process import PerProcess
@@ -56,6 +57,17 @@ class RedisPurges:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         here = self._following()
         return here.reader.table if here.watch.holds else None
+
+    def position(self) -> Position | None:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        return self._following().reader.table.last
+
+    def load(self) -> None:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        here = self._following()
+        if here.reader.table.last is None:
+            with suppress(StoreUnavailable):  # who looks something up asks again
+                self._catch_up(here, Counts.ALWAYS)
 
     def ask_with(self, *command: Any) -> Any:
         """The reply to *command*. Raises ``StoreUnavailable``.
