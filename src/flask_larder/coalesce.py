@@ -9,6 +9,7 @@ import random
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -46,6 +47,10 @@ class Task(Protocol[T, R_co]):
 
     def adopt(self, shared: T) -> R_co | None:
         """The answer made of what another caller got, or ``None`` where it is not for this one."""
+        ...
+
+    def settle(self) -> R_co | None:
+        """What will do for a caller who would work beside others; ``None`` where nothing will."""
         ...
 
     def lead(self) -> tuple[R_co, T | None]:
@@ -105,6 +110,14 @@ class _Flight(Generic[T]):
 
     def __post_init__(self) -> None:
         self.leaders = self.before
+
+
+@dataclass(slots=True)
+class Claim(Generic[T]):
+    """The right to work on *key* for all, of who does not wait for that; and what came of it."""
+
+    key: str
+    result: T | None = None
 
 
 @dataclass(slots=True)
@@ -184,8 +197,8 @@ class Coalescer(Generic[T]):
     def run(self, task: Task[T, R]) -> R:
         """The answer of *task*: from a leader whose result is for it, else from its own work.
 
-        Whatever goes wrong on the way to a leader's result ends in its own work. What the work
-        raises is raised, and one of those who waited tries next.
+        Whatever goes wrong on the way to a leader's result ends in its own work, or in what will
+        do. What the work raises is raised, and one of those who waited tries next.
         """
         here = self._flights()
         deadline = self._clock() + self._wait_seconds
@@ -196,14 +209,50 @@ class Coalescer(Generic[T]):
             if leads:
                 return self._lead(here, key, flight, task, deadline)
             if flight.leader == _caller():  # the work wants its own result
-                break
+                return task.lead()[0]
             if not flight.landed.wait(max(0.0, deadline - self._clock())):
                 break
             leaders += flight.leaders - flight.before
             answer = self._adopt(task, flight)
+            if answer is None and flight.result is None:
+                answer = task.settle()
             if answer is not None:
                 return answer
-        return task.lead()[0]
+        return self._alone(task)
+
+    @contextmanager
+    def claim(self, key: str) -> Iterator[Claim[T] | None]:
+        """The lead for *key* while the block runs; ``None`` if another has it, or has just failed.
+
+        Who comes meanwhile waits for its result.
+        """
+        here = self._flights()
+        if here.rests(key, self._clock()):
+            yield None
+            return
+        flight, leads = here.join(key, 0)
+        if not leads:
+            yield None
+            return
+        lease: Lease | None = None
+        claim: Claim[T] = Claim(key)
+        try:
+            lease = self._acquire(key)
+            if lease is None:
+                yield None
+            else:
+                flight.leaders += 1
+                yield claim
+        finally:
+            if lease is not None:
+                here.note(key, self._clock(), failed=claim.result is None)
+            self._end(here, key, flight, lease, claim.result)
+
+    @staticmethod
+    def _alone(task: Task[T, R]) -> R:
+        """What will do, or else work that nobody waits for."""
+        answer = task.settle()
+        return task.lead()[0] if answer is None else answer
 
     @staticmethod
     def _adopt(task: Task[T, R], flight: _Flight[T]) -> R | None:
@@ -245,7 +294,7 @@ class Coalescer(Generic[T]):
             if has_led or shared is not None:
                 here.note(key, self._clock(), failed=shared is None)
             self._end(here, key, flight, lease, shared)
-        return task.lead()[0]  # alone: nobody waits behind a third leader
+        return self._alone(task)  # nobody waits behind a third leader
 
     @staticmethod
     def _end(

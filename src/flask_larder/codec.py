@@ -72,6 +72,8 @@ class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     lifetime: float
     where: _Where
     cost: float
+    stale_while_revalidate: float
+    stale_if_error: float
     body_length: int
     value: bytes | None
 
@@ -95,6 +97,8 @@ def encode_response(stored: StoredResponse) -> bytes:
             stored.lifetime,
             _Where.of(stored.position, stored.targets),
             stored.cost,
+            stored.stale_while_revalidate,
+            stored.stale_if_error,
             len(stored.body),
             stored.value,
         )
@@ -162,7 +166,11 @@ def _decode_variants(data: bytes) -> Variants:
 def _decode_response(data: bytes) -> StoredResponse:
     encoded, end = _split(data)
     header = _header_decoder.decode(encoded)
-    if not all(map(math.isfinite, (header.stored_at, header.lifetime, header.cost))):
+    times = (
+        *(header.stored_at, header.lifetime, header.cost),
+        *(header.stale_while_revalidate, header.stale_if_error),
+    )
+    if not all(map(math.isfinite, times)):
         raise CorruptEntry("an entry has a time that is not a number")
     if not are_well_formed(header.fields):
         raise CorruptEntry("an entry has a malformed header field")
@@ -179,6 +187,8 @@ def _decode_response(data: bytes) -> StoredResponse:
         header.where.position,
         header.where.targets,
         header.cost,
+        header.stale_while_revalidate,
+        header.stale_if_error,
         header.value,
     )
 

@@ -6,25 +6,26 @@ ends in the view's answer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from flask_larder import codec
-from flask_larder.coalesce import Coalescer
-from flask_larder.entry import (
-    NO_TARGETS,
-    Forwarded,
-    Position,
-    Request,
-    StoredResponse,
-    Targets,
-    Variants,
-)
+from flask_larder.ask import Ask, Hit, Miss, Shared, judging_once, key_in_store, selected_key
+from flask_larder.coalesce import Claim, Coalescer
+from flask_larder.entry import Forwarded, StoredResponse, Variants
 from flask_larder.errors import CorruptEntry, StoreUnavailable
-from flask_larder.freshness import current_age, freshness_lifetime, remaining_lifetime
+from flask_larder.freshness import (
+    freshness_lifetime,
+    longest_window,
+    spread_lifetime,
+    stale_window,
+    staleness,
+)
 from flask_larder.headers import parse_vary, without_connection_fields
-from flask_larder.key import HashMethod, origin_of, stored_key, variant_key
+from flask_larder.key import origin_of, stored_key
 from flask_larder.policy import (
+    SERVER_ERRORS,
     Exchange,
     Policy,
     Reason,
@@ -35,6 +36,7 @@ from flask_larder.policy import (
     may_store,
 )
 from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
+from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store
 
@@ -44,64 +46,10 @@ F = TypeVar("F", bound=Forwarded)
 _OWN_FIELDS = frozenset({"age", "server-timing"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A request, the policy for it, and the key that it has under this policy.
-
-    *url* tells by what purges the very URL is hit, since one response may answer several.
-    *position* is the latest purge that was known when the
-    request came, ``None`` where none was. *refresh* means that a stored response is not to be used
-    but replaced. *is_stale* may call a fresh one stale.
-    """
-
-    request: Request
-    policy: Policy
-    key: str
-    hash_method: HashMethod
-    url: Targets = NO_TARGETS
-    position: Position | None = None
-    refresh: bool = False
-    is_stale: Callable[[StoredResponse], bool] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A stored response may be sent. *age* is in seconds, *names* are the fields that selected."""
-
-    response: StoredResponse
-    age: float
-    status: CacheStatus
-    names: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Miss:
-    """The request has to be forwarded; *status* says why.
-
-    *names* are the header fields by which responses of this URL are already known to vary.
-    *may_store* is false where the store is not to be asked again, *may_share* where the answer is
-    for this request alone.
-    """
-
-    status: CacheStatus
-    names: frozenset[str] = frozenset()
-    may_store: bool = True
-    may_share: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """A response that may be stored, and under which key: what requests like it can share."""
-
-    at: str
-    names: frozenset[str]
-    response: StoredResponse
-
-
 class Engine:
     """Answers requests from *store*, or from the view and then stores what it may.
 
-    *clock* returns seconds since the epoch.
+    *clock* returns seconds since the epoch, *chance* a random number above 0, and up to 1.
     """
 
     def __init__(
@@ -109,11 +57,13 @@ class Engine:
         store: Store,
         purges: PurgeLog,
         clock: Callable[[], float],
+        chance: Callable[[], float],
         coalescer: Coalescer[Shared],
     ) -> None:
         self._store = store
         self._purges = purges
         self._clock = clock
+        self._chance = chance
         self._coalescer = coalescer
 
     def answer(self, ask: Ask, forward: Callable[[CacheStatus], F]) -> tuple[Hit | F, CacheStatus]:
@@ -121,9 +71,9 @@ class Engine:
 
         *forward* runs the view. It is told why, so that an answer which it makes by raising has
         a status too; what it raises is raised. Of several requests for the same, one forwards,
-        and the others get what it stores.
+        and the others get what it stores. Where it fails, what is stale may do.
         """
-        ask = _judging_once(ask)
+        ask = judging_once(ask)
         found = self.lookup(ask)
         if isinstance(found, Hit):
             return found, found.status
@@ -132,6 +82,28 @@ class Engine:
         if ask.refresh or ask.request.method == "HEAD" or not found.may_share:
             return attempt.lead()[0]
         return self._coalescer.run(attempt)
+
+    def claim(self, key: str) -> AbstractContextManager[Claim[Shared] | None]:
+        """The right to :meth:`revalidate` what is stored under *key*, if nobody else does now."""
+        return self._coalescer.claim(key)
+
+    def revalidate(
+        self, ask: Ask, forward: Callable[[CacheStatus], F], claim: Claim[Shared]
+    ) -> tuple[Hit | F, CacheStatus] | None:
+        """Forward a request that nobody waits for, and store what comes back (RFC 5861 section 3).
+
+        *ask* says what it replaces. ``None`` where it would not: the request has another key than
+        was claimed, or the store is away.
+        """
+        found = self.lookup(ask)
+        if isinstance(found, Hit):  # somebody was faster
+            claim.result = _shared(ask, found)
+            return found, found.status
+        attempt = _Attempt(self, ask, found, forward)
+        if not found.may_store or attempt.key != claim.key:
+            return None
+        answer, claim.result = attempt.lead()
+        return answer
 
     # --- lookup ---
 
@@ -178,20 +150,15 @@ class Engine:
 
     def validate(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
-        now = self._clock()
-        verdict = self._verdict(ask, stored)
-        if verdict.is_gone:
-            return Miss(CacheStatus("uri-miss", detail="purged"), names)
-        ttl = remaining_lifetime(stored, now)
-        if ttl <= 0:
-            return Miss(CacheStatus("stale"), names)
-        if verdict.stale_since is not None:
-            return Miss(CacheStatus("stale", detail="purged"), names)
-        if ask.refresh:
-            return Miss(CacheStatus("request", detail="forced-update"), names)
-        if ask.is_stale and ask.is_stale(stored):
-            return Miss(CacheStatus("stale", detail="is-stale"), names)
-        return Hit(stored, current_age(stored, now), CacheStatus(ttl=ttl), names)
+        now, verdict = self._clock(), self._verdict(ask, stored)
+        return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
+
+    def stale_if_error(self, ask: Ask, miss: Miss) -> Hit | None:
+        """What is stale and may be sent if forwarding fails (RFC 5861 section 4), or ``None``."""
+        if miss.stale is None:
+            return None
+        now, verdict = self._clock(), self._verdict(ask, miss.stale)
+        return in_place_of_error(ask, candidate(miss.stale, miss.names, now), verdict, now)
 
     def _verdict(self, ask: Ask, stored: StoredResponse) -> Verdict:
         """What the purges say of *stored*.
@@ -217,13 +184,27 @@ class Engine:
         """
         made = self._make(ask, miss, forwarded)
         if isinstance(made, str):
+            self._discard_stale(ask, miss, forwarded)
             return (replace(miss.status, detail=made) if miss.may_store else miss.status), None
         return (self._keep(ask, miss.status, made) if miss.may_store else miss.status), made
+
+    def _discard_stale(self, ask: Ask, miss: Miss, forwarded: Forwarded) -> None:
+        """Forget what an answer shows to be out of date though it does not take its place."""
+        stored = miss.stale
+        if stored is None or not miss.may_store or ask.request.method == "HEAD":
+            return
+        verdict = self._verdict(ask, stored)
+        if is_error(forwarded) or staleness(stored, self._clock(), verdict.stale_since) is None:
+            return
+        with suppress(StoreUnavailable):  # then it goes when its window ends
+            self._store.delete([key_in_store(ask, miss.names)])
 
     def _make(self, ask: Ask, miss: Miss, forwarded: Forwarded) -> Shared | Reason:
         """What is to be stored, or the reason why nothing is."""
         exchange = Exchange.of(ask.request, forwarded.status, forwarded.fields)
         lifetime = freshness_lifetime(ask.policy.timeout, exchange.directives)
+        if ask.policy.jitter:
+            lifetime = spread_lifetime(lifetime, ask.policy.jitter, self._chance())
         refusal = forwarded.refusal or may_store(exchange, ask.policy)
         if reason := refusal or _is_not_fresh(lifetime):
             return reason
@@ -235,6 +216,7 @@ class Engine:
         refusal = may_share(reads, ask.policy) or may_be_tagged(targets)
         if reason := refusal or body_is_incomplete(exchange.fields, body):
             return reason
+        while_revalidate, if_error = _stale_windows(exchange, ask.policy)
         response = StoredResponse(
             origin=origin_of(ask.request),
             status=forwarded.status,
@@ -244,6 +226,9 @@ class Engine:
             lifetime=lifetime,
             position=ask.position,
             targets=targets,
+            cost=forwarded.cost(),
+            stale_while_revalidate=while_revalidate,
+            stale_if_error=if_error,
             value=forwarded.value(),
         )
         names = miss.names | parse_vary(forwarded.fields) | reads.selecting
@@ -261,10 +246,10 @@ class Engine:
         try:
             if made.names:
                 listed = codec.encode_variants(Variants(tuple(sorted(made.names))))
-                kept = self._write(ask, ask.key, listed, ask.policy.timeout)
-            kept = kept and self._write(
-                ask, made.at, codec.encode_response(response), response.lifetime
-            )
+                longest = ask.policy.timeout + _longest_window(ask.policy)
+                kept = self._write(ask, ask.key, listed, longest)
+            life = response.lifetime + longest_window(response)
+            kept = kept and self._write(ask, made.at, codec.encode_response(response), life)
         except StoreUnavailable:
             return replace(status, detail="store-unavailable")
         if not kept:
@@ -289,7 +274,7 @@ class _Attempt(Generic[F]):
     @property
     def key(self) -> str:
         """Where the response is looked for, by all that is known of what selects it."""
-        return stored_key(selected_key(self._ask, self._miss.names), self._ask.hash_method)
+        return key_in_store(self._ask, self._miss.names)
 
     def look(self) -> Shared | None:
         """What is stored by now."""
@@ -297,11 +282,11 @@ class _Attempt(Generic[F]):
             return None
         found = self._engine.lookup(self._ask)
         if isinstance(found, Hit):
-            return Shared(selected_key(self._ask, found.names), found.names, found.response)
-        status = self._miss.status
+            return _shared(self._ask, found)
+        status, stale = self._miss.status, found.stale
         if not found.may_store:
-            status = replace(status, detail=found.status.detail)
-        self._miss = Miss(status, found.names, may_store=found.may_store)
+            status, stale = replace(status, detail=found.status.detail), self._miss.stale
+        self._miss = Miss(status, found.names, stale, may_store=found.may_store)
         return None
 
     def adopt(self, shared: Shared) -> tuple[Hit | F, CacheStatus] | None:
@@ -316,35 +301,63 @@ class _Attempt(Generic[F]):
         status = replace(found.status, fwd=missed.fwd, collapsed=True, detail=missed.detail)
         return replace(found, status=status), status
 
+    def settle(self) -> tuple[Hit | F, CacheStatus] | None:
+        """What is stale, where that may be sent in place of an error, and nothing new is stored."""
+        if self._miss.stale is None:
+            return None
+        shared = self.look()
+        if shared is not None:
+            return self.adopt(shared)
+        stale = self._engine.stale_if_error(self._ask, self._miss)
+        return None if stale is None else (stale, stale.status)
+
     def lead(self) -> tuple[tuple[Hit | F, CacheStatus], Shared | None]:
-        """Forward the request, and store what comes back if it may be."""
-        forwarded = self._forward(self._miss.status)
-        if not (self._miss.may_share or self._miss.may_store):
-            return (forwarded, self._miss.status), None
-        status, shared = self._engine.store(self._ask, self._miss, forwarded)
+        """Forward the request, and store what comes back if it may be.
+
+        Where that fails, what is stale is sent if it may be.
+        """
+        try:
+            forwarded = self._forward(self._miss.status)
+            if is_error(forwarded) and (answer := self._in_place_of(None)) is not None:
+                return answer, None
+            if not (self._miss.may_share or self._miss.may_store):
+                return (forwarded, self._miss.status), None
+            status, shared = self._engine.store(self._ask, self._miss, forwarded)
+        except Exception as error:
+            if (answer := self._in_place_of(error)) is None:
+                raise
+            return answer, None
         return (forwarded, status), shared
 
-
-def _judging_once(ask: Ask) -> Ask:
-    """*ask* with an ``is_stale`` that is not called again for a response that it has judged."""
-    is_stale = ask.is_stale
-    if is_stale is None:
-        return ask
-    judged: list[tuple[StoredResponse, bool]] = []
-
-    def judge(response: StoredResponse) -> bool:
-        for known, verdict in judged:
-            if known == response:
-                return verdict
-        judged.append((response, is_stale(response)))
-        return judged[-1][1]
-
-    return replace(ask, is_stale=judge)
+    def _in_place_of(self, error: Exception | None) -> tuple[Hit, CacheStatus] | None:
+        stale = self._engine.stale_if_error(self._ask, self._miss)
+        if stale is None:
+            return None
+        status = replace(stale.status, fwd=self._miss.status.fwd)
+        return replace(stale, status=status, error=error), status
 
 
-def selected_key(ask: Ask, names: frozenset[str]) -> str:
-    """The key of the response that *ask* selects where responses vary by *names*."""
-    return variant_key(ask.key, tuple(sorted(names)), ask.request.fields) if names else ask.key
+def is_error(forwarded: Forwarded) -> bool:
+    """Whether the view has failed; an exception counts as that, too (RFC 5861 section 4)."""
+    return forwarded.status >= SERVER_ERRORS
+
+
+def _shared(ask: Ask, hit: Hit) -> Shared:
+    return Shared(selected_key(ask, hit.names), hit.names, hit.response)
+
+
+def _stale_windows(exchange: Exchange, policy: Policy) -> tuple[float, float]:
+    """The windows of a response that is to be stored. An error has none."""
+    if exchange.status >= SERVER_ERRORS:
+        return 0.0, 0.0
+    return (
+        stale_window("stale-while-revalidate", policy.stale_while_revalidate, exchange.directives),
+        stale_window("stale-if-error", policy.stale_if_error, exchange.directives),
+    )
+
+
+def _longest_window(policy: Policy) -> float:
+    return max(policy.stale_while_revalidate, policy.stale_if_error)
 
 
 def _is_not_fresh(lifetime: float) -> Reason | None:

@@ -63,9 +63,10 @@ class StoredResponse:
     *origin* is the scheme, host and mount it was made for. *stored_at* is in seconds since the
     epoch, *lifetime* in seconds (RFC 9111 section 4.2). *position* is that of the latest purge
     that was known before it was made; ``None``, where none was known, is for sharing only and is
-    not stored. *targets* tell by which later ones it is hit. *cost* is how long, in seconds, the
-    view took. *value* is what the view returned, encoded, where a decorator around the cache is
-    to see that rather than the response.
+    not stored. *targets* tell by which later ones it is hit. *cost* is how long, in seconds, it
+    took to make. *stale_while_revalidate* and *stale_if_error* are for how long, in seconds, it
+    may be sent when it is no longer fresh (RFC 5861). *value* is what the view returned, encoded,
+    where a decorator around the cache is to see that rather than the response.
     """
 
     origin: str
@@ -77,6 +78,8 @@ class StoredResponse:
     position: Position | None = (0, 0)
     targets: Targets = NO_TARGETS
     cost: float = 0.0
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 0.0
     value: bytes | None = None
 
 
@@ -137,6 +140,10 @@ class Forwarded(Protocol):
 
     def targets(self) -> Targets:
         """By what purges it is hit. A streamed body may still add tags."""
+        ...
+
+    def cost(self) -> float:
+        """For how long it has been made until now, in seconds. A streamed body adds to that."""
         ...
 
     def value(self) -> bytes | None:

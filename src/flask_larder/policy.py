@@ -25,6 +25,9 @@ MOST_TAGS: Final = 1000
 LONGEST_TAG: Final = 250
 """In characters."""
 
+SERVER_ERRORS: Final = 500
+"""A status code from here on is that of an error which is not the client's."""
+
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
@@ -34,7 +37,10 @@ class Policy:
 
     *timeout* is the freshness lifetime in seconds. *covered* names what is part of the key of
     all that no key holds by itself (:class:`~flask_larder.entry.Reads`), so that an answer for
-    one user is selected for that user only. *body_limit* is in bytes.
+    one user is selected for that user only. *body_limit* is in bytes. *stale_while_revalidate* and
+    *stale_if_error* are for how long a response that is no longer fresh may be sent (RFC 5861).
+    *jitter*, from 0 to 1, is the part of its lifetime that chance may take away; *early_refresh* is
+    the beta of :func:`~flask_larder.freshness.is_due_early`, ``None`` for never.
     """
 
     timeout: float
@@ -42,6 +48,10 @@ class Policy:
     methods: frozenset[str] = SAFE_METHODS
     covered: frozenset[str] = frozenset()
     body_limit: int = 1024 * 1024
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 0.0
+    jitter: float = 0.0
+    early_refresh: float | None = None
 
 
 def storable_statuses(statuses: Iterable[int]) -> frozenset[int]:

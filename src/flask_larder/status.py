@@ -15,7 +15,7 @@ class CacheStatus:
     """One outcome: a hit if *fwd* is ``None``, else why the request went to the view.
 
     *collapsed* means that it did not go there itself, but got what another request like it did.
-    *ttl* is the remaining freshness in seconds, *detail* a reason in one word.
+    *ttl* is the remaining freshness in seconds, below 0 for what is stale, *detail* a reason in one word.
     """
 
     fwd: Forward | None = None
@@ -37,7 +37,11 @@ class CacheStatus:
         if self.collapsed:
             parts.append("collapsed")
         if self.ttl is not None:
-            parts.append(f"ttl={math.ceil(self.ttl)}")
+            parts.append(f"ttl={_away_from_zero(self.ttl)}")
         if self.detail is not None:
             parts.append(f"detail={self.detail}")
         return "; ".join(parts)
+
+
+def _away_from_zero(seconds: float) -> int:
+    return math.ceil(seconds) if seconds > 0 else math.floor(seconds)

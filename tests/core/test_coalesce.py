@@ -62,12 +62,16 @@ class _Held:
 
 
 class Work:
-    """What all tasks of a test do: *make* one thing under a key, kept in *stored*."""
+    """What all tasks of a test do: *make* one thing under a key, kept in *stored*.
+
+    *spare* will do for who would work beside others.
+    """
 
     def __init__(self, make: Callable[[], str] = lambda: "made", *, storable: bool = True) -> None:
         self.make = make
         self.storable = storable
         self.stored: dict[str, str] = {}
+        self.spare: str | None = None
         self.runs: list[tuple[float, float]] = []  # begin and end of each
         self.begun = threading.Semaphore(0)
 
@@ -88,6 +92,9 @@ class Wish:
 
     def adopt(self, shared: str) -> str | None:
         return f"adopted {shared}" if self._wants in {None, shared} else None
+
+    def settle(self) -> str | None:
+        return self._work.spare
 
     def lead(self) -> tuple[str, str | None]:
         began = time.monotonic()

@@ -59,6 +59,8 @@ RESPONSES = st.builds(
     position=POSITIONS,
     targets=TARGETS_OF_ALL_KINDS,
     cost=st.floats(allow_nan=False, allow_infinity=False),
+    stale_while_revalidate=st.floats(allow_nan=False, allow_infinity=False),
+    stale_if_error=st.floats(allow_nan=False, allow_infinity=False),
 )
 STORED_VALUES = st.builds(
     StoredValue,
@@ -208,12 +210,13 @@ def test_a_response_that_was_cut_off_is_corrupt(stored: StoredResponse) -> None:
 
 
 WHERE = [[7, 1], ["t"], "view", "arguments", "http://api.example", "/p", None]
+REST = (0.5, 30.0, 60.0)
 TARGETS = Targets(("t",), "view", "arguments", "http://api.example", "/p", None)
 
 
 def response_bytes(header: object, body: bytes = b"") -> bytes:
     """The bytes of an entry whose status, fields and times somebody else has made."""
-    whole = [ORIGIN, *header, WHERE, 0.5, len(body), None] if isinstance(header, list) else header
+    whole = [ORIGIN, *header, WHERE, *REST, len(body), None] if isinstance(header, list) else header
     encoded = msgspec.msgpack.encode(whole)
     return b"larder1r" + struct.pack(">I", len(encoded)) + encoded + body
 
@@ -224,7 +227,7 @@ def test_response_bytes_make_valid_entries() -> None:
 
     fields = (("X-A", "1"),)
     assert decode_entry(data) == StoredResponse(
-        ORIGIN, 200, fields, b"body", 1.0, 2.0, (7, 1), TARGETS, 0.5
+        ORIGIN, 200, fields, b"body", 1.0, 2.0, (7, 1), TARGETS, *REST
     )
 
 
@@ -284,7 +287,7 @@ def test_a_malformed_header_is_corrupt(header: object) -> None:
 
 def test_bytes_behind_the_header_within_its_length_are_corrupt() -> None:
     """The declared length is that of the header exactly."""
-    header = msgspec.msgpack.encode([ORIGIN, 200, [], 1.0, 2.0, WHERE, 0.5, 4, None])
+    header = msgspec.msgpack.encode([ORIGIN, 200, [], 1.0, 2.0, WHERE, *REST, 4, None])
     framed = struct.pack(">I", len(header) + 4) + header + b"more" + b"body"
 
     with pytest.raises(CorruptEntry):

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_larder.ask import Ask, Hit, Miss
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.codec import encode_response, encode_value, encode_variants
-from flask_larder.engine import Ask, Engine, Hit, Miss
+from flask_larder.engine import Engine
 from flask_larder.entry import Reads, Request, StoredResponse, Targets, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.headers import Fields
@@ -54,6 +55,9 @@ class Answer:
     def targets(self) -> Targets:
         return Targets(self.tagged)
 
+    def cost(self) -> float:
+        return 0.0
+
     def value(self) -> bytes | None:
         return None
 
@@ -79,9 +83,11 @@ class House:
             self.store,
             self.purges,
             self.clock,
+            lambda: self.chance,
             Coalescer(LocalLeases(), self.clock, wait_seconds=10.0),
         )
         self.runs = 0
+        self.chance = 1.0
 
     def get(self, ask: Ask, answer: Answer | None = None) -> tuple[Hit | Answer, str]:
         """What the engine answers where the view would answer *answer*; and ``Cache-Status``."""

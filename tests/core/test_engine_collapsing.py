@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from flask_larder.engine import Ask, Hit
+from flask_larder.ask import Ask, Hit
 from flask_larder.entry import StoredResponse
 from flask_larder.status import CacheStatus
 from tests.core.test_coalesce import until, waiting

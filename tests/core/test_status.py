@@ -21,7 +21,9 @@ def test_the_field_has_the_parameters_of_rfc_9211(status: CacheStatus, text: str
     assert str(status) == text
 
 
-@pytest.mark.parametrize(("ttl", "shown"), [(0.001, 1), (1.0, 1), (29.4, 30), (3600.0, 3600)])
+@pytest.mark.parametrize(
+    ("ttl", "shown"), [(0.001, 1), (1.0, 1), (29.4, 30), (3600.0, 3600), (-0.1, -1)]
+)
 def test_ttl_is_a_whole_number_and_never_0_for_what_is_fresh(ttl: float, shown: int) -> None:
     """``ttl`` is an Integer (RFC 9211 section 2.5); what is fresh shows at least a second."""
     assert str(CacheStatus(ttl=ttl)) == f"larder; hit; ttl={shown}"

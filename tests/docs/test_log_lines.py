@@ -4,7 +4,7 @@ import re
 
 from tests.docs.test_examples import ROOT
 
-LINES = re.compile(r'(?:warning\(|_SLOW: Final = )\s*((?:"[^"]*"\s*)+)')
+LINES = re.compile(r'(?:warning\(|exception\(|_SLOW: Final = )\s*((?:"[^"]*"\s*)+)')
 
 
 def test_each_line_is_explained() -> None:
@@ -20,3 +20,4 @@ def test_each_line_is_explained() -> None:
         longest = max(re.split(r"%[.\w]+", line), key=len).strip(" :")
         assert longest in page or longest == "", line
     assert "is not cached: " in page
+    assert "is not revalidated in the background: " in page

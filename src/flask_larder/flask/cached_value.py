@@ -1,6 +1,7 @@
 """A cached function that is no view: its result is kept as a value."""
 
 import inspect
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from flask_larder.flask.reads import (
 from flask_larder.flask.tagging import give_tags, tagging
 from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.values import NO_VALUE, decoded
+from flask_larder.freshness import spread_lifetime
 from flask_larder.policy import Policy, may_be_tagged, may_reuse
 
 
@@ -122,6 +124,9 @@ class _Evaluation:
             give_tags(shared.targets.tags)
         return answer
 
+    def settle(self) -> None:
+        """Nothing will do: a value has no time in which it is stale."""
+
     def lead(self) -> "tuple[_Answer, StoredValue | None]":
         """Run the function, and keep what it returns if it may be kept."""
         call = self._call
@@ -145,7 +150,9 @@ class _Evaluation:
         if reason := may_be_tagged(value.targets):
             call.warn(f"it has {reason.replace('-', ' ')}")
             return _Answer(result), None
-        call.wiring.values.keep(self._key, value, call.timeout)
+        chance = random.random()  # noqa: S311 - not a secret
+        lifetime = spread_lifetime(call.timeout, call.jitter, chance)
+        call.wiring.values.keep(self._key, value, lifetime)
         return _Answer(result), value
 
     def _ask(self) -> tuple[str | None, bool]:

@@ -1,5 +1,6 @@
 """A cached view: what it answers is kept as a response."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
@@ -11,8 +12,8 @@ from flask.globals import request_ctx
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
+from flask_larder.ask import Ask, Hit
 from flask_larder.codec import decode_value
-from flask_larder.engine import Ask, Hit
 from flask_larder.entry import Reads, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
@@ -27,12 +28,18 @@ from flask_larder.flask.reads import (
     position_of,
     registered_functions,
 )
+from flask_larder.flask.revalidation import (
+    Revalidation,
+    revalidate_later,
+    revalidation_of,
+    tell_error,
+)
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
 from flask_larder.flask.tagging import Tags, give_tags, tagging
 from flask_larder.flask.tracking import SESSION, track_requests
 from flask_larder.flask.view import ViewAnswer
 from flask_larder.key import url_targets
-from flask_larder.policy import Policy, Reason
+from flask_larder.policy import Reason
 from flask_larder.status import CacheStatus
 
 # What tells nobody's name: Flask-Login reads the last two to protect sessions.
@@ -76,6 +83,10 @@ class _Visit:
         outcome, started = self._outcome, perf_counter()
         try:
             ask = self._reason_not_to_ask() or self._ask()
+            environ = self._context.request.environ
+            if revalidation := revalidation_of(environ, self._call.decorated):
+                revalidation.is_reached = True
+                return self._replace(ask, revalidation)
             if isinstance(ask, Ask):
                 return self._answer(ask)
             outcome.status = CacheStatus("bypass", detail=ask)
@@ -86,12 +97,8 @@ class _Visit:
 
     def _answer(self, ask: Ask) -> Any:
         outcome, watch = self._outcome, Watch(self._context)
-
-        def forward(status: CacheStatus) -> ViewAnswer:
-            outcome.status = replace(status, detail="error")  # holds where the view raises
-            return self._run_view(ask, watch, tags)
-
         with tagging() as tags:
+            forward = self._forwarding(ask, watch, tags)
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if isinstance(answer, Hit):
                 give_tags(answer.response.targets.tags)
@@ -103,6 +110,42 @@ class _Visit:
         if isinstance(answer, Hit):
             note_selecting(answer.names)
             outcome.age = answer.age
+            if answer.is_due:
+                revalidate_later(self._call, self._context.request.environ, ask, answer)
+        return self._returned(answer)
+
+    def _replace(self, ask: Ask | Reason, revalidation: Revalidation) -> Any:
+        """Make anew what is stored. What is returned is for the decorators around it alone."""
+        call, claim = self._call, revalidation.claim
+        if not isinstance(ask, Ask) and ask != "option-failed":
+            return current_app.response_class()
+        if not isinstance(ask, Ask) or ask.key != revalidation.key:
+            call.wiring.keyed_by_user.add(call.name)
+            call.warn_of_revalidation("without its user, the request has another key, or none")
+            return current_app.response_class()
+        ask = replace(ask, refresh=False, replaces=revalidation.stored_at)
+        with tagging() as tags:
+            forward = self._forwarding(ask, Watch(self._context), tags)
+            made = call.wiring.engine.revalidate(ask, forward, claim)
+        if made is None:
+            return current_app.response_class()
+        self._outcome.status = made[1]
+        return self._returned(made[0])
+
+    def _forwarding(
+        self, ask: Ask, watch: Watch, tags: Tags
+    ) -> Callable[[CacheStatus], ViewAnswer]:
+        def forward(status: CacheStatus) -> ViewAnswer:
+            self._outcome.status = replace(status, detail="error")  # holds where the view raises
+            return self._run_view(ask, watch, tags)
+
+        return forward
+
+    def _returned(self, answer: Hit | ViewAnswer) -> Any:
+        """What Flask gets. Raises what the view has raised."""
+        if isinstance(answer, Hit):
+            if answer.error is not None:
+                tell_error(current_app, answer.error)
             return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised
@@ -147,12 +190,7 @@ class _Visit:
             return "option-failed"
         return Ask(
             request=request,
-            policy=Policy(
-                timeout=call.timeout,
-                statuses=call.options.statuses,
-                covered=covered,
-                body_limit=self._settings["CACHE_MAX_BODY_BYTES"],
-            ),
+            policy=call.policy(covered),
             key=key,
             hash_method=call.options.hash_method or self._settings["CACHE_HASH_METHOD"],
             url=url_targets(request),
@@ -192,23 +230,28 @@ class _Visit:
             )
 
         value: Any = None
-        raised: HTTPException | None = None
-        refusal = self._give_tags()
+        raised: Exception | None = None
+        began, refusal = perf_counter(), self._give_tags()
         try:
             value = self._run()
         except HTTPException as error:
             raised = error
-        if raised is not None:
-            value = raised.get_response(self._context.request.environ)
+            value = error.get_response(self._context.request.environ)
             if value.status_code in ask.policy.statuses:
                 # Asked for: what the app's error handler makes of it is the response to store.
-                value, raised = current_app.handle_user_exception(raised), None
+                value, raised = current_app.handle_user_exception(error), None
+        except Exception as error:
+            if not ask.policy.stale_if_error:
+                raise
+            # Only what the app makes of it tells whether it is an error or, say, a 404.
+            value, raised, refusal = current_app.handle_user_exception(error), error, "error"
         if refusal is None and call.filters_out(value):
             refusal = "response-filter"
         return ViewAnswer(
             value,
             raised,
             reads,
+            began=began,
             targets=lambda: call.targets(tags, ask.url),
             refusal=refusal,
             is_outermost=self._is_outermost(),

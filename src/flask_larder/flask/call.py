@@ -16,6 +16,7 @@ from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import arguments_of, name_of
 from flask_larder.flask.tagging import checked_tags
 from flask_larder.flask.wiring import Wiring
+from flask_larder.policy import Policy
 
 _log = logging.getLogger("flask_larder")
 
@@ -50,6 +51,28 @@ class Call:
         """What the function returns, also where it is a coroutine function."""
         function = current_app.ensure_sync(self.function) if has_app_context() else self.function
         return function(*self.args, **self.kwargs)
+
+    def policy(self, covered: frozenset[str]) -> Policy:
+        """What the engine is to go by; *covered* is what the key holds of who asks."""
+        options, settings = self.options, self.wiring.settings
+        for_nobody = options.may_revalidate and self.name not in self.wiring.keyed_by_user
+        window = settings["CACHE_STALE_WHILE_REVALIDATE"]
+        window = _given(options.stale_while_revalidate, window) if for_nobody else 0.0
+        return Policy(
+            timeout=self.timeout,
+            statuses=options.statuses,
+            covered=covered,
+            body_limit=settings["CACHE_MAX_BODY_BYTES"],
+            stale_while_revalidate=window,
+            stale_if_error=_given(options.stale_if_error, settings["CACHE_STALE_IF_ERROR"]),
+            jitter=self.jitter,
+            early_refresh=options.early_refresh if for_nobody else None,
+        )
+
+    @property
+    def jitter(self) -> float:
+        """Which part of its lifetime chance may take away."""
+        return _given(self.options.jitter, self.wiring.settings["CACHE_JITTER"])
 
     # --- the functions among the options; where one raises, the cache does not make it worse ---
 
@@ -136,10 +159,20 @@ class Call:
 
     def warn(self, why: str, *, exc_info: bool = False) -> None:
         """Log that the function is not cached, and *why*; once for each function and reason."""
-        warning = f"{self.name} is not cached: {why}"
+        self._warn(f"{self.name} is not cached: {why}", exc_info=exc_info)
+
+    def warn_of_revalidation(self, why: str) -> None:
+        """Log that it cannot be made anew in the background, and *why*; once for each reason."""
+        self._warn(f"{self.name} is not revalidated in the background: {why}")
+
+    def _warn(self, warning: str, *, exc_info: bool = False) -> None:
         if warning not in self.wiring.warned:
             self.wiring.warned.add(warning)
             _log.warning("%s", warning, exc_info=exc_info)
+
+
+def _given(option: float | None, setting: float) -> float:
+    return setting if option is None else option
 
 
 def answers_request(function: Callable[..., Any]) -> bool:

@@ -15,11 +15,14 @@ from flask_larder.flask.options import (
     Options,
     Timeout,
     Vary,
+    early_refresh_of,
     hash_method_of,
+    jitter_of,
     query_rule,
     seconds_of,
     statuses_of,
     vary_of,
+    window_of,
 )
 from flask_larder.flask.purge_methods import PurgeMethods
 from flask_larder.flask.purging import name_of
@@ -115,6 +118,10 @@ class Cache(PurgeMethods):
         vary: Vary | None = None,
         statuses: Collection[int] | None = None,
         tags: TagOption = (),
+        stale_while_revalidate: Timeout | None = None,
+        stale_if_error: Timeout | None = None,
+        jitter: float | None = None,
+        early_refresh: float | None = None,
     ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
         """Cache the responses of a view, or the results of a function.
 
@@ -157,6 +164,18 @@ class Cache(PurgeMethods):
         :param tags: names by which :meth:`purge_tags` finds what is stored, beside those that
             :meth:`tag` gives: a sequence, or a function that gets the view's arguments and
             returns one.
+        :param stale_while_revalidate: for how long a view's response that is no longer fresh is
+            still sent, in seconds or as a ``timedelta``, while the view runs in the background,
+            for a request without cookies and ``Authorization`` (RFC 5861 section 3). ``None``
+            means ``CACHE_STALE_WHILE_REVALIDATE``, 0 never.
+        :param stale_if_error: for how long it is sent in place of an error: an exception, or a
+            status of 500 and more (RFC 5861 section 4). ``None`` means ``CACHE_STALE_IF_ERROR``.
+        :param jitter: which part of its lifetime, from 0 to 0.9, chance may take from what is stored,
+            so that what is stored together does not expire together. ``None`` means
+            ``CACHE_JITTER``.
+        :param early_refresh: makes a response anew in the background before it expires, the
+            likelier, the nearer that is, the longer the view took, and the higher this number is
+            (the beta of XFetch, Vattani et al. 2015, 1 is usual). ``None`` means never.
 
         Raises ``InvalidPolicy`` for an option that cannot be used.
         """
@@ -169,6 +188,10 @@ class Cache(PurgeMethods):
             vary_by=vary_by,
             statuses=statuses_of(statuses),
             tags=tags_of(tags),
+            stale_while_revalidate=window_of("stale_while_revalidate", stale_while_revalidate),
+            stale_if_error=window_of("stale_if_error", stale_if_error),
+            jitter=jitter_of(jitter),
+            early_refresh=early_refresh_of(early_refresh),
             unless=unless,
             forced_update=forced_update,
             is_stale=is_stale,

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 from flask_larder.errors import InvalidPolicy
-from flask_larder.flask.settings import hash_method, seconds
+from flask_larder.flask.settings import between, fraction, hash_method, seconds, stale_seconds
 from flask_larder.flask.tagging import TagOption
 from flask_larder.headers import is_field_name
 from flask_larder.key import NO_QUERY, HashMethod, QueryRule
@@ -24,7 +24,8 @@ class Options:
     """What ``cached`` was given, in the form in which it is used for each call.
 
     *vary_fields* are names of header fields in lower case; *vary_by* is a function whose result
-    joins the key.
+    joins the key. The four about staleness are as in a
+    :class:`~flask_larder.policy.Policy`, ``None`` where they were not given.
     """
 
     key_prefix: str | Callable[[], str]
@@ -34,6 +35,10 @@ class Options:
     vary_by: Callable[[], Any] | None
     statuses: frozenset[int]
     tags: TagOption
+    stale_while_revalidate: float | None
+    stale_if_error: float | None
+    jitter: float | None
+    early_refresh: float | None
     unless: Callable[..., object] | None
     forced_update: Callable[..., object] | None
     is_stale: Callable[..., object] | None
@@ -52,6 +57,18 @@ class Options:
             is_usable = callable(function) and not inspect.iscoroutinefunction(function)
             if function is not None and not is_usable:
                 raise InvalidPolicy(f"{name} is {function!r}; give a plain function, or None")
+
+        if not self.may_revalidate and (self.stale_while_revalidate or self.early_refresh):
+            raise InvalidPolicy(
+                f"vary is {self.vary_fields!r}, and what is revalidated in the background is asked "
+                f"for without cookies and Authorization; give neither stale_while_revalidate nor "
+                f"early_refresh"
+            )
+
+    @property
+    def may_revalidate(self) -> bool:
+        """Whether a request that nobody has sent can have the same key."""
+        return not {"cookie", "authorization"} & set(self.vary_fields)
 
     @property
     def is_template(self) -> bool:
@@ -82,11 +99,41 @@ def seconds_of(timeout: Timeout | None) -> float | None:
     try:
         return seconds(timeout)
     except (TypeError, ValueError, OverflowError) as error:
-        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-        shown = f"{timeout} s" if is_number else repr(timeout)
         raise InvalidPolicy(
-            f"timeout is {shown}; give seconds above 0, a timedelta, 0 for no end (a year), "
-            f"or None for CACHE_DEFAULT_TIMEOUT"
+            f"timeout is {_shown(timeout)}; give seconds above 0, a timedelta, 0 for no end "
+            f"(a year), or None for CACHE_DEFAULT_TIMEOUT"
+        ) from error
+
+
+def window_of(option: str, window: Timeout | None) -> float | None:
+    """For how long something stale may be of use, in seconds, or ``None``."""
+    try:
+        return None if window is None else stale_seconds(window)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidPolicy(
+            f"{option} is {_shown(window)}; give seconds from 0, a timedelta, or None for "
+            f"CACHE_{option.upper()}"
+        ) from error
+
+
+def jitter_of(jitter: float | None) -> float | None:
+    """Which part of a lifetime chance may take away, or ``None``."""
+    try:
+        return None if jitter is None else fraction(jitter)
+    except (TypeError, ValueError) as error:
+        raise InvalidPolicy(
+            f"jitter is {jitter!r}; give a fraction from 0 to 0.9, or None for CACHE_JITTER"
+        ) from error
+
+
+def early_refresh_of(beta: float | None) -> float | None:
+    """The beta of the early refresh; ``None`` where there is none."""
+    try:
+        return None if beta is None else (between(0, 100)(beta) or None)
+    except (TypeError, ValueError) as error:
+        raise InvalidPolicy(
+            f"early_refresh is {beta!r}; give a number from 0 to 100, where 1 is the usual one, "
+            f"or None for never"
         ) from error
 
 
@@ -135,6 +182,11 @@ def call_with_fitting(function: Callable[..., Any], *args: Any, **kwargs: Any) -
     if any(parameter.kind != parameter.KEYWORD_ONLY for parameter in parameters):
         return function(*args, **kwargs)
     return function()
+
+
+def _shown(seconds: Any) -> str:
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    return f"{seconds} s" if is_number else repr(seconds)
 
 
 def _names(option: str, given: Any) -> tuple[str, ...]:

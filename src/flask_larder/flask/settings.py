@@ -66,6 +66,14 @@ def seconds(value: Any) -> float:
     return min(number, LONGEST_LIFETIME)
 
 
+def stale_seconds(value: Any) -> float:
+    """Seconds as above, of which 0 is none; at most a year."""
+    number = value.total_seconds() if isinstance(value, timedelta) else _number(value)
+    if number < 0:
+        raise ValueError
+    return min(number, LONGEST_LIFETIME)
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not math.isfinite(number := float(value)):
         raise ValueError
@@ -79,7 +87,9 @@ def _wait(value: Any) -> float:
     return number
 
 
-def _between(low: float, high: float) -> Parser:
+def between(low: float, high: float) -> Parser:
+    """Takes a number from *low* to *high*."""
+
     def parse(value: Any) -> float:
         number = _number(value)
         if not low <= number <= high:
@@ -87,6 +97,10 @@ def _between(low: float, high: float) -> Parser:
         return number
 
     return parse
+
+
+fraction: Final = between(0, 0.9)
+"""Takes a part of something, of which some is left."""
 
 
 def _integer(low: int, high: int | None = None) -> Parser:
@@ -251,6 +265,7 @@ LONGEST_WAIT: Final = 60.0
 _WAIT: Final = f"seconds above 0, at most {LONGEST_WAIT:g}"
 _NO_SASL: Final = "nothing: SASL is not spoken; let none but the app reach memcached"
 _NODES: Final = "a text host:port,host:port or a list of (host, port)"
+_WINDOW: Final = "seconds from 0, or a timedelta"
 _SECONDS: Final = "seconds above 0, a timedelta, or 0 for no end (a year)"
 
 SETTINGS: Final[Mapping[str, Setting]] = {
@@ -275,10 +290,13 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "CACHE_REDIS_TIMEOUT": Setting(_wait, 0.1, _WAIT),
     "CACHE_BUDGET_SECONDS": Setting(_wait, 0.1, _WAIT),
     "CACHE_WAIT_SECONDS": Setting(_wait, 10.0, _WAIT),
-    "CACHE_LEASE_SECONDS": Setting(_between(0.5, LONGEST_WAIT), 2.0, "seconds from 0.5 to 60"),
-    "CACHE_LEASE_MAX_SECONDS": Setting(_between(0.5, 3600), 60.0, "seconds from 0.5 to 3600"),
+    "CACHE_LEASE_SECONDS": Setting(between(0.5, LONGEST_WAIT), 2.0, "seconds from 0.5 to 60"),
+    "CACHE_LEASE_MAX_SECONDS": Setting(between(0.5, 3600), 60.0, "seconds from 0.5 to 3600"),
+    "CACHE_STALE_WHILE_REVALIDATE": Setting(stale_seconds, 0.0, _WINDOW),
+    "CACHE_STALE_IF_ERROR": Setting(stale_seconds, 0.0, _WINDOW),
+    "CACHE_JITTER": Setting(fraction, 0.0, "a fraction from 0 to 0.9"),
     "CACHE_PURGE_LOG": Setting(_integer(1000, 10_000_000), 100_000, "a whole number from 1000"),
-    "CACHE_UNWATCHED_SECONDS": Setting(_between(1, 3600), 5.0, "seconds from 1 to 3600"),
+    "CACHE_UNWATCHED_SECONDS": Setting(between(1, 3600), 5.0, "seconds from 1 to 3600"),
     "CACHE_AFTER_FAILOVER": Setting(_one_of("clear", "keep"), "clear", "clear or keep"),
     "CACHE_SEND_TAGS": Setting(_flag, False, "true or false"),
     "CACHE_DIR": Setting(_directory, None, "the path of a directory"),

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 from flask import Response, current_app
-from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flask_larder.codec import encode_value
 from flask_larder.entry import Reads, Targets
 from flask_larder.errors import UnstorableValue
 from flask_larder.headers import Fields
-from flask_larder.policy import Reason
+from flask_larder.policy import SERVER_ERRORS, Reason
 
 
 class ViewAnswer:
@@ -20,22 +20,24 @@ class ViewAnswer:
 
     *returned* is what Flask is to get: what the view returned, so that a decorator around the
     cache sees the same as without it. Where there is none, or a stream had to be read, it is the
-    response made of it. *raised* is the HTTP error by which the view answered; *value* is then
-    its response. *reads* tells what the view has looked at, and *targets* by what purges it is hit;
-    *refusal*, why the developer does not want it stored; *is_outermost*, that no decorator stands
-    around the cache.
+    response made of it. *raised* is the error by which the view answered; *value* is then what
+    the app makes of that. It *began* then, by ``perf_counter``. *reads* tells what the view has
+    looked at, and *targets* by what purges it is hit; *refusal*, why the developer does not want it
+    stored; *is_outermost*, that no decorator stands around the cache.
     """
 
     def __init__(
         self,
         value: Any,
-        raised: HTTPException | None,
+        raised: Exception | None,
         reads: Callable[[], Reads],
         *,
+        began: float,
         targets: Callable[[], Targets],
         refusal: Reason | None,
         is_outermost: bool,
     ) -> None:
+        self._began = began
         self.returned = value
         self.raised = raised
         self.reads = reads
@@ -53,6 +55,10 @@ class ViewAnswer:
         if self._is_outermost and not self.raised:
             self.returned = response
         return response
+
+    def cost(self) -> float:
+        """For how long it has been made until now, in seconds."""
+        return perf_counter() - self._began
 
     def value(self) -> bytes | None:
         """What the view returned, encoded, if a decorator is to get it again on a hit."""
@@ -82,8 +88,8 @@ class ViewAnswer:
 
     @property
     def status(self) -> int:
-        """The status code; 0 where there is no response."""
-        return 0 if self._response is None else self._response.status_code
+        """The status code; 500 where there is no response."""
+        return SERVER_ERRORS if self._response is None else self._response.status_code
 
     @property
     def fields(self) -> Fields:

@@ -1,5 +1,6 @@
 """Which store and which clock are used: decided here, once for each cache and app."""
 
+import random
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from typing import Final, cast
 
 from flask import has_request_context, request
 
+from flask_larder.background import Background
 from flask_larder.budget import Budget, BudgetSource
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.engine import Engine
@@ -38,8 +40,8 @@ class _Backend:
 class Wiring:
     """All that one cache is in one app.
 
-    *enabled* is false where nothing is ever kept. *warned* names the functions of which a
-    warning has been logged.
+    *enabled* is false where nothing is ever kept. *warned* has the warnings that were logged.
+    *keyed_by_user* names the views whose key was found to depend on who asks.
     """
 
     settings: Settings
@@ -48,8 +50,10 @@ class Wiring:
     engine: Engine
     values: Values
     coalescer_of_values: Coalescer[StoredValue]
+    background: Background
     enabled: bool
     warned: set[str] = field(default_factory=set)
+    keyed_by_user: set[str] = field(default_factory=set)
 
     @property
     def has_purges(self) -> bool:
@@ -87,10 +91,12 @@ def wire(settings: Settings) -> Wiring:
         store=store,
         purges=purges,
         engine=Engine(
-            store, purges, time.time, Coalescer(leases, time.monotonic, wait_seconds=wait_seconds)
+            *(store, purges, time.time, lambda: 1.0 - random.random()),  # noqa: S311 - no secret
+            Coalescer(leases, time.monotonic, wait_seconds=wait_seconds),
         ),
         values=Values(store, purges, settings["CACHE_HASH_METHOD"]),
         coalescer_of_values=Coalescer(leases, time.monotonic, wait_seconds=wait_seconds),
+        background=Background(),
         enabled=not isinstance(store, NullStore),
     )
 

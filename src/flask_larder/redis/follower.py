@@ -17,8 +17,8 @@ from flask_larder.redis.connection import Command, exchange
 from flask_larder.redis.purge_reader import MOST_TRIES, Ask, PurgeReader
 from flask_larder.redis.purge_record import id_of
 from flask_larder.redis.replies import fitting
-from flask_larder.redis.threads import Single
 from flask_larder.redis.watch import Watch
+from flask_larder.threads import Single
 
 _log = logging.getLogger("flask_larder")
 

@@ -11,7 +11,7 @@ from flask_larder.budget import Counts
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.cluster import AnyLinks
-from flask_larder.redis.threads import start
+from flask_larder.threads import start
 
 _SCRIPTS: Final = files("flask_larder.redis") / "lua"
 _RELEASE: Final = (_SCRIPTS / "release.lua").read_text("ascii")

@@ -17,7 +17,7 @@ from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Command, Place, exchange, exchange_all
 from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
 from flask_larder.redis.replies import all_fitting
-from flask_larder.redis.threads import Single
+from flask_larder.threads import Single
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Final
 import redis
 
 from flask_larder.redis.connection import Place
-from flask_larder.redis.threads import start
+from flask_larder.threads import start
 
 MOST_CONNECTORS: Final = 4
 """How many of them are being made at a time."""

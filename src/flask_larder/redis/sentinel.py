@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis
 
 from flask_larder.redis.connection import Address, exchange
-from flask_larder.redis.threads import Single
+from flask_larder.threads import Single
 
 LOOK_SECONDS: Final = 1.0
 """How long the Sentinels' last answer holds, while there are requests."""

@@ -18,7 +18,7 @@ from flask_larder.budget import BudgetSource
 from flask_larder.errors import InvalidConfig, StoreUnavailable
 from flask_larder.redis.connection import Address, exchange, maker, without_secrets
 from flask_larder.redis.links import Links
-from flask_larder.redis.threads import start
+from flask_larder.threads import start
 
 UNKNOWN_HOSTS: Final = frozenset({"", "?"})
 """What a node says where it should name a host, and knows none."""

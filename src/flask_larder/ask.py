@@ -1,0 +1,98 @@
+"""What the engine is asked, and what it may find; and what requests for the same can share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from flask_larder.entry import NO_TARGETS, Position, Request, StoredResponse, Targets
+from flask_larder.key import HashMethod, stored_key, variant_key
+from flask_larder.policy import Policy
+from flask_larder.status import CacheStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request, the policy for it, and the key that it has under this policy.
+
+    *url* tells by what purges the very URL is hit, since one response may answer several.
+    *position* is the latest purge that was known when the request came, ``None`` where none was.
+    *refresh* means that a stored response is not to be used but replaced, and *replaces* that the
+    one is which was stored then. *is_stale* may call a fresh one stale.
+    """
+
+    request: Request
+    policy: Policy
+    key: str
+    hash_method: HashMethod
+    url: Targets = NO_TARGETS
+    position: Position | None = None
+    refresh: bool = False
+    replaces: float | None = None
+    is_stale: Callable[[StoredResponse], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A stored response may be sent. *age* is in seconds, *names* are the fields that selected.
+
+    *is_due* tells that it is time to revalidate it, which nobody has to wait for; *error* is what
+    was raised where it is sent in place of that.
+    """
+
+    response: StoredResponse
+    age: float
+    status: CacheStatus
+    names: frozenset[str] = frozenset()
+    is_due: bool = False
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """The request has to be forwarded; *status* says why.
+
+    *names* are the header fields by which responses of this URL are already known to vary. *stale*
+    is what may be sent if that fails. *may_store* is false where the store is not to be asked
+    again, *may_share* where the answer is for this request alone.
+    """
+
+    status: CacheStatus
+    names: frozenset[str] = frozenset()
+    stale: StoredResponse | None = None
+    may_store: bool = True
+    may_share: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A response that may be stored, and under which key: what requests like it can share."""
+
+    at: str
+    names: frozenset[str]
+    response: StoredResponse
+
+
+def selected_key(ask: Ask, names: frozenset[str]) -> str:
+    """The key of the response that *ask* selects where responses vary by *names*."""
+    return variant_key(ask.key, tuple(sorted(names)), ask.request.fields) if names else ask.key
+
+
+def key_in_store(ask: Ask, names: frozenset[str]) -> str:
+    """:func:`selected_key` as the store has it. Who has the same one can share a response."""
+    return stored_key(selected_key(ask, names), ask.hash_method)
+
+
+def judging_once(ask: Ask) -> Ask:
+    """*ask* with an ``is_stale`` that is not called again for a response that it has judged."""
+    is_stale = ask.is_stale
+    if is_stale is None:
+        return ask
+    judged: list[tuple[StoredResponse, bool]] = []
+
+    def judge(response: StoredResponse) -> bool:
+        for known, verdict in judged:
+            if known == response:
+                return verdict
+        judged.append((response, is_stale(response)))
+        return judged[-1][1]
+
+    return replace(ask, is_stale=judge)

@@ -1,0 +1,142 @@
+"""Revalidate a stored response in the background: the request is made again, for nobody."""
+
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flask import Flask, current_app, got_request_exception
+from werkzeug.exceptions import HTTPException
+
+from flask_larder.ask import Ask, Hit, Shared, key_in_store
+from flask_larder.coalesce import Claim
+from flask_larder.flask.call import Call
+
+ENVIRON_KEY: Final = "flask_larder.revalidation"
+
+_CREDENTIALS: Final = frozenset(
+    {
+        "AUTH_TYPE",
+        "HTTP_AUTHORIZATION",
+        "HTTP_COOKIE",
+        "HTTP_PROXY_AUTHORIZATION",
+        "HTTP_X_FORWARDED_CLIENT_CERT",
+        "HTTP_X_FORWARDED_USER",
+        "REMOTE_USER",
+    }
+)
+_OF_ONE_TRANSFER: Final = frozenset(
+    {
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "HTTP_CACHE_CONTROL",
+        "HTTP_CONNECTION",
+        "HTTP_EXPECT",
+        "HTTP_PRAGMA",
+        "HTTP_RANGE",
+        "HTTP_TE",
+        "HTTP_TRANSFER_ENCODING",
+        "HTTP_UPGRADE",
+    }
+)
+_OF_OTHERS: Final = ("HTTP_IF_", "SSL_CLIENT_", "flask", "werkzeug.", "wsgi.")
+
+
+@dataclass(slots=True)
+class Revalidation:
+    """What a request is made for that nobody has sent: to replace what was stored at *stored_at*.
+
+    *decorated* is the cached view, *key* that of the request by its policy. *is_reached* tells
+    that the request has got as far as to the cache.
+    """
+
+    claim: Claim[Shared]
+    decorated: Callable[..., Any]
+    key: str
+    stored_at: float
+    is_reached: bool = False
+
+
+def revalidation_of(
+    environ: Mapping[str, Any], decorated: Callable[..., Any]
+) -> Revalidation | None:
+    """What the request is made for, if it is one that nobody has sent to *decorated*."""
+    found = environ.get(ENVIRON_KEY)
+    return found if isinstance(found, Revalidation) and found.decorated is decorated else None
+
+
+def revalidate_later(call: Call, environ: Mapping[str, Any], ask: Ask, hit: Hit) -> None:
+    """Have what *hit* found made anew in the background, if nobody does that already."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    key, stored_at, replay = key_in_store(ask, hit.names), hit.response.stored_at, replayed(environ)
+
+    def work() -> bool:
+        with call.wiring.engine.claim(key) as claim:
+            if claim is None:
+                return False
+            revalidation = Revalidation(claim, call.decorated, ask.key, stored_at)
+            is_answered = _is_answered(app, {**replay, ENVIRON_KEY: revalidation})
+            if is_answered and not revalidation.is_reached:
+                call.warn_of_revalidation("a hook or a decorator has answered without its user")
+            return True
+
+    call.wiring.background.offer(key, work)
+
+
+def replayed(environ: Mapping[str, Any]) -> dict[str, Any]:
+    """*environ* for the same GET, sent by nobody: without credentials, conditions and body.
+
+    Objects that middleware has put there stay behind, as does the environment of the process, which
+    some servers put there, too.
+    """
+    kept = {name: value for name, value in environ.items() if _is_replayed(name, value)}
+    return {
+        **kept,
+        "REQUEST_METHOD": "GET",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": environ["wsgi.url_scheme"],
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": environ.get("wsgi.multiprocess", True),
+        "wsgi.run_once": False,
+    }
+
+
+def _is_replayed(name: str, value: Any) -> bool:
+    if name in _CREDENTIALS or name in _OF_ONE_TRANSFER or name.startswith(_OF_OTHERS):
+        return False
+    return isinstance(value, str | int | None) and os.environ.get(name) != value
+
+
+def _is_answered(app: Flask, environ: dict[str, Any]) -> bool:
+    """Dispatch a request as Flask does, as far as to the view; false if something raises.
+
+    What it answers is for nobody.
+    """
+    with app.request_context(environ):
+        try:
+            if app.preprocess_request() is None:
+                app.dispatch_request()
+        except HTTPException:
+            return True
+        except Exception as error:  # noqa: BLE001 - it is told as that of any request
+            _tell_unhandled(app, error)
+            return False
+    return True
+
+
+def _tell_unhandled(app: Flask, error: Exception) -> None:
+    """Tell of *error*, unless the app has a handler for it."""
+    try:
+        app.handle_user_exception(error)
+    except Exception as unhandled:  # noqa: BLE001 - that, or what the handler has raised
+        tell_error(app, unhandled)
+
+
+def tell_error(app: Flask, error: Exception) -> None:
+    """Tell the app of an *error* that no client sees, as Flask tells of those that clients see."""
+    got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+    app.log_exception((type(error), error, error.__traceback__))  # type: ignore[arg-type]

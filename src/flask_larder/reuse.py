@@ -1,0 +1,80 @@
+"""Whether a stored response may be sent: fresh, stale, or in place of an error.
+
+That is RFC 9111 section 4, and RFC 5861. What the purges say of it is a
+:class:`~flask_larder.purges.Verdict`; *now* is in seconds since the epoch.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from flask_larder.ask import Ask, Hit, Miss
+from flask_larder.entry import StoredResponse
+from flask_larder.freshness import (
+    current_age,
+    is_due_early,
+    longest_window,
+    remaining_lifetime,
+    staleness,
+)
+from flask_larder.purges import Verdict
+from flask_larder.status import CacheStatus
+
+
+def reuse(
+    ask: Ask, found: Hit, verdict: Verdict, now: float, chance: Callable[[], float]
+) -> Hit | Miss:
+    """*found*, a :func:`candidate`, where it may be sent, else the reason why not."""
+    stored, names = found.response, found.names
+    if verdict.is_gone:
+        return Miss(CacheStatus("uri-miss", detail="purged"), names)
+    stale_for = staleness(stored, now, verdict.stale_since)
+    is_purged = verdict.stale_since is not None and remaining_lifetime(stored, now) > 0
+    stale = CacheStatus("stale", detail="purged" if is_purged else None)
+    if reason := _refusal(ask, stored, stale_for, stale):
+        return Miss(reason, names)
+    if ask.replaces != stored.stored_at:
+        if stale_for is None:
+            is_due = _is_due_early(ask, stored, now, chance)
+            return _due(found, "early-refresh") if is_due else found
+        if stale_for < min(stored.stale_while_revalidate, ask.policy.stale_while_revalidate):
+            return _due(found, "stale-while-revalidate")
+    return Miss(stale, names, stale=stored)
+
+
+def candidate(stored: StoredResponse, names: frozenset[str], now: float) -> Hit:
+    """*stored* as it will be sent, if it may be, to a request that has selected it by *names*."""
+    status = CacheStatus(ttl=remaining_lifetime(stored, now))
+    return Hit(stored, current_age(stored, now), status, names)
+
+
+def in_place_of_error(ask: Ask, found: Hit, verdict: Verdict, now: float) -> Hit | None:
+    """*found* where it may be sent when forwarding has failed (RFC 5861 section 4), or ``None``."""
+    stale_for = staleness(found.response, now, verdict.stale_since) or 0.0
+    window = min(found.response.stale_if_error, ask.policy.stale_if_error)
+    if verdict.is_gone or stale_for >= window:
+        return None
+    return replace(found, status=replace(found.status, detail="stale-if-error"))
+
+
+def _refusal(
+    ask: Ask, stored: StoredResponse, stale_for: float | None, stale: CacheStatus
+) -> CacheStatus | None:
+    """Why it may be sent in no case, be it that it is for too long *stale*, or ``None``."""
+    if ask.refresh:
+        is_fresh = stale_for is None
+        return CacheStatus("request", detail="forced-update") if is_fresh else stale
+    if stale_for is not None and stale_for >= longest_window(stored):
+        return stale
+    is_rejected = ask.is_stale is not None and ask.is_stale(stored)
+    return CacheStatus("stale", detail="is-stale") if is_rejected else None
+
+
+def _is_due_early(
+    ask: Ask, stored: StoredResponse, now: float, chance: Callable[[], float]
+) -> bool:
+    beta = ask.policy.early_refresh
+    return beta is not None and is_due_early(stored, now, beta, chance())
+
+
+def _due(found: Hit, detail: str) -> Hit:
+    return replace(found, status=replace(found.status, detail=detail), is_due=True)
