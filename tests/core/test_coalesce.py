@@ -656,3 +656,92 @@ def test_a_leader_that_is_ended_while_it_gives_its_lease_back_still_lands() -> N
             one.run(work.task())
         assert time.monotonic() - began < 1.0
     assert len(work.runs) == 2
+
+
+# --- what will do, and claims ---
+
+
+def test_what_will_do_saves_the_others_from_a_leader_that_fails(crowd: Crowd) -> None:
+    """All who waited for it get that, and nobody else tries."""
+    go = threading.Event()
+    work, by = Work(lambda: str(1 / 0) if go.wait(SOON) else ""), coalescer()
+    work.spare = "spare"
+    crowd.call(by, *(work.task() for _ in range(20)))
+    until(lambda: waiting(by) == 19)
+    go.set()
+    assert sum(isinstance(error, ZeroDivisionError) for error in crowd.errors()) == 1
+    assert [call.result() for call in crowd.calls if not call.exception()] == ["spare"] * 19
+    assert len(work.runs) == 1
+
+
+def test_what_will_do_ends_a_wait(crowd: Crowd) -> None:
+    """At the deadline, and behind a third leader."""
+    leases = SharedLeases()
+    leases.acquire("k")
+    by = coalescer(leases, wait_seconds=0.05)
+    work = Work()
+    work.spare = "spare"
+    crowd.call(by, *(work.task() for _ in range(10)))
+    assert crowd.results() == ["spare"] * 10
+    assert not work.runs
+
+
+def test_a_claim_is_the_lead(crowd: Crowd) -> None:
+    """Who comes meanwhile gets its result, also in another process that looks then."""
+    leases = SharedLeases()
+    here, there = coalescer(leases), coalescer(leases)
+    work = Work()
+    with here.claim("k") as claim, here.claim("k") as again, there.claim("k") as foreign:
+        assert claim is not None
+        assert (again, foreign) == (None, None)
+        crowd.call(here, work.task())
+        until(lambda: waiting(here) == 1)
+        claim.result = "claimed"
+    assert crowd.results() == ["adopted claimed"]
+    assert not work.runs
+    assert not leases.held
+
+
+def test_claims_that_come_to_nothing_rest() -> None:
+    """Two in a row, as for any leader."""
+    clock = Clock()
+    by = coalescer(clock=clock)
+    for _ in range(MOST_FAILURES):
+        with by.claim("k") as claim:
+            assert claim is not None
+    with by.claim("k") as claim:
+        assert claim is None
+    clock.now += REST_SECONDS
+    with by.claim("k") as claim:
+        assert claim is not None
+        claim.result = "made"
+    assert not by._flights()._failures
+
+
+def test_who_waits_for_claims_waits_twice_at_most(crowd: Crowd) -> None:
+    """A claim that comes to nothing counts as a leader."""
+    by, work = coalescer(clock=Clock()), Work()
+    with by.claim("k"):
+        crowd.call(by, work.task())
+        until(lambda: waiting(by) == 1)
+        flight = by._flights()._under_way["k"]
+    assert flight.leaders == 1
+    assert crowd.results() == ["made"]
+
+
+def test_what_a_claim_raises_ends_it() -> None:
+    """Nobody waits for ever."""
+    leases = SharedLeases()
+    by = coalescer(leases)
+    with pytest.raises(ZeroDivisionError), by.claim("k"):
+        raise ZeroDivisionError
+    assert not by._flights()._under_way
+    assert not leases.held
+
+
+def test_without_leases_each_process_claims_for_itself() -> None:
+    """While the store is away."""
+    leases = SharedLeases()
+    leases.is_away = True
+    with coalescer(leases).claim("k") as claim:
+        assert claim is not None

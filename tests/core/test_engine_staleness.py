@@ -164,6 +164,14 @@ def test_an_error_replaces_nothing(house: House) -> None:
     assert house.body(asked) == b"old"
 
 
+def test_an_error_leaves_what_is_sent_meanwhile(house: House) -> None:
+    """Also where it is not sent in place of errors."""
+    asked = stale_ask(stale_if_error=0.0)
+    house.clock.now += 55
+    revalidate(house, asked, OOPS)
+    assert house.status(asked) == "hit; ttl=-5; detail=stale-while-revalidate"
+
+
 def test_what_is_not_stored_shows_that_the_old_one_is_out_of_date(house: House) -> None:
     """So it is not sent any longer, not even in place of an error."""
     house.clock.now += 55
@@ -242,6 +250,12 @@ def test_the_window_of_errors_ends(house: House) -> None:
     assert house.status(stale_ask(), OOPS) == "fwd=uri-miss; detail=status-500"
     with pytest.raises(Oops):
         house.engine.answer(stale_ask(), fail)
+
+
+def test_the_policy_of_the_request_can_forbid_an_old_answer(house: House) -> None:
+    """As where another release of the app has stored it."""
+    house.clock.now += 65
+    assert house.get(stale_ask(stale_if_error=0.0), OOPS)[0] is OOPS
 
 
 def test_a_purge_while_the_view_fails_is_final(house: House) -> None:
