@@ -145,7 +145,7 @@ class _Visit:
         """What Flask gets. Raises what the view has raised."""
         if isinstance(answer, Hit):
             if answer.error is not None:
-                tell_error(current_app, answer.error)
+                tell_error(answer.error)
             return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised

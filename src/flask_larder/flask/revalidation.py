@@ -69,7 +69,7 @@ def revalidation_of(
 
 def revalidate_later(call: Call, environ: Mapping[str, Any], ask: Ask, hit: Hit) -> None:
     """Have what *hit* found made anew in the background, if nobody does that already."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    app = _this_app()
     key, stored_at, replay = key_in_store(ask, hit.names), hit.response.stored_at, replayed(environ)
 
     def work() -> bool:
@@ -128,15 +128,22 @@ def _is_answered(app: Flask, environ: dict[str, Any]) -> bool:
     return True
 
 
+def _this_app() -> Flask:
+    """The app itself, and not what stands for it: signals have it as their sender."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return app
+
+
 def _tell_unhandled(app: Flask, error: Exception) -> None:
     """Tell of *error*, unless the app has a handler for it."""
     try:
         app.handle_user_exception(error)
     except Exception as unhandled:  # noqa: BLE001 - that, or what the handler has raised
-        tell_error(app, unhandled)
+        tell_error(unhandled)
 
 
-def tell_error(app: Flask, error: Exception) -> None:
+def tell_error(error: Exception) -> None:
     """Tell the app of an *error* that no client sees, as Flask tells of those that clients see."""
+    app = _this_app()
     got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     app.log_exception((type(error), error, error.__traceback__))  # type: ignore[arg-type]
