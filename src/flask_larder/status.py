@@ -15,7 +15,8 @@ class CacheStatus:
     """One outcome: a hit if *fwd* is ``None``, else why the request went to the view.
 
     *collapsed* means that it did not go there itself, but got what another request like it did.
-    *ttl* is the remaining freshness in seconds, below 0 for what is stale, *detail* a reason in one word.
+    *ttl* is the remaining freshness in seconds, below 0 for what is stale, *detail* a reason in one
+    word.
     """
 
     fwd: Forward | None = None

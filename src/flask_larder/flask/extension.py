@@ -170,8 +170,8 @@ class Cache(PurgeMethods):
             means ``CACHE_STALE_WHILE_REVALIDATE``, 0 never.
         :param stale_if_error: for how long it is sent in place of an error: an exception, or a
             status of 500 and more (RFC 5861 section 4). ``None`` means ``CACHE_STALE_IF_ERROR``.
-        :param jitter: which part of its lifetime, from 0 to 0.9, chance may take from what is stored,
-            so that what is stored together does not expire together. ``None`` means
+        :param jitter: which part of its lifetime, from 0 to 0.9, chance may take from what is
+            stored, so that what is stored together does not expire together. ``None`` means
             ``CACHE_JITTER``.
         :param early_refresh: makes a response anew in the background before it expires, the
             likelier, the nearer that is, the longer the view took, and the higher this number is
