@@ -5,7 +5,6 @@ caller of each process looks now and then whether that lease is gone, and the ot
 This module knows neither HTTP nor Redis.
 """
 
-import random
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
+from flask_larder.chance import CHANCE
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.store import Lease, Leases
@@ -65,7 +65,7 @@ def poll_delays() -> Iterator[float]:
     """
     delay = 0.01
     while True:
-        yield delay * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+        yield delay * CHANCE.uniform(0.5, 1.0)
         delay = min(delay * 1.5, 0.05)
 
 

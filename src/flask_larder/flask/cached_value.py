@@ -1,7 +1,6 @@
 """A cached function that is no view: its result is kept as a value."""
 
 import inspect
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from flask import current_app, has_request_context
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
 
+from flask_larder.chance import CHANCE
 from flask_larder.codec import encode_value
 from flask_larder.entry import NO_TARGETS, Position, StoredValue
 from flask_larder.errors import UnstorableValue
@@ -150,8 +150,7 @@ class _Evaluation:
         if reason := may_be_tagged(value.targets):
             call.warn(f"it has {reason.replace('-', ' ')}")
             return _Answer(result), None
-        chance = random.random()  # noqa: S311 - not a secret
-        lifetime = spread_lifetime(call.timeout, call.jitter, chance)
+        lifetime = spread_lifetime(call.timeout, call.jitter, CHANCE.random())
         call.wiring.values.keep(self._key, value, lifetime)
         return _Answer(result), value
 

@@ -1,6 +1,5 @@
 """Which store and which clock are used: decided here, once for each cache and app."""
 
-import random
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from flask import has_request_context, request
 
 from flask_larder.background import Background
 from flask_larder.budget import Budget, BudgetSource
+from flask_larder.chance import CHANCE
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.engine import Engine
 from flask_larder.entry import StoredValue
@@ -91,7 +91,7 @@ def wire(settings: Settings) -> Wiring:
         store=store,
         purges=purges,
         engine=Engine(
-            *(store, purges, time.time, lambda: 1.0 - random.random()),  # noqa: S311 - no secret
+            *(store, purges, time.time, lambda: 1.0 - CHANCE.random()),
             Coalescer(leases, time.monotonic, wait_seconds=wait_seconds),
         ),
         values=Values(store, purges, settings["CACHE_HASH_METHOD"]),

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import random
 import re
 import time
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any, Final
 import redis
 from redis.exceptions import NoPermissionError
 
+from flask_larder.chance import CHANCE
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis.cluster import AnyLinks
 from flask_larder.redis.connection import Command, exchange
@@ -81,7 +81,7 @@ class Follower:
 
     def _rest(self) -> float:
         most: float = min(LONGEST_REST, SHORTEST_REST * 2 ** min(self._failures, 10))
-        return most * random.uniform(0.5, 1.0)  # noqa: S311 - so that processes part
+        return most * CHANCE.uniform(0.5, 1.0)  # so that processes part
 
     def _follow(self) -> None:
         """Connect, and read on until the connection fails, or leads to who no longer serves."""

@@ -1,7 +1,6 @@
 """Which node of a Redis Cluster serves which slot, as far as one process knows."""
 
 import contextlib
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgain
 
 from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource
+from flask_larder.chance import CHANCE
 from flask_larder.errors import InvalidConfig, StoreUnavailable
 from flask_larder.redis.connection import Address, exchange, maker, without_secrets
 from flask_larder.redis.links import Links
@@ -170,7 +170,7 @@ class Slots:
         for node in self.nodes():
             with contextlib.suppress(InvalidConfig):
                 known.append(self._address.node(node))
-        random.shuffle(known)  # one that has been cut off from the others is not asked each time
+        CHANCE.shuffle(known)  # one that has been cut off from the others is not asked each time
         answers = []
         addresses = [*known, *self._address.seeds]
         for number, address in enumerate(addresses):
