@@ -127,14 +127,20 @@ def test_the_request_is_made_for_nobody(app: Flask, cache: Cache, get: Get, quie
     assert get("/shop/4?b=2&a=1", **ask).headers["X-After"] == "1"
 
 
-def test_what_middleware_has_put_there_comes_along_where_it_is_plain() -> None:
+def test_what_middleware_has_put_there_comes_along_where_it_is_plain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """No objects, which may belong to a request that has ended, and not the whole environment."""
+    for name in ("PORT", "SERVER_PORT"):
+        monkeypatch.setenv(name, "8000")
     environ = {
         "REQUEST_METHOD": "POST",
         "SCRIPT_NAME": "",
         "PATH_INFO": "/",
         "HTTP_HOST": "shop.example",
         "HTTP_COOKIE": "secret",
+        "SERVER_PORT": "8000",
+        "PORT": "8000",
         "SSL_CLIENT_S_DN": "ann",
         "CONTENT_LENGTH": "7",
         "PATH": os.environ["PATH"],
@@ -152,6 +158,7 @@ def test_what_middleware_has_put_there_comes_along_where_it_is_plain() -> None:
         "SCRIPT_NAME": "",
         "PATH_INFO": "/",
         "HTTP_HOST": "shop.example",
+        "SERVER_PORT": "8000",
         "tenant": "blue",
         "tenant.number": 7,
     }

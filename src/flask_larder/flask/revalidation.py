@@ -41,6 +41,19 @@ _OF_ONE_TRANSFER: Final = frozenset(
         "HTTP_UPGRADE",
     }
 )
+_OF_REQUESTS: Final = frozenset(
+    {
+        "PATH_INFO",
+        "QUERY_STRING",
+        "REMOTE_ADDR",
+        "SCRIPT_NAME",
+        "SERVER_NAME",
+        "SERVER_PORT",
+        "SERVER_PROTOCOL",
+    }
+)
+"""What an environ has, though the environment of the process may have the same."""
+
 _OF_OTHERS: Final = ("HTTP_IF_", "SSL_CLIENT_", "flask", "werkzeug.", "wsgi.")
 
 
@@ -108,6 +121,8 @@ def replayed(environ: Mapping[str, Any]) -> dict[str, Any]:
 def _is_replayed(name: str, value: Any) -> bool:
     if name in _CREDENTIALS or name in _OF_ONE_TRANSFER or name.startswith(_OF_OTHERS):
         return False
+    if name in _OF_REQUESTS or name.startswith("HTTP_"):
+        return True
     return isinstance(value, str | int | None) and os.environ.get(name) != value
 
 
