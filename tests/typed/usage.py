@@ -19,6 +19,20 @@ def square(number: int) -> dict[str, int]:
     return {"computed": number * number}
 
 
+@app.get("/cube/<int:number>")
+@cache.cached(
+    30,
+    stale_while_revalidate=timedelta(seconds=60),
+    stale_if_error=3600,
+    jitter=0.1,
+    early_refresh=1.0,
+    tags=lambda number: [f"number:{number}"],
+)
+def cube(number: int) -> dict[str, int]:
+    cache.tag("cubes")
+    return {"computed": number**3}
+
+
 @app.get("/me")
 @cache.cached(30, vary=lambda: request.headers.get("X-User"), statuses=(200, 404))
 def me() -> tuple[Response, int]:
@@ -41,6 +55,14 @@ assert_type(square(number=4), dict[str, int])
 assert_type(everything(), list[str])
 assert_type(Box().contents("a"), int)
 square.cache_timeout = 5
+square.purge(number=4)
+cube.purge(soft=True)
+cache.purge_tags("cubes", "number:4", soft=True)
+cache.purge_url("/cube/4")
+cache.purge_path("/cube/4")
+cache.purge_prefix("/cube/")
+assert_type(cache.clear(soft=True), bool)
+assert_type(cache.delete_cached(cube, number=4), bool)
 square.uncached(4)
 assert_type(cache.set("a", 1, timeout=5), bool)
 assert_type(cache.delete_many("a", "b"), list[str])
