@@ -248,7 +248,9 @@ class World:
         self.visits: list[Visit] = []
         self.moment = 0
         self.snapshot = self.redis.snapshot()
-        self.lookups = self.hits = self.needless = 0
+        self.failed_over = 0
+        self.lookups = self.hits = self.needless = self.wasted = 0
+        self._latest: dict[str, tuple[Visit, float]] = {}
 
     def _process(self) -> Process:
         return Process(self.redis, most=self.most, parts=self.parts)
@@ -291,9 +293,19 @@ class World:
         self.lookups += 1
         if isinstance(found, Hit):
             self.hits += 1
-        elif stored is not None and visit.is_certain and self.is_calm:
-            self._refused(process, stored, visit, found)
+        elif visit.is_certain and self.is_calm:
+            self.wasted += self._was_made(process, visit, ask)
+            if stored is not None:
+                self._refused(process, stored, visit, found)
         return found
+
+    def _was_made(self, process: Process, visit: Visit, ask: Ask) -> bool:
+        """Whether what was made last for this key would do: it is fresh, and no purge hits it."""
+        made, made_at = self._latest.get(ask.key, (visit, -TIMEOUT))
+        return process.clock.now < made_at + TIMEOUT and not any(
+            made.read < promise.changed and is_hit(promise.purge, made, visit)
+            for promise in self.promises
+        )
 
     def _know(self, process: Process, visit: Visit, found: Hit | Miss) -> None:
         """Note what the process knows by now, if it could ask the log along."""
@@ -328,9 +340,9 @@ class World:
     def finish(self, process: Process, visit: Visit) -> None:
         """The view returns; who has waited gets what it made, or has the view run, too."""
         process.leading.remove(visit)
-        answer, shared = visit.attempt.lead()
-        if answer[1].stored:
-            assert visit.position is not None
+        (_, status), shared = visit.attempt.lead()
+        assert visit.position is not None or not status.stored
+        self._latest[asked(visit).key] = visit, process.clock.now
         for waiting in visit.waiting:
             self._adopt(process, waiting, shared)
 
@@ -424,8 +436,6 @@ class World:
         assert position is not None
         purge = Purge((("all", ""),))
         self.promises.append(Promise(purge, self.failed_over, self._next(), Time.now, position))
-
-    failed_over = 0
 
     # --- faults ---
 

@@ -111,8 +111,8 @@ class SimulatedRedis:
                 return self._range(key, start)[:count]
             case "XADD", (key, "MAXLEN", "~", most, "*", *fields):
                 return self._add(key, most, b"*", fields)
-            case "EVAL", (_, 1, key, behind, record_id, most, *fields):
-                return self._forget_all(key, behind, record_id, most, fields)
+            case "EVAL", (_, 1, key, behind, ms, number, most, *fields):
+                return self._forget_all(key, behind, (ms, number), most, fields)
             case "INFO", ("replication",):
                 return b"role:master\r\nmaster_replid:%s" % self.server.encode()
         raise AssertionError(f"no such command: {name} {arguments}")
@@ -147,11 +147,12 @@ class SimulatedRedis:
         return id_of(position)
 
     def _forget_all(
-        self, key: str, behind: bytes, record_id: bytes, most: int, fields: Sequence[bytes]
+        self, key: str, behind: bytes, known: Position, most: int, fields: Sequence[bytes]
     ) -> int:
         """What ``forget_all.lua`` does."""
         if self._range(key, behind):
             return 0
+        record_id = id_of((max(self.now, known[0]), known[1]))
         if self._add(key, most, record_id, fields) is None:
             self._add(key, most, b"*", fields)
         return 1
