@@ -30,6 +30,7 @@ UNWATCHED: Final = 5.0
 BATCH: Final = 4
 
 TAGS: Final = ("cat", "dog", "user:7")
+LOSSES: Final = ("log", "log", "trim", "snapshot", "snapshot", "failover", "failover", "flush")
 TAGGED: Final = ((), ("cat",), ("dog", "cat"), ("cat", "user:7", "dog"))
 QUERIES: Final = ("", "a=1", "b=2")
 
