@@ -6,7 +6,7 @@ import pytest
 
 from flask_larder.engine import Ask, Engine, Hit, Miss, Shared
 from flask_larder.entry import Position, Targets
-from flask_larder.purges import Purge, PurgeTable, Target
+from flask_larder.purges import Purge, PurgeLog, PurgeTable, Target
 from flask_larder.status import CacheStatus
 from tests.core.test_engine import BEGINNING, Answer, House, ask
 
@@ -20,8 +20,8 @@ UNKNOWN = "fwd=bypass; detail=purges-unknown"
 class Known:
     """A log of purges that a process has lost sight of, while it *is_away*."""
 
-    def __init__(self, house: House) -> None:
-        self._purges = house.purges
+    def __init__(self, purges: PurgeLog) -> None:
+        self._purges = purges
         self.is_away = False
 
     def known(self) -> PurgeTable | None:
@@ -42,7 +42,7 @@ class Away(House):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log = Known(self)
+        self.log = Known(self.purges)
         self.engine = Engine(self.store, self.log, self.clock, self.engine._coalescer)
 
 
