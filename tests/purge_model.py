@@ -1,8 +1,7 @@
 """Several processes, one log of purges, and what rule 5 of the design promises of them."""
 
-import hashlib
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -11,60 +10,22 @@ import pytest
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.codec import decode_entry
 from flask_larder.engine import Ask, Engine, Hit, Miss, Shared, _Attempt
-from flask_larder.entry import Position, Request, StoredResponse, Targets
+from flask_larder.entry import Position, StoredResponse
 from flask_larder.errors import StoreUnavailable
-from flask_larder.key import NO_QUERY, WHOLE_QUERY, named_view_key, stored_key, url_key, url_targets
-from flask_larder.policy import Policy
-from flask_larder.purges import Purge, Target, call_of
+from flask_larder.key import stored_key
+from flask_larder.purges import ALL, Purge
 from flask_larder.redis import RedisPurges, RedisStore
 from flask_larder.redis.purge_record import purge_of
 from flask_larder.status import CacheStatus
-from tests.core.test_engine import Answer, Clock
+from tests.core.test_engine import Clock
 from tests.purge_processes import LOG, PREFIX
+from tests.purge_visits import TIMEOUT, Made, Page, Visit, asked, is_hit, url_of
 from tests.simulated_redis import SimulatedLinks, SimulatedRedis
 
-HOST: Final = "api.example"
-SITE: Final = f"http://{HOST}"
-TIMEOUT: Final = 20.0
 UNWATCHED: Final = 5.0
 BATCH: Final = 4
 
-TAGS: Final = ("cat", "dog", "user:7")
 LOSSES: Final = ("log", "log", "trim", "snapshot", "snapshot", "failover", "failover", "flush")
-TAGGED: Final = ((), ("cat",), ("dog", "cat"), ("cat", "user:7", "dog"))
-QUERIES: Final = ("", "a=1", "b=2")
-
-
-@dataclass(frozen=True)
-class Page:
-    """A path with the view behind it, and what stands in the key: that, or a *name* for several."""
-
-    path: str
-    view: str
-    arguments: str
-    has_query: bool = True
-    name: str = ""
-
-
-PAGES: Final = (
-    Page("/square/4", "square", "number=4"),
-    Page("/square/40", "square", "number=40"),
-    Page("/list", "list", "", has_query=False),
-    Page("/home", "home", "", has_query=False, name="home"),
-    Page("/", "home", "", has_query=False, name="home"),
-)
-
-ALL_TARGETS: Final[tuple[Target, ...]] = (
-    ("prefix", "/"),
-    ("tag", TAGS[0]),
-    ("all", ""),
-    *(("tag", tag) for tag in TAGS[1:]),
-    *(("view", view) for view in ("square", "list", "home", "square(number=4)")),
-    *(("path", site + page.path) for site in ("", SITE) for page in PAGES),
-    *(("url", f"{page.path}{query}") for page in PAGES for query in ("", "?a=1")),
-    ("url", f"{SITE}/square/4?b=2"),
-    *(("prefix", prefix) for prefix in ("/square", "/square/40", f"{SITE}/l")),
-)
 
 
 class Time:
@@ -108,76 +69,6 @@ class Promise:
     returned_at: float
     position: Position
     is_lost: bool = False
-
-
-@dataclass(eq=False)
-class Visit:
-    """A request, and what is made for it: it *began* when it came, and then its data were *read*.
-
-    *knew* are the purges that its process knew then. It *is_certain* where the store and the log
-    could be asked for it.
-    """
-
-    number: int
-    page: Page
-    query: str
-    began: int
-    began_at: float
-    knew: frozenset[int]
-    position: Position | None
-    read: int
-    attempt: "_Attempt[Made]" = field(init=False, repr=False)
-    is_certain: bool = False
-    tags: tuple[str, ...] = ()
-    waiting: "list[Visit]" = field(default_factory=list, repr=False)
-
-
-@dataclass
-class Made(Answer):
-    """What a view answers. The *late* tags are given while its body is made."""
-
-    page: Page = PAGES[0]
-    url: Targets = field(default_factory=Targets)
-    late: tuple[str, ...] = ()
-
-    def read_body(self, limit: int) -> bytes | None:
-        self.tagged += self.late
-        return super().read_body(limit)
-
-    def targets(self) -> Targets:
-        query = self.url.query if self.page.has_query else None
-        return replace(
-            self.url,
-            tags=self.tagged,
-            view=self.page.view,
-            arguments=self.page.arguments,
-            query=query,
-        )
-
-
-def is_hit(purge: Purge, made: Visit, asked: Visit) -> bool:
-    """Whether *purge* names what was *made*, or the URL for which it is *asked*."""
-    page = made.page
-    names: set[Target] = {("all", ""), ("view", page.view)}
-    names |= {("view", call_of(page.view, page.arguments))}
-    names |= {("tag", tag) for tag in made.tags}
-    for path in (page.path, asked.page.path):
-        names |= {("path", path), ("path", SITE + path)}
-    for visit in (made, asked) if page.has_query else (asked,):
-        url = visit.page.path + (f"?{visit.query}" if visit.query else "")
-        names |= {("url", url), ("url", SITE + url)}
-    for kind, name in purge.targets:
-        if (kind, name) in names:
-            return True
-        if kind == "url" and not page.has_query and name.partition("?")[0].endswith(page.path):
-            return name.partition("?")[0] in {page.path, SITE + page.path}
-        if kind == "prefix" and any(
-            (site + visit.page.path).startswith(name)
-            for site in ("", SITE)
-            for visit in (made, asked)
-        ):
-            return True
-    return False
 
 
 class Process:
@@ -236,8 +127,17 @@ class Process:
 class World:
     """A server, three processes, the story so far, and the promises that were made in it.
 
-    Every visit reads its data at the moment at which it came: nothing it makes may show it to who
-    came after the return of a purge that hits it and came later.
+    Data change right before they are purged, and a request reads its data when it comes. What it
+    makes may not show them, once the purge has returned, to any request that comes after that, if
+
+    - that request could ask the store and the log, and the server has not lost the purge;
+    - or its process knew of the purge when it came, whatever is lost or cannot be asked.
+
+    With *parts*, as on a Cluster, where the log cannot be asked along, what is promised to those
+    who have not heard of it holds ``UNWATCHED`` seconds later. A failover loses purges. As soon as
+    one process has greeted the server that answers now, where the log last named another, all that
+    was made of data from before the failover is purged, for everybody. What *is_calm* has no
+    faults: there all misses are looked into, too.
     """
 
     def __init__(self, *, most: int = 1000, parts: bool = False, is_calm: bool = True) -> None:
@@ -386,7 +286,7 @@ class World:
         return not self.parts or promise.returned_at < visit.began_at - UNWATCHED
 
     def _refused(self, process: Process, stored: StoredResponse, visit: Visit, miss: Miss) -> None:
-        """Count a miss where there was something that no purge has hit; check a soft purge."""
+        """Count a miss of something that no later purge has hit. What soft ones hit is stale."""
         if stored.stored_at + stored.lifetime <= process.clock.now or stored.position is None:
             return
         made = self.visits[int(stored.body)]
@@ -435,7 +335,7 @@ class World:
     def _promise_all(self, process: Process) -> None:
         position = process.purges.position()
         assert position is not None
-        purge = Purge((("all", ""),))
+        purge = Purge((ALL,))
         self.promises.append(Promise(purge, self.failed_over, self._next(), Time.now, position))
 
     # --- faults ---
@@ -472,25 +372,3 @@ class World:
         self.redis.ms += round(seconds * 1000)
         for process in self.processes:
             process.clock.now += seconds
-
-
-def url_of(visit: Visit) -> Targets:
-    return url_targets(request_of(visit))
-
-
-def request_of(visit: Visit) -> Request:
-    return Request("GET", "http", HOST, "", visit.page.path, visit.query.encode(), {})
-
-
-def asked(visit: Visit) -> Ask:
-    """What the adapter to Flask would ask for *visit*."""
-    page, request = visit.page, request_of(visit)
-    rule = WHOLE_QUERY if page.has_query else NO_QUERY
-    return Ask(
-        request=request,
-        policy=Policy(timeout=TIMEOUT),
-        key=named_view_key(page.name) if page.name else url_key(request, rule),
-        hash_method=hashlib.sha256,
-        url=url_targets(request),
-        position=visit.position,
-    )

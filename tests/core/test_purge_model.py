@@ -14,16 +14,8 @@ from hypothesis.stateful import (
 )
 
 from flask_larder.purges import Purge
-from tests.purge_model import (
-    ALL_TARGETS,
-    LOSSES,
-    PAGES,
-    QUERIES,
-    TAGGED,
-    Page,
-    World,
-    use_simulated_time,
-)
+from tests.purge_model import LOSSES, World, use_simulated_time
+from tests.purge_visits import ALL_TARGETS, PAGES, QUERIES, TAGGED, Page
 
 STORIES = settings(max_examples=100, stateful_step_count=50)
 
