@@ -34,7 +34,7 @@ class SimulatedRedis:
     """One server at a time, and what comes after it. Its clock shows *ms* since the epoch.
 
     That may step back, as far as ids do not: what begins anew, because a log was lost, or because
-    another server has taken over, gives later ids than were given before.
+    another server has taken over, does so after the millisecond of the latest id.
     """
 
     def __init__(self) -> None:
