@@ -164,13 +164,15 @@ class Engine:
         """What the purges say of *stored*.
 
         What is not in the store but shared between requests is judged as far as purges are known:
-        while nobody can tell, it is as good as what the request would have made.
+        while nobody can tell, it is as good as what the request would have made, unless more was
+        known in between.
         """
         if stored.position is None:
             return VALID if ask.position is None else GONE
         table = self._purges.known()
         if table is None:
-            return VALID
+            latest = self._purges.position()
+            return VALID if latest is None or stored.position >= latest else GONE
         return table.verdict(stored.position, stored.targets, ask.url)
 
     # --- store ---

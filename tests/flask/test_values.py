@@ -1,6 +1,7 @@
 """Values by name: directly, and as the results of decorated functions."""
 
 import datetime
+import hashlib
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +9,11 @@ import pytest
 from flask import Flask, Response, g, request, session
 
 from flask_larder import Cache, UnstorableValue
+from flask_larder.entry import StoredValue
+from flask_larder.flask.values import Values
+from flask_larder.memory import LocalPurges, NullStore
+from flask_larder.purges import ALL, Purge
+from tests.core.test_engine_purges import Known
 from tests.flask.answers import Counter, Get, is_hit
 
 
@@ -238,3 +244,14 @@ def test_pairs_are_values(app: Flask, cache: Cache) -> None:
         with app.test_request_context("/"):
             assert cache.cached(key_prefix=name)(lambda pair=pair: pair)() == pair
         assert cache.get(name) == pair
+
+
+def test_who_waits_shares_a_value_while_nobody_can_tell() -> None:
+    """Unless a purge was heard of since that was begun."""
+    log = Known(LocalPurges(10, lambda: 1000.0))
+    values = Values(NullStore(), log, hashlib.sha256)
+    value = StoredValue(b"", values.position())
+    log.is_away = True
+    assert values.is_valid(value, values.position())
+    log.add(Purge((ALL,)))
+    assert not values.is_valid(value, values.position())

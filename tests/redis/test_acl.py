@@ -17,6 +17,7 @@ from flask_larder.redis import (
     RedisPurges,
     RedisStore,
 )
+from flask_larder.redis.purge_log import NAME
 from tests.redis_nodes import Cluster, Node, binary, documented, wait_until
 
 PREFIX = "flask_cache_"
@@ -43,6 +44,7 @@ def does_everything(links: AnyLinks) -> bool:
     try:
         store.ping(5.0)
         store.clear()
+        links.ask("UNLINK", PREFIX + NAME)
         done = [
             store.set(KEY, b"v", 60.0),
             not store.add(KEY, b"w", 60.0),

@@ -72,6 +72,22 @@ def test_a_log_that_is_gone_is_noticed_without_a_look_up(
     assert alls(client) == 1
 
 
+def test_who_lags_behind_begins_a_lost_log_anew(server: RedisServer, client: redis.Redis) -> None:
+    """Above all that others have known, and have stored by that."""
+    lagging, ours = (process_at(server).without_follower() for _ in range(2))
+    lagging.store.get("k")
+    ours.purges.add(DOGS)
+    assert lagging.last is not None
+    assert ours.last is not None
+    while ours.last[0] == lagging.last[0]:
+        ours.purges.add(DOGS)
+    known = ours.last
+
+    client.delete(LOG)
+    lagging.store.get("k")
+    assert lagging.verdict(known) == GONE
+
+
 def test_a_log_that_went_back(server: RedisServer, client: redis.Redis) -> None:
     """A backup lacks the latest purges: what it says next is above all that was known."""
     ours = process_at(server).without_follower()

@@ -99,12 +99,16 @@ class Values:
     def is_valid(self, value: StoredValue, position: Position | None = None) -> bool:
         """Whether no purge hits *value*, as far as is known, for who came at *position*.
 
-        As in the engine: what is not stored is as good as what is made while nobody can tell.
+        As in the engine: what is not stored is as good as what is made while nobody can tell,
+        unless more was known in between.
         """
         if value.position is None:
             return position is None
         table = self._purges.known()
-        return table is None or table.verdict(value.position, value.targets) == VALID
+        if table is None:
+            latest = self._purges.position()
+            return latest is None or value.position >= latest
+        return table.verdict(value.position, value.targets) == VALID
 
     def position(self) -> Position | None:
         """The latest purge that is known now, after a look at the log where none is."""

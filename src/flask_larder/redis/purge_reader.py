@@ -105,16 +105,16 @@ class PurgeReader:
     def forget_all(self, ask: Ask, server: str = "") -> bool:
         """Add a purge of everything, unless the log goes on from what is known.
 
-        Returns whether it was added. It is not known here yet. Its number is none that a lost purge
-        may have had: who knows that one would take the two for the same.
+        Returns whether it was added. It is not known here yet. Its id is above all that were given
+        until now, as far as the server's clock tells, and its number is none that a lost purge may
+        have had: who knows that one would take the two for the same.
         """
         last = self.table.last
-        behind, record_id = b"-", b"*"
-        if last is not None:
-            behind = b"(" + id_of(last)
-            record_id = id_of((last[0], last[1] + 1 + secrets.randbelow(2**32)))
+        behind = b"-" if last is None else b"(" + id_of(last)
+        ms, number = last or (0, 0)
+        number += 1 + secrets.randbelow(2**32)
         fields = fields_of(Purge((ALL,), server=server or self.server))
-        command = ("EVAL", _FORGET_ALL, 1, self.key, behind, record_id, self._most, *fields)
+        command = ("EVAL", _FORGET_ALL, 1, self.key, behind, ms, number, self._most, *fields)
         return bool(ask(command))
 
     def _tell_loss(self) -> None:
