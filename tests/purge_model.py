@@ -1,15 +1,17 @@
 """Several processes, one log of purges, and what rule 5 of the design promises of them."""
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import pytest
 
+from flask_larder.ask import Ask, Hit, Miss, Shared
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.codec import decode_entry
-from flask_larder.engine import Ask, Engine, Hit, Miss, Shared, _Attempt
+from flask_larder.engine import Engine, _Attempt
 from flask_larder.entry import Position, StoredResponse
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import stored_key
@@ -19,7 +21,7 @@ from flask_larder.redis.purge_record import purge_of
 from flask_larder.status import CacheStatus
 from tests.core.test_engine import Clock
 from tests.purge_processes import LOG, PREFIX
-from tests.purge_visits import TIMEOUT, Made, Page, Visit, asked, is_hit, url_of
+from tests.purge_visits import TIMEOUT, Made, Page, ViewFailed, Visit, asked, is_hit, url_of
 from tests.simulated_redis import SimulatedLinks, SimulatedRedis
 
 UNWATCHED: Final = 5.0
@@ -85,9 +87,8 @@ class Process:
         self.clock = Clock()
         self.clock.now = redis.ms / 1000
         store = RedisStore(self.links, PREFIX, self.purges)
-        self.engine = Engine(
-            store, self.purges, self.clock, Coalescer(LocalLeases(), Time.monotonic, wait_seconds=9)
-        )
+        coalescer: Coalescer[Shared] = Coalescer(LocalLeases(), Time.monotonic, wait_seconds=9)
+        self.engine = Engine(store, self.purges, self.clock, lambda: 1.0, coalescer)
         self.followed = ""
         self.knows: set[int] = set()
         self.leading: list[Visit] = []
@@ -150,7 +151,7 @@ class World:
         self.moment = 0
         self.snapshot = self.redis.snapshot()
         self.failed_over = 0
-        self.lookups = self.hits = self.needless = self.wasted = 0
+        self.lookups = self.hits = self.stale = self.needless = self.wasted = 0
         self._latest: dict[str, tuple[Visit, float]] = {}
 
     def _process(self) -> Process:
@@ -238,23 +239,32 @@ class World:
         if isinstance(answer[0], Hit):
             self._serve(visit, answer[0])
 
-    def finish(self, process: Process, visit: Visit) -> None:
-        """The view returns; who has waited gets what it made, or has the view run, too."""
+    def finish(self, process: Process, visit: Visit, *, fails: bool = False) -> None:
+        """The view returns; who has waited gets what it made, or has the view run, too.
+
+        Where it *fails*, what is stale may be sent.
+        """
         process.leading.remove(visit)
-        (_, status), shared = visit.attempt.lead()
-        assert visit.position is not None or not status.stored
-        self._latest[asked(visit).key] = visit, process.clock.now
+        visit.fails, shared = fails, None
+        with suppress(ViewFailed):
+            answer, shared = visit.attempt.lead()
+            assert visit.position is not None or not answer[1].stored
+            self._answered(visit, answer)
+        if not fails:
+            self._latest[asked(visit).key] = visit, process.clock.now
         for waiting in visit.waiting:
             self._adopt(process, waiting, shared)
 
     def _adopt(self, process: Process, visit: Visit, shared: Shared | None) -> None:
-        answer = None if shared is None else visit.attempt.adopt(shared)
+        answer = visit.attempt.settle() if shared is None else visit.attempt.adopt(shared)
         if answer is None:
             self._lead(process, visit)
         else:
             self._answered(visit, answer)
 
     def _made(self, visit: Visit, status: CacheStatus) -> Made:
+        if visit.fails:
+            raise ViewFailed
         half = len(visit.tags) // 2
         return Made(
             body=str(visit.number).encode(),
@@ -268,14 +278,31 @@ class World:
 
     def _serve(self, visit: Visit, hit: Hit) -> None:
         made = self.visits[int(hit.response.body)]
+        self.stale += hit.status.detail in {"stale-while-revalidate", "stale-if-error"}
         for number, promise in enumerate(self.promises):
             if (
                 made.read < promise.changed
                 and promise.returned < visit.began
                 and is_hit(promise.purge, made, visit)
                 and self._holds(number, promise, visit)
+                and not (promise.purge.soft and self._is_open(made, visit))
             ):
                 raise AssertionError(f"{visit} got what was made for {made}, despite {promise}")
+
+    def _is_open(self, made: Visit, visit: Visit) -> bool:
+        """Whether what was *made* may still be sent stale, to *visit*.
+
+        Its time begins with the latest soft purge. By clocks that step, nobody can tell.
+        """
+        window = made.page.window
+        if not window or not self.is_calm:
+            return window > 0
+        return any(
+            promise.purge.soft
+            and is_hit(promise.purge, made, visit)
+            and Time.now - promise.returned_at <= window
+            for promise in self.promises
+        )
 
     def _holds(self, number: int, promise: Promise, visit: Visit) -> bool:
         """Whether *promise* is one for this visit."""

@@ -4,7 +4,8 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from flask_larder.engine import Ask, _Attempt
+from flask_larder.ask import Ask
+from flask_larder.engine import _Attempt  # noqa: TC001 - in a dataclass
 from flask_larder.entry import Position, Request, Targets
 from flask_larder.key import NO_QUERY, WHOLE_QUERY, named_view_key, url_key, url_targets
 from flask_larder.policy import Policy
@@ -22,19 +23,23 @@ QUERIES: Final = ("", "a=1", "b=2")
 
 @dataclass(frozen=True)
 class Page:
-    """A path with the view behind it, and what stands in the key: that, or a *name* for several."""
+    """A path with the view behind it, and what stands in the key: that, or a *name* for several.
+
+    *window* is for how many seconds what is made may be sent stale.
+    """
 
     path: str
     view: str
     arguments: str
     has_query: bool = True
     name: str = ""
+    window: float = 0.0
 
 
 PAGES: Final = (
     Page("/square/4", "square", "number=4"),
-    Page("/square/40", "square", "number=40"),
-    Page("/list", "list", "", has_query=False),
+    Page("/square/40", "square", "number=40", window=4.0),
+    Page("/list", "list", "", has_query=False, window=4.0),
     Page("/home", "home", "", has_query=False, name="home"),
     Page("/", "home", "", has_query=False, name="home"),
 )
@@ -70,8 +75,13 @@ class Visit:
     read: int
     attempt: "_Attempt[Made]" = field(init=False, repr=False)
     is_certain: bool = False
+    fails: bool = False
     tags: tuple[str, ...] = ()
     waiting: "list[Visit]" = field(default_factory=list, repr=False)
+
+
+class ViewFailed(Exception):
+    """What a view raises."""
 
 
 @dataclass
@@ -136,7 +146,9 @@ def asked(visit: Visit) -> Ask:
     rule = WHOLE_QUERY if page.has_query else NO_QUERY
     return Ask(
         request=request,
-        policy=Policy(timeout=TIMEOUT),
+        policy=Policy(
+            timeout=TIMEOUT, stale_while_revalidate=page.window / 2, stale_if_error=page.window
+        ),
         key=named_view_key(page.name) if page.name else url_key(request, rule),
         hash_method=hashlib.sha256,
         url=url_targets(request),

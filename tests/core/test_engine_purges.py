@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from flask_larder.engine import Ask, Engine, Hit, Miss, Shared
+from flask_larder.ask import Ask, Hit, Miss, Shared
+from flask_larder.engine import Engine
 from flask_larder.entry import Position, Targets
 from flask_larder.purges import Purge, PurgeLog, PurgeTable, Target
 from flask_larder.status import CacheStatus
@@ -43,7 +44,7 @@ class Away(House):
     def __init__(self) -> None:
         super().__init__()
         self.log = Known(self.purges)
-        self.engine = Engine(self.store, self.log, self.clock, self.engine._coalescer)
+        self.engine = Engine(self.store, self.log, self.clock, lambda: 1.0, self.engine._coalescer)
 
 
 @pytest.fixture

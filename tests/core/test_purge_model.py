@@ -71,10 +71,10 @@ class CalmWorld(RuleBasedStateMachine):
         return [(process, v) for process in self.world.processes for v in process.leading]
 
     @precondition(lambda self: self.views())
-    @rule(number=st.integers(0, 20))
-    def finish(self, number: int) -> None:
+    @rule(number=st.integers(0, 20), fails=st.booleans())
+    def finish(self, number: int, fails: bool) -> None:
         views = self.views()
-        self.world.finish(*views[number % len(views)])
+        self.world.finish(*views[number % len(views)], fails=fails)
 
     @rule(process=processes, purge=purges)
     def purge(self, process: int, purge: Purge) -> None:

@@ -35,12 +35,16 @@ class Story:
         process = self.process
         visit = self.world.come(process, self.page(), "", self.dice.choice(TAGGED))
         if visit in process.leading:
-            self.world.finish(process, visit)
+            self.world.finish(process, visit, fails=self._fails())
 
     def finish(self) -> None:
         process = self.process
         if process.leading:
-            self.world.finish(process, self.dice.choice(process.leading))
+            visit = self.dice.choice(process.leading)
+            self.world.finish(process, visit, fails=self._fails())
+
+    def _fails(self) -> bool:
+        return not self.world.is_calm and self.dice.random() < 0.2
 
     def purge(self) -> None:
         self._purge_by(self.process)
@@ -117,7 +121,7 @@ TROUBLES: list[Step] = [
 def test_a_purge_is_final_in_many_troubles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each story has some of the troubles, so that they do not hide each other."""
     use_simulated_time(monkeypatch)
-    hits = lookups = 0
+    hits = stale = lookups = 0
     for seed in range(2000):
         dice = random.Random(seed)
         most, parts = dice.choice([3, 8, 1000]), dice.random() < 0.2
@@ -129,7 +133,9 @@ def test_a_purge_is_final_in_many_troubles(monkeypatch: pytest.MonkeyPatch) -> N
             step(story)
         story.end()
         hits, lookups = hits + story.world.hits, lookups + story.world.lookups
+        stale += story.world.stale
     assert hits > lookups / 10
+    assert stale > lookups / 200
     assert lookups > 30_000
 
 
