@@ -74,7 +74,12 @@ class Older(NamedTuple):
 
     port: int
     seconds: float
-    is_shared: bool  # with a request that was under way, while nobody could ask Redis
+    cache: str
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is that of a request under way, since Redis could not be asked just then."""
+        return "; collapsed; " in self.cache and "; detail=store-unavailable" in self.cache
 
 
 def write(data: Path, name: str, version: int) -> None:
@@ -99,11 +104,12 @@ class Traffic:
         self._versions = dict.fromkeys(NAMES, 0)
         self._promises: dict[str, list[Promise]] = {name: [] for name in NAMES}
         self._errors: list[BaseException] = []
+        self._acts: dict[int, int] = dict.fromkeys(range(purgers + readers), 0)
         self.counts: Counter[str] = Counter()
         self.older: list[Older] = []
         acts: list[Callable[[Client], None]] = [self._read] * readers
         acts += [self._purger(turn) for turn in self._turns]
-        self._threads = [threading.Thread(target=self._run, args=(act,)) for act in acts]
+        self._threads = [threading.Thread(target=self._run, args=each) for each in enumerate(acts)]
         for name in NAMES:
             write(data, name, 0)
 
@@ -117,8 +123,7 @@ class Traffic:
         promises = self._promises[name][:known]
         if promises and answer.json["version"] < promises[-1].version:
             broken = next(each for each in promises if each.version > answer.json["version"])
-            is_shared = "; fwd=bypass; collapsed; detail=store-unavailable" in answer.cache
-            self.older.append(Older(port, began - broken.returned, is_shared))
+            self.older.append(Older(port, began - broken.returned, answer.cache))
 
     @property
     def longest(self) -> float:
@@ -130,6 +135,11 @@ class Traffic:
         expected = self.counts["hits"] + count
         wait_until(lambda: self.counts["hits"] >= expected, 20)
 
+    def await_purges(self, count: int) -> None:
+        """Return when there were so many more."""
+        expected = self.counts["purges"] + count
+        wait_until(lambda: self.counts["purges"] >= expected, 20)
+
     @contextlib.contextmanager
     def no_purges(self) -> Iterator[None]:
         """Nobody purges meanwhile, and those that had begun have returned."""
@@ -140,9 +150,11 @@ class Traffic:
 
     @contextlib.contextmanager
     def without(self, port: int) -> Iterator[None]:
-        """Nobody asks the server there meanwhile, so that none waits for it."""
+        """Nobody asks the server there meanwhile, nor waits for its answer."""
         ports = self._ports
         self._ports = [each for each in ports if each != port]
+        before = self._acts.copy()
+        wait_until(lambda: all(self._acts[number] > done for number, done in before.items()))
         try:
             yield
         finally:
@@ -174,11 +186,12 @@ class Traffic:
         else:  # it could not be told, and said so
             self.counts["refused"] += 1
 
-    def _run(self, act: Callable[[Client], None]) -> None:
+    def _run(self, number: int, act: Callable[[Client], None]) -> None:
         with Client() as client:
             try:
                 while not self._stopped.is_set():
                     act(client)
+                    self._acts[number] += 1
             except BaseException as error:
                 self._errors.append(error)
                 raise

@@ -149,21 +149,37 @@ def _ask_around(load: Traffic, port: int, number: int, is_stopped: threading.Eve
 
 
 def test_redis_started_again_from_an_old_snapshot(tmp_path: Path, server: RedisServer) -> None:
-    """The snapshot knows entries that have been purged since, and nothing of the purges."""
-    with traffic(tmp_path, config_of(server)) as (_, load):
+    """The snapshot knows entries that have been purged since, and nothing of the purges.
+
+    Nor does one of the workers, which stood still meanwhile.
+    """
+    with traffic(tmp_path, config_of(server)) as (proof, load):
         load.await_hits(1000)
         with load.no_purges(), server.client() as client:
             client.save()
-        purges = load.counts["purges"]
-        wait_until(lambda: load.counts["purges"] > purges + 50, 20)
-        with load.no_purges():
-            server.kill()
-            server.start()
-            with server.client() as client:
-                assert client.info("persistence")["rdb_last_load_keys_loaded"] > 1
-            load.await_hits()
+        with standing_still(proof.servers[0].port, load):
+            load.await_purges(50)
+            with load.no_purges():
+                server.kill()
+                server.start()
+                with server.client() as client:
+                    assert client.info("persistence")["rdb_last_load_keys_loaded"] > 1
+                load.await_hits()
         load.await_hits(1000)
     assert load.older == []
+
+
+@contextlib.contextmanager
+def standing_still(port: int, load: Traffic) -> Iterator[None]:
+    """The worker there is stopped meanwhile, and asked nothing."""
+    with Client() as client:
+        pid = client.ask(port, "/healthz").json["pid"]
+    with load.without(port):
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_machine_started_again_from_an_old_snapshot(tmp_path: Path, server: RedisServer) -> None:
@@ -173,8 +189,7 @@ def test_a_machine_started_again_from_an_old_snapshot(tmp_path: Path, server: Re
         load.await_hits(1000)
         with load.no_purges(), server.client() as client:
             client.save()
-        purges = load.counts["purges"]
-        wait_until(lambda: load.counts["purges"] > purges + 50, 20)
+        load.await_purges(50)
     assert load.older == []
     server.kill()
     server.start()
@@ -196,13 +211,17 @@ def test_a_machine_started_again_from_an_old_snapshot(tmp_path: Path, server: Re
 
 
 def test_a_failover_that_loses_a_purge(tmp_path: Path) -> None:
-    """The replica that takes over has entries that were purged, but not the purge."""
+    """The replica that takes over has entries that were purged, but not the purge.
+
+    Nor does one of the workers know of it, which stood still meanwhile.
+    """
     watched = Watched(binary("valkey-server"))
     try:
         watched.start()
-        with traffic(tmp_path, watched.config()) as (_, load):
+        with traffic(tmp_path, watched.config()) as (proof, load):
             load.await_hits(1000)
-            _lose_purges(watched, load)
+            with standing_still(proof.servers[0].port, load):
+                _lose_purges(watched, load)
             load.await_hits(1000)
     finally:
         watched.remove()
@@ -216,8 +235,7 @@ def _lose_purges(watched: Watched, load: Traffic) -> None:
         for _ in range(40):  # more than what is on its way to the replica can be
             client.set("ballast", b"x" * 2**20)
         client.delete("ballast")
-    purges = load.counts["purges"]
-    wait_until(lambda: load.counts["purges"] > purges + 30, 20)
+    load.await_purges(50)
     with load.no_purges():
         watched.master.kill()
         watched.replica.resume()
