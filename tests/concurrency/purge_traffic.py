@@ -113,17 +113,22 @@ class Traffic:
         for name in NAMES:
             write(data, name, 0)
 
-    def read(self, client: Client, port: int, name: str, query: str = "") -> None:
-        """Ask for a page, and see whether it is older than what was promised before."""
+    def read(self, client: Client, port: int, name: str, query: str = "") -> bool:
+        """Ask for a page, and see whether it is older than what was promised before.
+
+        Returns whether it was stored.
+        """
         known, began = len(self._promises[name]), time.monotonic()
         answer = client.ask(port, f"/page/{name}{query}")
         assert answer.status == 200
         self.counts["requests"] += 1
-        self.counts["hits"] += "; hit" in answer.cache
+        is_hit = "; hit" in answer.cache
+        self.counts["hits"] += is_hit
         promises = self._promises[name][:known]
         if promises and answer.json["version"] < promises[-1].version:
             broken = next(each for each in promises if each.version > answer.json["version"])
             self.older.append(Older(port, began - broken.returned, answer.cache))
+        return is_hit
 
     @property
     def longest(self) -> float:

@@ -153,33 +153,55 @@ def test_redis_started_again_from_an_old_snapshot(tmp_path: Path, server: RedisS
 
     Nor does one of the workers, which stood still meanwhile.
     """
+
+    def save() -> None:
+        with server.client() as client:
+            client.save()
+
+    def start_again() -> None:
+        server.kill()
+        server.start()
+        with server.client() as client:
+            assert client.info("persistence")["rdb_last_load_keys_loaded"] > 1
+
     with traffic(tmp_path, config_of(server)) as (proof, load):
         load.await_hits(1000)
-        with load.no_purges(), server.client() as client:
-            client.save()
-        with standing_still(proof.servers[0].port, load):
-            load.await_purges(50)
-            with load.no_purges():
-                server.kill()
-                server.start()
-                with server.client() as client:
-                    assert client.info("persistence")["rdb_last_load_keys_loaded"] > 1
-                load.await_hits()
+        have_purges_lost(load, proof.servers[0].port, prepare=save, lose=start_again)
         load.await_hits(1000)
     assert load.older == []
 
 
-@contextlib.contextmanager
-def standing_still(port: int, load: Traffic) -> Iterator[None]:
-    """The worker there is stopped meanwhile, and asked nothing."""
-    with Client() as client:
+def have_purges_lost(
+    load: Traffic, port: int, *, prepare: Callable[[], None], lose: Callable[[], None]
+) -> None:
+    """Have purges made while the worker there stands still, and lost; then ask that worker."""
+    with Client() as client, load.without(port), contextlib.ExitStack() as quiet:
         pid = client.ask(port, "/healthz").json["pid"]
-    with load.without(port):
-        os.kill(pid, signal.SIGSTOP)
+        with load.no_purges():
+            store_others(load, port)
+            prepare()
+            os.kill(pid, signal.SIGSTOP)
         try:
-            yield
+            load.await_purges(50)
+            quiet.enter_context(load.no_purges())
+            lose()
+            load.await_hits()
         finally:
             os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: load.read(client, port, NAMES[0]))  # it has found Redis again
+        others_are_stored(load, port)
+
+
+def store_others(load: Traffic, port: int) -> None:
+    """Have pages stored that nobody asks for meanwhile, who would replace them."""
+    others_are_stored(load, port)
+    assert others_are_stored(load, port) == len(NAMES)
+
+
+def others_are_stored(load: Traffic, port: int) -> int:
+    """How many of them are, as far as the worker there knows."""
+    with Client() as client:
+        return sum(load.read(client, port, name, "?other") for name in NAMES)
 
 
 def test_a_machine_started_again_from_an_old_snapshot(tmp_path: Path, server: RedisServer) -> None:
@@ -216,33 +238,30 @@ def test_a_failover_that_loses_a_purge(tmp_path: Path) -> None:
     Nor does one of the workers know of it, which stood still meanwhile.
     """
     watched = Watched(binary("valkey-server"))
-    try:
-        watched.start()
-        with traffic(tmp_path, watched.config()) as (proof, load):
-            load.await_hits(1000)
-            with standing_still(proof.servers[0].port, load):
-                _lose_purges(watched, load)
-            load.await_hits(1000)
-    finally:
-        watched.remove()
-    assert load.older == []
 
-
-def _lose_purges(watched: Watched, load: Traffic) -> None:
-    """Have the replica take over, which has heard nothing of the last purges."""
-    watched.replica.suspend()
-    with watched.master.admin() as client:
+    def cut_off() -> None:
+        assert watched.master.run("WAIT", 1, 5000) == 1
+        watched.replica.suspend()
         for _ in range(40):  # more than what is on its way to the replica can be
-            client.set("ballast", b"x" * 2**20)
-        client.delete("ballast")
-    load.await_purges(50)
-    with load.no_purges():
+            watched.master.run("SET", "ballast", b"x" * 2**20)
+        watched.master.run("DEL", "ballast")
+
+    def fail_over() -> None:
         watched.master.kill()
         watched.replica.resume()
         wait_until(lambda: watched.leader() == watched.replica.port, 30)
         with watched.replica.admin() as client:
             assert client.dbsize() > 1
-        load.await_hits()
+
+    try:
+        watched.start()
+        with traffic(tmp_path, watched.config()) as (proof, load):
+            load.await_hits(1000)
+            have_purges_lost(load, proof.servers[0].port, prepare=cut_off, lose=fail_over)
+            load.await_hits(1000)
+    finally:
+        watched.remove()
+    assert load.older == []
 
 
 def test_from_a_purge_to_the_last_old_answer(tmp_path: Path, place: RedisServer | Cluster) -> None:
