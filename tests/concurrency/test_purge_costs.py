@@ -93,25 +93,32 @@ def test_a_purge_takes_as_long_for_many_as_for_few(
     full, small = start_redis(), start_redis()
     with full.client() as client:
         client.config_set("maxmemory", "1gb")
-    with on_one_processor(full.pid, small.pid):
+    with processors() as (one, _):
+        on_processor(one, full.pid, small.pid, os.getpid())
         ratio = statistics.median(_ratios(Shop(full, MANY), Shop(small, FEW), kind))
     assert ratio < 2
 
 
 @contextlib.contextmanager
-def on_one_processor(*pids: int) -> Iterator[None]:
-    """Where processes run makes a difference of 2.5, which is not what is measured here."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
+def processors() -> Iterator[tuple[int, int]]:
+    """Two of them, or twice the same; afterwards, this thread may run on all again."""
+    if not hasattr(os, "sched_getaffinity"):
+        yield 0, 0
         return
     before = os.sched_getaffinity(0)
-    threads = [int(path.name) for pid in pids for path in Path(f"/proc/{pid}/task").iterdir()]
-    for thread in (0, *threads):
-        os.sched_setaffinity(thread, {min(before)})
     try:
-        yield
+        yield min(before), max(before)
     finally:
         os.sched_setaffinity(0, before)
+
+
+def on_processor(processor: int, *pids: int) -> None:
+    """Where processes run makes a difference of 2.5, which is not what is measured here."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {processor})
 
 
 def _ratios(full: Shop, small: Shop, kind: str) -> Iterator[float]:
@@ -165,7 +172,7 @@ def _purge(url: str, pipe: Connection) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_thousand_purges_a_second(start_redis: Callable[[], RedisServer]) -> None:
-    """For a minute, in six parts with pauses: hits keep four fifths of their rate.
+    """For a minute, in twenty parts with pauses: hits keep four fifths of their rate.
 
     Neither the log grows, nor what a process keeps of it.
     """
@@ -178,32 +185,34 @@ def test_a_thousand_purges_a_second(start_redis: Callable[[], RedisServer]) -> N
         process.start()
         pipes.append(ours)
         processes.append(process)
+    with processors() as (one, other):  # what the purges cost who makes them is not what counts
+        on_processor(one, server.pid, processes[0].pid)
+        on_processor(other, processes[1].pid)
     reader, purger = pipes
-    quiet, busy, memory, rates, known_most = [], [], [], [], 0
-    for _ in range(6):
-        reader.send(4.0)
-        quiet.append(reader.recv()[0])
-        purger.send(10.0)
-        reader.send(9.0)
-        rate, resident, known = reader.recv()
-        busy.append(rate)
-        memory.append(resident)
+    ratios, memory, rates, most_known = [], [], [], 0
+    for _ in range(20):
+        reader.send(1.0)
+        quiet = reader.recv()[0]
+        purger.send(3.0)
+        reader.send(2.7)
+        busy, resident, known = reader.recv()
+        ratios.append(busy / quiet)
+        memory.append(resident / 2**20)
+        most_known = max(known, most_known)
         rates.append(purger.recv())
-        known_most = max(known, known_most)
     with server.client() as client:
         length = client.xlen(f"{PREFIX}larder1:purges")
     for pipe, process in zip(pipes, processes, strict=True):
         pipe.send(None)
         process.join()
-    ratio = statistics.median(busy) / statistics.median(quiet)
+    ratio = statistics.median(ratios)
     print(
-        f"\nhits: {ratio:.0%} of their rate ({min(busy):.0f} to {max(busy):.0f} a second, else "
-        f"{min(quiet):.0f} to {max(quiet):.0f}) at {statistics.median(rates):.0f} purges a second; "
-        f"log {length}, known {known_most}, memory "
-        f"{', '.join(f'{each / 2**20:.0f}' for each in memory)} MiB"
+        f"\nhits: {ratio:.0%} of their rate ({min(ratios):.0%} to {max(ratios):.0%}), {busy:.0f} a "
+        f"second in the end, at {statistics.median(rates):.0f} purges a second; log {length}, "
+        f"known {most_known}, memory {memory[0]:.0f}, {memory[9]:.0f}, {memory[-1]:.0f} MiB"
     )
     assert statistics.median(rates) > 900
     assert ratio > 0.8
     assert length < KEPT * 1.01
-    assert known_most <= KEPT
-    assert memory[-1] < memory[2] + 8 * 2**20  # it has known as many as it may since then
+    assert most_known <= KEPT
+    assert memory[-1] < memory[9] + 8  # it has known as many as it may since then
