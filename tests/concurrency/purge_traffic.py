@@ -92,7 +92,8 @@ def write(data: Path, name: str, version: int) -> None:
 class Traffic:
     """Asks for the pages on all servers, and changes their *data* and purges, as long as entered.
 
-    *older* has the answers that were older than a purge allows.
+    *older* has the answers that were older than a purge allows. *purge_at* is the server that is
+    told to purge, ``None`` means any.
     """
 
     def __init__(self, proof: Proof, data: Path, *, purgers: int = 2, readers: int = 4) -> None:
@@ -107,6 +108,7 @@ class Traffic:
         self._acts: dict[int, int] = dict.fromkeys(range(purgers + readers), 0)
         self.counts: Counter[str] = Counter()
         self.older: list[Older] = []
+        self.purge_at: int | None = None
         acts: list[Callable[[Client], None]] = [self._read] * readers
         acts += [self._purger(turn) for turn in self._turns]
         self._threads = [threading.Thread(target=self._run, args=each) for each in enumerate(acts)]
@@ -185,7 +187,8 @@ class Traffic:
         self._versions[name] += 1
         write(self._data, name, self._versions[name])
         target = f"/purge/{name}?kind={random.choice(KINDS)}"
-        if client.ask(random.choice(self._ports), target, "POST").status == 200:
+        port = self.purge_at or random.choice(self._ports)
+        if client.ask(port, target, "POST").status == 200:
             self.counts["purges"] += 1
             self._promises[name].append(Promise(self._versions[name], time.monotonic()))
         else:  # it could not be told, and said so
