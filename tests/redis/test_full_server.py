@@ -118,8 +118,12 @@ def test_everything_can_be_forgotten(server: RedisServer) -> None:
     house.version = other.version = 1
     assert other.ask(0) == (0, "hit")
     house.cache.clear()
-    assert other.ask(0) == (1, "fwd=uri-miss; stored")
-    assert house.ask(0) == (1, "hit")
+    # It may not have heard of the purge when the request came; then it does not keep the answer.
+    version, status = other.ask(0)
+    assert version == 1
+    assert status in {"fwd=uri-miss; stored", "fwd=uri-miss; detail=purged"}
+    assert house.ask(0)[0] == 1
+    assert other.ask(0) == house.ask(0) == (1, "hit")
 
 
 def test_everything_is_deleted_even_where_others_leave_no_memory(server: RedisServer) -> None:
