@@ -213,6 +213,26 @@ def test_another_server_has_everything_forgotten_once(
     assert alls(client) == 3
 
 
+def test_who_follows_has_the_log_name_its_server(server: RedisServer, client: redis.Redis) -> None:
+    """Once, and nothing is purged by that; so a newcomer notices another server."""
+    asking = process_at(server).without_follower()
+    asking.store.get("k")
+    before = asking.last
+    assert before is not None
+    assert records(client) == [{b"all": b""}]
+    for _ in range(2):
+        following = process_at(server)
+        wait_until(lambda process=following: process.is_followed)
+        assert following.verdict(before) == VALID
+    replid = client.info("replication")["master_replid"][:8].encode()
+    assert records(client) == [{b"all": b""}, {b"server": replid}]
+
+    is_replaced(client)
+    newcomer = process_at(server)
+    wait_until(lambda: newcomer.is_followed)
+    assert newcomer.verdict(before) == GONE
+
+
 def test_another_server_may_be_trusted(server: RedisServer, client: redis.Redis) -> None:
     """What is purged from then on names it."""
     ours = process_at(server, clears=False)

@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any, Final
 
 import redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from flask_larder.chance import CHANCE
 from flask_larder.errors import StoreUnavailable
+from flask_larder.purges import Purge
 from flask_larder.redis.cluster import AnyLinks
 from flask_larder.redis.connection import Command, exchange
 from flask_larder.redis.purge_reader import MOST_TRIES, Ask, PurgeReader
@@ -127,6 +128,7 @@ class Follower:
         self._catch_up(ask, server)
         if self._clears and server:
             self._settle(ask, server)
+            self._name(ask, server)
         self._server = server or self._server
         self._reader.server = server
 
@@ -152,6 +154,13 @@ class Follower:
                 )
             self._catch_up(ask, server)
         raise StoreUnavailable(f"{self._reader.key} does not name its server")
+
+    def _name(self, ask: Ask, server: str) -> None:
+        """Have the log name *server*, for those who come when another one has it."""
+        if not self._reader.table.server:
+            with contextlib.suppress(ResponseError):  # it is full, or a replica
+                ask(self._reader.addition(Purge((), server=server)))
+            self._catch_up(ask, server)
 
     def _tell_refusal(self, command: str, error: NoPermissionError) -> None:
         if command not in self._refused:

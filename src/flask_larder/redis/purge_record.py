@@ -1,7 +1,8 @@
 """Purges as Redis keeps them: records of a stream, which a GUI shows readably.
 
 The fields of a record are a kind and a name for each target, then ``soft 1`` for a soft purge, and
-``server`` with the id of the server that it was written to, where that is known.
+``server`` with the id of the server that it was written to, where that is known. One that names
+nothing but its server purges nothing.
 """
 
 import re
@@ -57,7 +58,7 @@ def purge_of(fields: Sequence[bytes]) -> Purge:
             targets.append(target)
         else:
             is_understood = False
-    if not (is_understood and targets):
+    if not (is_understood and (targets or server)):
         return Purge((ALL,), server=server)
     return Purge(tuple(targets), soft, server)
 
