@@ -30,6 +30,10 @@ COMMANDS = {
         *("127.0.0.1:{port}", "--no-control-socket", "{app}"),
     ],
 }
+COMMANDS["gunicorn sync"] = [
+    *("gunicorn", "--worker-class", "sync", "--bind", "127.0.0.1:{port}"),
+    *("--no-control-socket", "{app}"),
+]
 COMMANDS["gunicorn --preload"] = [*COMMANDS["gunicorn"], "--preload"]
 COMMANDS["gunicorn gevent"] = [
     "gevent" if word == "gthread" else word for word in COMMANDS["gunicorn"]
@@ -76,6 +80,17 @@ class Server:
         self.log.seek(0)
         return self.log.read().decode()
 
+    def terminate(self) -> None:
+        """Ask it to end in order, as whoever deploys does."""
+        self._process.terminate()
+
+    def wait(self, seconds: float) -> int:
+        """Wait until it has ended; its exit code. Fails if it does not in time."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"runs on after {seconds} s\n{self.said()}") from None
+
     def end(self) -> None:
         """End it and its workers."""
         with contextlib.suppress(ProcessLookupError):
@@ -121,13 +136,14 @@ class Proof:
 
     def runs(self) -> Counter[str]:
         """How often the view ran, by key."""
-        return Counter(line.split()[0] for line in self._lines())
+        return Counter(line.split()[0] for line in self.lines())
 
     def pids(self, key: str) -> list[int]:
         """The processes in which the view ran for a key, in order."""
-        return [int(line.split()[1]) for line in self._lines() if line.split()[0] == key]
+        return [int(line.split()[1]) for line in self.lines() if line.split()[0] == key]
 
-    def _lines(self) -> list[str]:
+    def lines(self) -> list[str]:
+        """All that was written down, in order."""
         return self._runs.read_text().splitlines()
 
     def crowd(self, target: str, count: int) -> "Crowd":
@@ -157,12 +173,12 @@ class Crowd:
         return self._answers
 
 
-def ask(port: int, target: str) -> Answer:
-    """Send one request, on a connection of its own."""
+def ask(port: int, target: str, **fields: str) -> Answer:
+    """Send one request with these header *fields*, on a connection of its own."""
     began = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
     try:
-        connection.request("GET", target, headers={"Host": HOST})
+        connection.request("GET", target, headers={"Host": HOST, **fields})
         response = connection.getresponse()
         body = response.read()
     except (OSError, http.client.HTTPException):
