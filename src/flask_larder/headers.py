@@ -28,6 +28,8 @@ _CONNECTION_FIELDS: Final = frozenset(
 )
 
 
+_TIMES: Final = frozenset({"max-age", "s-maxage", "stale-if-error", "stale-while-revalidate"})
+
 # RFC 9110 sections 5.1 and 5.5.
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -83,8 +85,8 @@ def parse_cache_control(fields: Fields) -> dict[str, str | None]:
     """The directives of all ``Cache-Control`` lines, names in lower case (RFC 9111 section 5.2).
 
     A directive without an argument has ``None``; quotes around an argument are removed. Of a
-    directive that is given twice the first counts, except that a shorter ``max-age`` or
-    ``s-maxage`` wins: section 4.2.1 lets a cache take either, and the shorter one is never wrong.
+    directive that is given twice the first counts, except that a shorter time wins: section 4.2.1
+    lets a cache take either, and the shorter one is never wrong.
     """
     directives: dict[str, str | None] = {}
     for member in parse_list(values_of(fields, "cache-control")):
@@ -97,7 +99,7 @@ def parse_cache_control(fields: Fields) -> dict[str, str | None]:
 
 
 def _is_shorter(name: str, value: str | None, other: str | None) -> bool:
-    return name in {"max-age", "s-maxage"} and parse_delta(value) < parse_delta(other)
+    return name in _TIMES and parse_delta(value) < parse_delta(other)
 
 
 def parse_delta(value: str | None) -> int:
