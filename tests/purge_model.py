@@ -316,6 +316,10 @@ class World:
         """Count a miss of something that no later purge has hit. What soft ones hit is stale."""
         if stored.stored_at + stored.lifetime <= process.clock.now or stored.position is None:
             return
+        latest = process.purges.position()
+        if latest is not None and stored.position > latest:  # it has not heard of that yet
+            assert self.parts
+            return
         made = self.visits[int(stored.body)]
         later = [
             purge

@@ -4,9 +4,9 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from multiprocessing.util import Finalize
-from typing import Final
+from typing import Final, TypeAlias
 
 from flask_larder.per_process import PerProcess
 from flask_larder.threads import start
@@ -20,10 +20,10 @@ MOST_WAITING: Final = 100
 DRAIN_SECONDS: Final = 5.0
 """How long a process that ends waits for work that it has taken."""
 
-REST_SECONDS: Final = 0.1
-"""How long a key is not taken again where there was nothing to do for it."""
-
 _MOST_RESTS: Final = 1000
+
+Work: TypeAlias = Callable[[], float]
+"""Returns for how many seconds no more work is to be taken for its key."""
 
 
 class Background:
@@ -32,11 +32,16 @@ class Background:
     def __init__(self) -> None:
         self._here = PerProcess(_Workers)
 
-    def offer(self, key: str, work: Callable[[], bool]) -> bool:
-        """Have *work* done soon; false where that is not taken. It returns whether it did any.
+    def takes(self, key: Hashable) -> bool:
+        """Whether it would take work for *key* now.
 
-        It is not taken while work for *key* is under way, or where too much waits.
+        Not while such work is under way, for the time after that which it has asked for, or where
+        too much waits.
         """
+        return self._here().takes(key)
+
+    def offer(self, key: Hashable, work: Work) -> bool:
+        """Have *work* done soon; false where it is not taken."""
         return self._here().offer(key, work)
 
     def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
@@ -49,17 +54,23 @@ class _Workers:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[str, Callable[[], bool]]] = deque()
-        self._under_way: set[str] = set()
-        self._rests: OrderedDict[str, float] = OrderedDict()
+        self._waiting: deque[tuple[Hashable, Work]] = deque()
+        self._under_way: set[Hashable] = set()
+        self._rests: OrderedDict[Hashable, float] = OrderedDict()
         self._threads = 0
         self._is_closed = False
         self._is_registered = False
 
-    def offer(self, key: str, work: Callable[[], bool]) -> bool:
+    def takes(self, key: Hashable) -> bool:
+        """See :meth:`Background.takes`."""
+        has_room = not self._is_closed and len(self._waiting) < MOST_WAITING
+        rests = time.monotonic() < self._rests.get(key, 0.0)
+        return has_room and not rests and key not in self._under_way
+
+    def offer(self, key: Hashable, work: Work) -> bool:
         """See :meth:`Background.offer`."""
         with self._changed:
-            if key in self._under_way or not self._has_room() or self._rests_now(key):
+            if not self.takes(key):
                 return False
             self._under_way.add(key)
             self._waiting.append((key, work))
@@ -78,12 +89,6 @@ class _Workers:
             self._is_closed = True
             return self._changed.wait_for(lambda: not self._threads, seconds)
 
-    def _has_room(self) -> bool:
-        return not self._is_closed and len(self._waiting) < MOST_WAITING
-
-    def _rests_now(self, key: str) -> bool:
-        return time.monotonic() < self._rests.get(key, 0.0)
-
     def _has_other_threads(self) -> bool:
         """Where no thread can start, leave the work to those that run, or undone."""
         with self._changed:
@@ -101,18 +106,18 @@ class _Workers:
                     self._changed.notify_all()
                     return
                 key, work = self._waiting.popleft()
-            has_worked = False
+            rest_seconds = 0.0
             try:
-                has_worked = work()
-            except (Exception, SystemExit):  # noqa: BLE001 - the thread is for other work, too
+                rest_seconds = work()
+            except BaseException:  # noqa: BLE001 - whatever it is, the thread is for other work, too
                 _log.exception("Work in the background failed")
-            self._done(key, has_worked=has_worked)
+            self._done(key, rest_seconds)
 
-    def _done(self, key: str, *, has_worked: bool) -> None:
+    def _done(self, key: Hashable, rest_seconds: float) -> None:
         with self._changed:
             self._under_way.discard(key)
             self._rests.pop(key, None)
-            if not has_worked:
-                self._rests[key] = time.monotonic() + REST_SECONDS
+            if rest_seconds:
+                self._rests[key] = time.monotonic() + rest_seconds
                 if len(self._rests) > _MOST_RESTS:
                     self._rests.popitem(last=False)

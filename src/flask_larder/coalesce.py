@@ -114,10 +114,14 @@ class _Flight(Generic[T]):
 
 @dataclass(slots=True)
 class Claim(Generic[T]):
-    """The right to work on *key* for all, of who does not wait for that; and what came of it."""
+    """The right to work on *key* for all, of who does not wait for that; and what came of it.
+
+    It *has_worked* where that has begun: then no result is a failure.
+    """
 
     key: str
     result: T | None = None
+    has_worked: bool = False
 
 
 @dataclass(slots=True)
@@ -226,10 +230,15 @@ class Coalescer(Generic[T]):
 
         Who comes meanwhile waits for its result.
         """
-        here = self._flights()
-        if here.rests(key, self._clock()):
+        if self._flights().rests(key, self._clock()):
             yield None
             return
+        with self._free_lead(key) as claim:
+            yield claim
+
+    @contextmanager
+    def _free_lead(self, key: str) -> Iterator[Claim[T] | None]:
+        here = self._flights()
         flight, leads = here.join(key, 0)
         if not leads:
             yield None
@@ -244,15 +253,21 @@ class Coalescer(Generic[T]):
                 flight.leaders += 1
                 yield claim
         finally:
-            if lease is not None:
+            if claim.has_worked or claim.result is not None:
                 here.note(key, self._clock(), failed=claim.result is None)
             self._end(here, key, flight, lease, claim.result)
 
-    @staticmethod
-    def _alone(task: Task[T, R]) -> R:
-        """What will do, or else work that nobody waits for."""
-        answer = task.settle()
-        return task.lead()[0] if answer is None else answer
+    def _alone(self, task: Task[T, R]) -> R:
+        """Work that nobody waits for; or what will do, if there is that and another works."""
+        spare = task.settle()
+        if spare is None:
+            return task.lead()[0]
+        with self._free_lead(task.key) as claim:
+            if claim is None:
+                return spare
+            claim.has_worked = True
+            answer, claim.result = task.lead()
+            return answer
 
     @staticmethod
     def _adopt(task: Task[T, R], flight: _Flight[T]) -> R | None:

@@ -8,7 +8,7 @@ ends in the view's answer.
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from flask_larder import codec
 from flask_larder.ask import Ask, Hit, Miss, Shared, judging_once, key_in_store, selected_key
@@ -30,6 +30,7 @@ from flask_larder.policy import (
     Policy,
     Reason,
     body_is_incomplete,
+    is_about_resource,
     may_be_tagged,
     may_reuse,
     may_share,
@@ -41,6 +42,8 @@ from flask_larder.status import CacheStatus
 from flask_larder.store import Store
 
 F = TypeVar("F", bound=Forwarded)
+
+OTHER_KEY: Final = "other-key"
 
 # Of the connection, or of the one request that was measured; a stored copy tells its own.
 _OWN_FIELDS = frozenset({"age", "server-timing"})
@@ -89,19 +92,22 @@ class Engine:
 
     def revalidate(
         self, ask: Ask, forward: Callable[[CacheStatus], F], claim: Claim[Shared]
-    ) -> tuple[Hit | F, CacheStatus] | None:
+    ) -> tuple[Hit | F, CacheStatus] | Reason:
         """Forward a request that nobody waits for, and store what comes back (RFC 5861 section 3).
 
-        *ask* says what it replaces. ``None`` where it would not: the request has another key than
-        was claimed, or the store is away.
+        *ask* says what it replaces. Comes with the reason where it cannot: the request selects
+        something else than was claimed, or the store is away.
         """
         found = self.lookup(ask)
         if isinstance(found, Hit):  # somebody was faster
             claim.result = _shared(ask, found)
             return found, found.status
         attempt = _Attempt(self, ask, found, forward)
-        if not found.may_store or attempt.key != claim.key:
-            return None
+        if not found.may_store:
+            return found.status.detail or "bypass"
+        if attempt.key != claim.key:
+            return OTHER_KEY
+        claim.has_worked = True
         answer, claim.result = attempt.lead()
         return answer
 
@@ -196,7 +202,10 @@ class Engine:
         if stored is None or not miss.may_store or ask.request.method == "HEAD":
             return
         verdict = self._verdict(ask, stored)
-        if is_error(forwarded) or staleness(stored, self._clock(), verdict.stale_since) is None:
+        if (
+            not is_about_resource(forwarded.status)
+            or staleness(stored, self._clock(), verdict.stale_since) is None
+        ):
             return
         with suppress(StoreUnavailable):  # then it goes when its window ends
             self._store.delete([key_in_store(ask, miss.names)])

@@ -39,6 +39,7 @@ class Policy:
     all that no key holds by itself (:class:`~flask_larder.entry.Reads`), so that an answer for
     one user is selected for that user only. *body_limit* is in bytes. *stale_while_revalidate* and
     *stale_if_error* are for how long a response that is no longer fresh may be sent (RFC 5861).
+    It *may_revalidate* in the background where a request that nobody has sent has the same key.
     *jitter*, from 0 to 1, is the part of its lifetime that chance may take away; *early_refresh* is
     the beta of :func:`~flask_larder.freshness.is_due_early`, ``None`` for never.
     """
@@ -52,6 +53,7 @@ class Policy:
     stale_if_error: float = 0.0
     jitter: float = 0.0
     early_refresh: float | None = None
+    may_revalidate: bool = True
 
 
 def storable_statuses(statuses: Iterable[int]) -> frozenset[int]:
@@ -177,6 +179,14 @@ _STORING_RULES: Final[tuple[Callable[[Exchange, Policy], Reason | None], ...]] =
     varies_on_everything,
     is_event_stream,
 )
+
+
+def is_about_resource(status: int) -> bool:
+    """Whether it tells of the resource, for all, and not of who asks, or how, or of a failure.
+
+    A 404 or 410 (RFC 9110 sections 15.5.5 and 15.5.11) does, and a 401 or 429 does not.
+    """
+    return status < 400 or status in {404, 410}
 
 
 # --- May it be stored, after what the view did to make it? ---

@@ -59,7 +59,7 @@ class PurgeTable:
 
     *floor* is where this knowledge begins: what is older is gone. *last* is the latest purge,
     ``None`` before anything is known, and *server* the latest one that a purge has named.
-    Written by one thread at a time, read by any.
+    Written by one thread at a time, read by any: *floor* rises before anything is forgotten.
     """
 
     def __init__(self, most_targets: int) -> None:
@@ -112,12 +112,16 @@ class PurgeTable:
         """Whether what was stored at *position* is valid, which all of *targets* belong to."""
         if position < self.floor:
             return GONE
-        if self.last is None or position >= self.last:
+        if self.last is None or position == self.last:
             return VALID
+        if position > self.last:  # the log has lost what was known when that was made
+            return GONE
         names = [name for each in targets for name in self._names_of(each)]
         if any(self._at(name, soft=False) > position for name in names):
             return GONE
         latest_soft = max(self._at(name, soft=True) for name in (ALL, *names))
+        if position < self.floor:  # some of it was forgotten meanwhile
+            return GONE
         return Verdict(stale_since=latest_soft[0] / 1000) if latest_soft > position else VALID
 
     def _begin(self, position: Position) -> None:
@@ -128,8 +132,9 @@ class PurgeTable:
         self.last = position
 
     def _put(self, key: tuple[str, str, bool], position: Position) -> None:
-        is_new = self._latest.pop(key, None) is None
-        self._latest[key] = position
+        is_new = key not in self._latest
+        self._latest[key] = position  # in place: others look at it meanwhile
+        self._latest.move_to_end(key)
         if is_new and key[0] == "prefix":
             length = len(key[1])
             self._prefix_lengths[length] = self._prefix_lengths.get(length, 0) + 1

@@ -33,11 +33,13 @@ def reuse(
     if reason := _refusal(ask, stored, stale_for, stale):
         return Miss(reason, names)
     if ask.replaces != stored.stored_at:
+        may_revalidate = ask.policy.may_revalidate
         if stale_for is None:
-            is_due = _is_due_early(ask, stored, now, chance)
+            is_due = may_revalidate and _is_due_early(ask, stored, now, chance)
             return _due(found, "early-refresh") if is_due else found
-        if stale_for < min(stored.stale_while_revalidate, ask.policy.stale_while_revalidate):
-            return _due(found, "stale-while-revalidate")
+        window = min(stored.stale_while_revalidate, ask.policy.stale_while_revalidate)
+        if may_revalidate and stale_for < window:
+            return _due(_stale(found, stale_for), "stale-while-revalidate")
     return Miss(stale, names, stale=stored)
 
 
@@ -53,6 +55,8 @@ def in_place_of_error(ask: Ask, found: Hit, verdict: Verdict, now: float) -> Hit
     window = min(found.response.stale_if_error, ask.policy.stale_if_error)
     if verdict.is_gone or stale_for >= window:
         return None
+    if stale_for:
+        found = _stale(found, stale_for)
     return replace(found, status=replace(found.status, detail="stale-if-error"))
 
 
@@ -74,6 +78,11 @@ def _is_due_early(
 ) -> bool:
     beta = ask.policy.early_refresh
     return beta is not None and is_due_early(stored, now, beta, chance())
+
+
+def _stale(found: Hit, stale_for: float) -> Hit:
+    """It, where a purge may have made it stale before its time."""
+    return replace(found, status=replace(found.status, ttl=-stale_for))
 
 
 def _due(found: Hit, detail: str) -> Hit:

@@ -1,5 +1,6 @@
 """Work that nobody waits for: bounded, one at a time for a key, and done before the end."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -23,8 +24,8 @@ class Gate:
         self.most_under_way = 0
         self.done: list[str] = []
 
-    def work(self, name: str) -> Callable[[], bool]:
-        def work() -> bool:
+    def work(self, name: str) -> Callable[[], float]:
+        def work() -> float:
             with self._lock:
                 self.under_way += 1
                 self.most_under_way = max(self.most_under_way, self.under_way)
@@ -32,7 +33,7 @@ class Gate:
             with self._lock:
                 self.under_way -= 1
                 self.done.append(name)
-            return True
+            return 0.0
 
         return work
 
@@ -50,7 +51,7 @@ def gate() -> Iterator[Gate]:
 def test_work_is_done_and_its_threads_end() -> None:
     """Nothing is left over."""
     background, done = Background(), threading.Event()
-    assert background.offer("k", lambda: not done.set())
+    assert background.offer("k", lambda: float(done.set() is not None))
     assert done.wait(SOON)
     until(lambda: not background._here()._threads)
     assert not background._here()._under_way
@@ -82,10 +83,10 @@ def test_threads_and_queue_are_bounded(gate: Gate) -> None:
 def test_what_had_nothing_to_do_rests() -> None:
     """So that a key whose leader is elsewhere is not asked for at each request."""
     background = Background()
-    assert background.offer("k", lambda: False)
+    assert background.offer("k", lambda: 0.1)
     until(lambda: not background._here()._threads)
-    assert not background.offer("k", lambda: True)
-    until(lambda: background.offer("k", lambda: True))
+    assert not background.offer("k", lambda: 0.0)
+    until(lambda: background.offer("k", lambda: 0.0))
 
 
 def test_rests_are_bounded() -> None:
@@ -93,23 +94,27 @@ def test_rests_are_bounded() -> None:
     background = Background()
     workers = background._here()
     for number in range(2000):
-        workers._done(str(number), has_worked=False)
+        workers._done(str(number), 1.0)
     assert len(workers._rests) == 1000
 
 
 def test_what_raises_is_told_and_the_next_is_done(caplog: pytest.LogCaptureFixture) -> None:
     """A thread outlives its work."""
 
-    def fail() -> bool:
+    def fail() -> float:
         raise LookupError
+
+    def cancel() -> float:
+        raise asyncio.CancelledError
 
     background, done = Background(), threading.Event()
     background.offer("bad", fail)
     background.offer("exit", sys.exit)
-    background.offer("good", lambda: not done.set())
+    background.offer("cancelled", cancel)
+    background.offer("good", lambda: float(done.set() is not None))
     assert done.wait(SOON)
     assert background.drain(SOON)
-    assert caplog.text.count("Work in the background failed") == 2
+    assert caplog.text.count("Work in the background failed") == 3
 
 
 def test_the_end_waits_for_a_time_and_takes_nothing_more(gate: Gate) -> None:
@@ -131,8 +136,8 @@ def test_a_machine_that_lets_no_thread_start(monkeypatch: pytest.MonkeyPatch) ->
             raise RuntimeError("can't start new thread")
 
         patch.setattr(threads.threading.Thread, "start", refuse)
-        assert not background.offer("k", lambda: not done.set())
-    assert background.offer("k", lambda: not done.set())
+        assert not background.offer("k", lambda: float(done.set() is not None))
+    assert background.offer("k", lambda: float(done.set() is not None))
     assert done.wait(SOON)
 
 
@@ -143,7 +148,7 @@ def test_a_forked_child_has_threads_of_its_own(gate: Gate) -> None:
     until(lambda: gate.under_way)
     child = os.fork()
     if child == 0:
-        is_taken = background.offer("k", lambda: True)
+        is_taken = background.offer("k", lambda: 0.0)
         os._exit(0 if is_taken and background.drain(SOON) else 1)
     assert os.waitpid(child, 0)[1] == 0
 
@@ -159,7 +164,7 @@ def run():
     def work():
         time.sleep(0.2)
         print("done", flush=True)
-        return True
+        return 0.0
 
     background.offer("k", work)
 

@@ -709,6 +709,7 @@ def test_claims_that_come_to_nothing_rest() -> None:
     for _ in range(MOST_FAILURES):
         with by.claim("k") as claim:
             assert claim is not None
+            claim.has_worked = True
     with by.claim("k") as claim:
         assert claim is None
     clock.now += REST_SECONDS
@@ -716,6 +717,14 @@ def test_claims_that_come_to_nothing_rest() -> None:
         assert claim is not None
         claim.result = "made"
     assert not by._flights()._failures
+
+
+def test_a_claim_that_was_not_used_is_no_failure() -> None:
+    """Nobody has tried."""
+    by = coalescer(clock=Clock())
+    for _ in range(5):
+        with by.claim("k") as claim:
+            assert claim is not None
 
 
 def test_who_waits_for_claims_waits_twice_at_most(crowd: Crowd) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_larder.ask import Ask, Hit, key_in_store
+from flask_larder.engine import OTHER_KEY
 from flask_larder.memory import MemoryStore
 from flask_larder.policy import Policy
 from flask_larder.purges import ALL, Purge
@@ -100,7 +102,7 @@ def test_a_soft_purge_begins_the_window(house: House) -> None:
     house.clock.now += 5
     house.purges.add(SOFT)
     house.clock.now += 9
-    assert house.status(stale_ask()) == "hit; ttl=36; detail=stale-while-revalidate"
+    assert house.status(stale_ask()) == "hit; ttl=-9; detail=stale-while-revalidate"
     house.clock.now += 2
     assert house.status(stale_ask()) == "fwd=stale; stored; ttl=50; detail=purged"
 
@@ -184,7 +186,9 @@ def test_another_key_is_left_alone(house: House) -> None:
     house.clock.now += 55
     with house.engine.claim("another") as claim:
         assert claim is not None
-        assert house.engine.revalidate(replace(stale_ask(), replaces=START), fail, claim) is None
+        made = house.engine.revalidate(replace(stale_ask(), replaces=START), fail, claim)
+        assert made == OTHER_KEY
+        assert not claim.has_worked  # so that nobody rests for that
 
 
 def test_without_its_store_nothing_is_revalidated() -> None:
@@ -236,12 +240,14 @@ def test_a_body_that_fails_is_an_error(house: House) -> None:
     assert "stale-if-error" in house.status(stale_ask(), Broken())
 
 
-@pytest.mark.parametrize("status", [400, 404, 499])
-def test_a_clients_error_is_none(house: House, status: int) -> None:
-    """It is an answer, after which the old one is out of date."""
+@pytest.mark.parametrize(
+    ("status", "is_of_all"), [(404, True), (410, True), (302, True), (401, False), (429, False)]
+)
+def test_a_clients_error_is_none(house: House, status: int, is_of_all: bool) -> None:
+    """It is an answer; after one that is of the resource, and not of who asks, the old one goes."""
     house.clock.now += 65
     assert house.status(stale_ask(), Answer(status=status)) == f"fwd=stale; detail=status-{status}"
-    assert house.get(stale_ask(), OOPS)[0] is OOPS
+    assert (house.get(stale_ask(), OOPS)[0] is OOPS) == is_of_all
 
 
 def test_the_window_of_errors_ends(house: House) -> None:
@@ -326,14 +332,28 @@ def test_one_error_answers_all_who_wait(house: House, pool: ThreadPoolExecutor) 
     assert statuses.count("larder; hit; ttl=-15; detail=stale-if-error") == 29
 
 
-def test_after_two_errors_nobody_tries_for_a_second(house: House) -> None:
-    """What is stale will do; then one tries again."""
+def test_after_many_errors_one_tries_at_a_time_and_nobody_waits(
+    house: House, pool: ThreadPoolExecutor
+) -> None:
+    """What is stale will do for the others, and the new answer comes as soon as there is one."""
     house.clock.now += 65
-    for _ in range(5):
+    for runs in range(2, 7):
         assert isinstance(house.get(stale_ask(), OOPS)[0], Hit)
-    assert house.runs == 3
-    house.clock.now += 1.0
-    assert house.body(stale_ask(), Answer(b"new")) == b"new"
+        assert house.runs == runs
+    is_under_way, go = Event(), Event()
+
+    def slow(_: CacheStatus) -> Answer:
+        is_under_way.set()
+        go.wait(SOON)
+        return Answer(b"new")
+
+    leader = pool.submit(house.engine.answer, stale_ask(), slow)
+    assert is_under_way.wait(SOON)
+    for _ in range(3):
+        assert house.status(stale_ask()) == "hit; ttl=-15; detail=stale-if-error"
+    go.set()
+    assert isinstance(leader.result(SOON)[0], Answer)
+    assert house.body(stale_ask()) == b"new"
 
 
 def test_who_waits_for_what_is_not_stored_gets_nothing_old(

@@ -1,5 +1,10 @@
 """What was purged, and what is hit by it."""
 
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -9,6 +14,7 @@ from flask_larder.purges import ALL, GONE, VALID, Purge, PurgeTable, Target, Ver
 
 BEGUN: Position = (1000, 0)
 NOW: Position = (2000, 3)
+CAT: Target = ("tag", "cat")
 
 SQUARE = Targets(
     ("square", "user:7"), "app.square", "number=4", "http://api.example", "/square/4", "a=1"
@@ -62,7 +68,7 @@ def test_a_purge_hits_what_was_stored_before_it(table: PurgeTable, target: Targe
     assert table.verdict(BEGUN, SQUARE) == GONE
     assert table.verdict(NOW, SQUARE) == VALID
     assert table.verdict((2000, 2), SQUARE) == GONE
-    assert table.verdict((2000, 4), SQUARE) == VALID
+    assert table.verdict((2000, 4), SQUARE) == GONE  # nobody knows what was purged until then
 
     softly = begun(PurgeTable(100))
     softly.apply(NOW, Purge((target,), soft=True))
@@ -157,3 +163,51 @@ def test_the_server_is_the_latest_that_was_named(table: PurgeTable) -> None:
     table.apply(NOW, Purge((("tag", "a"),), server="one"))
     table.apply((3000, 0), Purge((("tag", "a"),)))
     assert table.server == "one"
+
+
+class Overtaken(PurgeTable):
+    """A table in which something is forgotten while somebody looks."""
+
+    other: Target | None = None
+
+    def _names_of(self, targets: Targets) -> Iterator[Target]:
+        if self.other is not None:
+            self.apply((3000, 0), Purge((self.other,)))
+            self.other = None
+        return super()._names_of(targets)
+
+
+@pytest.mark.parametrize("other", [ALL, ("tag", "dog")], ids=str)
+def test_what_is_forgotten_while_somebody_looks_is_gone(other: Target) -> None:
+    """A purge of everything, or one too many, takes the purge away that would have been found."""
+    table = Overtaken(1)
+    begun(table)
+    table.apply(NOW, Purge((CAT,)))
+    table.other = other
+    assert table.verdict(BEGUN, Targets(("cat",))) == GONE
+
+
+def test_a_purge_holds_while_it_is_made_again() -> None:
+    """Whoever looks while the table is written."""
+    table = begun(PurgeTable(100))
+    table.apply((2000, 3), Purge((CAT,)))
+    is_over = threading.Event()
+
+    def write() -> None:
+        for number in itertools.count(4):
+            if is_over.is_set():
+                return
+            table.apply((2000, number), Purge((CAT,)))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline:
+            assert table.verdict(BEGUN, SQUARE, Targets(("cat",))) == GONE
+    finally:
+        is_over.set()
+        writer.join()
+        sys.setswitchinterval(before)

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from flask_larder.ask import Ask, Hit
 from flask_larder.codec import decode_value
+from flask_larder.engine import OTHER_KEY, is_error
 from flask_larder.entry import Reads, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
@@ -70,6 +71,7 @@ class _Visit:
         self._context = context
         self._settings = call.wiring.settings
         self._harmless: frozenset[str] = frozenset()
+        self._made: ViewAnswer | None = None
         self._outcome = Outcome(
             CacheStatus("bypass"),
             send=self._settings["CACHE_SEND_STATUS"],
@@ -85,7 +87,6 @@ class _Visit:
             ask = self._reason_not_to_ask() or self._ask()
             environ = self._context.request.environ
             if revalidation := revalidation_of(environ, self._call.decorated):
-                revalidation.is_reached = True
                 return self._replace(ask, revalidation)
             if isinstance(ask, Ask):
                 return self._answer(ask)
@@ -116,20 +117,24 @@ class _Visit:
 
     def _replace(self, ask: Ask | Reason, revalidation: Revalidation) -> Any:
         """Make anew what is stored. What is returned is for the decorators around it alone."""
-        call, claim = self._call, revalidation.claim
-        if not isinstance(ask, Ask) and ask != "option-failed":
+        revalidation.failure = None
+        if not isinstance(ask, Ask):
+            revalidation.failure = f"without its user, it is not cached ({ask})"
             return current_app.response_class()
-        if not isinstance(ask, Ask) or ask.key != revalidation.key:
-            call.wiring.keyed_by_user.add(call.name)
-            call.warn_of_revalidation("without its user, the request has another key, or none")
+        if ask.key != revalidation.key:
+            revalidation.failure = "without its user, it has another key, as by vary="
             return current_app.response_class()
         ask = replace(ask, refresh=False, replaces=revalidation.stored_at)
         with tagging() as tags:
             forward = self._forwarding(ask, Watch(self._context), tags)
-            made = call.wiring.engine.revalidate(ask, forward, claim)
-        if made is None:
+            made = self._call.wiring.engine.revalidate(ask, forward, revalidation.claim)
+        if isinstance(made, str):
+            if made == OTHER_KEY:
+                revalidation.failure = "without its user, its Vary selects something else"
             return current_app.response_class()
         self._outcome.status = made[1]
+        if isinstance(made[0], ViewAnswer) and is_error(made[0]):
+            self._call.tell_failure(made[0].failure)
         return self._returned(made[0])
 
     def _forwarding(
@@ -137,19 +142,29 @@ class _Visit:
     ) -> Callable[[CacheStatus], ViewAnswer]:
         def forward(status: CacheStatus) -> ViewAnswer:
             self._outcome.status = replace(status, detail="error")  # holds where the view raises
-            return self._run_view(ask, watch, tags)
+            # Only where something stale is there does it matter which exceptions are errors.
+            self._made = self._run_view(ask, watch, tags, asks_handler=status.fwd == "stale")
+            return self._made
 
         return forward
 
     def _returned(self, answer: Hit | ViewAnswer) -> Any:
         """What Flask gets. Raises what the view has raised."""
         if isinstance(answer, Hit):
-            if answer.error is not None:
-                tell_error(answer.error)
+            self._tell_failure(answer)
             return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised
         return answer.returned
+
+    def _tell_failure(self, hit: Hit) -> None:
+        """Tell of what *hit* is sent in place of, if it is."""
+        if hit.error is not None:
+            tell_error(hit.error)
+        elif self._made is not None:
+            self._call.tell_failure(self._made.failure)
+        if self._made is not None:
+            self._made.close()
 
     def _of_hit(self, stored: StoredResponse) -> Any:
         """What the view returned, where a decorator waits for that; else the response."""
@@ -214,7 +229,7 @@ class _Visit:
 
     # --- the view ---
 
-    def _run_view(self, ask: Ask, watch: Watch, tags: Tags) -> ViewAnswer:
+    def _run_view(self, ask: Ask, watch: Watch, tags: Tags, *, asks_handler: bool) -> ViewAnswer:
         call, functions_before = self._call, registered_functions(self._context)
 
         def reads() -> Reads:
@@ -229,22 +244,10 @@ class _Visit:
                 after_this_request=registered_functions(self._context) != functions_before,
             )
 
-        value: Any = None
-        raised: Exception | None = None
         began, refusal = perf_counter(), self._give_tags()
-        try:
-            value = self._run()
-        except HTTPException as error:
-            raised = error
-            value = error.get_response(self._context.request.environ)
-            if value.status_code in ask.policy.statuses:
-                # Asked for: what the app's error handler makes of it is the response to store.
-                value, raised = current_app.handle_user_exception(error), None
-        except Exception as error:
-            if not ask.policy.stale_if_error:
-                raise
-            # Only what the app makes of it tells whether it is an error or, say, a 404.
-            value, raised, refusal = current_app.handle_user_exception(error), error, "error"
+        value, raised = self._value(ask, asks_handler=asks_handler)
+        if raised is not None and not isinstance(raised, HTTPException):
+            refusal = "error"
         if refusal is None and call.filters_out(value):
             refusal = "response-filter"
         return ViewAnswer(
@@ -256,6 +259,22 @@ class _Visit:
             refusal=refusal,
             is_outermost=self._is_outermost(),
         )
+
+    def _value(self, ask: Ask, *, asks_handler: bool) -> tuple[Any, Exception | None]:
+        """What the view returned; or what becomes of what it has raised, and that."""
+        try:
+            return self._run(), None
+        except HTTPException as error:
+            value = error.get_response(self._context.request.environ)
+            if value.status_code in ask.policy.statuses:
+                # Asked for: what the app's error handler makes of it is the response to store.
+                return current_app.handle_user_exception(error), None
+            return value, error
+        except Exception as error:
+            if not (asks_handler and ask.policy.stale_if_error):
+                raise
+            # Only what the app makes of it tells whether it is an error or, say, a 404.
+            return current_app.handle_user_exception(error), error
 
     def _give_tags(self) -> Reason | None:
         """Tag what is made as the option says; if that fails, the reason not to store it."""

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -55,18 +56,18 @@ class Call:
     def policy(self, covered: frozenset[str]) -> Policy:
         """What the engine is to go by; *covered* is what the key holds of who asks."""
         options, settings = self.options, self.wiring.settings
-        for_nobody = options.may_revalidate and self.name not in self.wiring.keyed_by_user
+        is_left_out = time.monotonic() < self.wiring.left_out.get(self.name, 0.0)
         window = settings["CACHE_STALE_WHILE_REVALIDATE"]
-        window = _given(options.stale_while_revalidate, window) if for_nobody else 0.0
         return Policy(
             timeout=self.timeout,
             statuses=options.statuses,
             covered=covered,
             body_limit=settings["CACHE_MAX_BODY_BYTES"],
-            stale_while_revalidate=window,
+            stale_while_revalidate=_given(options.stale_while_revalidate, window),
             stale_if_error=_given(options.stale_if_error, settings["CACHE_STALE_IF_ERROR"]),
             jitter=self.jitter,
-            early_refresh=options.early_refresh if for_nobody else None,
+            early_refresh=options.early_refresh,
+            may_revalidate=options.may_revalidate and not is_left_out,
         )
 
     @property
@@ -161,9 +162,17 @@ class Call:
         """Log that the function is not cached, and *why*; once for each function and reason."""
         self._warn(f"{self.name} is not cached: {why}", exc_info=exc_info)
 
-    def warn_of_revalidation(self, why: str) -> None:
-        """Log that it cannot be made anew in the background, and *why*; once for each reason."""
+    def leave_out(self, why: str, seconds: float) -> None:
+        """Revalidate it no more in the background for *seconds*, and log *why*, once."""
+        self.wiring.left_out[self.name] = time.monotonic() + seconds
         self._warn(f"{self.name} is not revalidated in the background: {why}")
+
+    def tell_failure(self, how: str) -> None:
+        """Log that its answers are errors which nobody sees, and *how*; once a minute at most."""
+        now = time.monotonic()
+        if now >= self.wiring.failures_told.get(self.name, 0.0):
+            self.wiring.failures_told[self.name] = now + 60.0
+            _log.warning("%s fails, and what was stored is sent: %s", self.name, how)
 
     def _warn(self, warning: str, *, exc_info: bool = False) -> None:
         if warning not in self.wiring.warned:

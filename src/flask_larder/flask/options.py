@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 from flask_larder.errors import InvalidPolicy
+from flask_larder.flask.credentials import is_credential_field
 from flask_larder.flask.settings import between, fraction, hash_method, seconds, stale_seconds
 from flask_larder.flask.tagging import TagOption
 from flask_larder.headers import is_field_name
@@ -61,14 +62,14 @@ class Options:
         if not self.may_revalidate and (self.stale_while_revalidate or self.early_refresh):
             raise InvalidPolicy(
                 f"vary is {self.vary_fields!r}, and what is revalidated in the background is asked "
-                f"for without cookies and Authorization; give neither stale_while_revalidate nor "
+                f"for without what tells who asks; give neither stale_while_revalidate nor "
                 f"early_refresh"
             )
 
     @property
     def may_revalidate(self) -> bool:
         """Whether a request that nobody has sent can have the same key."""
-        return not {"cookie", "authorization"} & set(self.vary_fields)
+        return not any(is_credential_field(name) for name in self.vary_fields)
 
     @property
     def is_template(self) -> bool:

@@ -13,20 +13,10 @@ from werkzeug.exceptions import HTTPException
 from flask_larder.ask import Ask, Hit, Shared, key_in_store
 from flask_larder.coalesce import Claim
 from flask_larder.flask.call import Call
+from flask_larder.flask.credentials import is_credential
 
 ENVIRON_KEY: Final = "flask_larder.revalidation"
 
-_CREDENTIALS: Final = frozenset(
-    {
-        "AUTH_TYPE",
-        "HTTP_AUTHORIZATION",
-        "HTTP_COOKIE",
-        "HTTP_PROXY_AUTHORIZATION",
-        "HTTP_X_FORWARDED_CLIENT_CERT",
-        "HTTP_X_FORWARDED_USER",
-        "REMOTE_USER",
-    }
-)
 _OF_ONE_TRANSFER: Final = frozenset(
     {
         "CONTENT_LENGTH",
@@ -54,22 +44,29 @@ _OF_REQUESTS: Final = frozenset(
 )
 """What an environ has, though the environment of the process may have the same."""
 
-_OF_OTHERS: Final = ("HTTP_IF_", "SSL_CLIENT_", "flask", "werkzeug.", "wsgi.")
+_OF_OTHERS: Final = ("HTTP_IF_", "flask", "werkzeug.", "wsgi.")
+
+
+LEFT_OUT_SECONDS: Final = 60.0
+"""How long a view is left out where a request without its user has come to nothing."""
+
+_BUSY_SECONDS: Final = 0.1
+"""How long a key is left to another process that has its lease."""
 
 
 @dataclass(slots=True)
 class Revalidation:
     """What a request is made for that nobody has sent: to replace what was stored at *stored_at*.
 
-    *decorated* is the cached view, *key* that of the request by its policy. *is_reached* tells
-    that the request has got as far as to the cache.
+    *decorated* is the cached view, *key* that of the request by its policy. *failure* tells why
+    nothing can be replaced, in the words of the log.
     """
 
     claim: Claim[Shared]
     decorated: Callable[..., Any]
     key: str
     stored_at: float
-    is_reached: bool = False
+    failure: str | None = "a hook or a decorator has answered without its user"
 
 
 def revalidation_of(
@@ -82,20 +79,23 @@ def revalidation_of(
 
 def revalidate_later(call: Call, environ: Mapping[str, Any], ask: Ask, hit: Hit) -> None:
     """Have what *hit* found made anew in the background, if nobody does that already."""
-    app = _this_app()
-    key, stored_at, replay = key_in_store(ask, hit.names), hit.response.stored_at, replayed(environ)
+    key, background = key_in_store(ask, hit.names), call.wiring.background
+    owned = (id(call.wiring), key)
+    if not background.takes(owned):
+        return
+    app, stored_at, replay = _this_app(), hit.response.stored_at, replayed(environ)
 
-    def work() -> bool:
+    def work() -> float:
         with call.wiring.engine.claim(key) as claim:
             if claim is None:
-                return False
+                return _BUSY_SECONDS
             revalidation = Revalidation(claim, call.decorated, ask.key, stored_at)
-            is_answered = _is_answered(app, {**replay, ENVIRON_KEY: revalidation})
-            if is_answered and not revalidation.is_reached:
-                call.warn_of_revalidation("a hook or a decorator has answered without its user")
-            return True
+            has_ended = _has_ended(app, {**replay, ENVIRON_KEY: revalidation})
+            if has_ended and revalidation.failure is not None:
+                call.leave_out(revalidation.failure, LEFT_OUT_SECONDS)
+            return 0.0
 
-    call.wiring.background.offer(key, work)
+    background.offer(owned, work)
 
 
 def replayed(environ: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,24 +119,28 @@ def replayed(environ: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_replayed(name: str, value: Any) -> bool:
-    if name in _CREDENTIALS or name in _OF_ONE_TRANSFER or name.startswith(_OF_OTHERS):
+    if is_credential(name) or name in _OF_ONE_TRANSFER or name.startswith(_OF_OTHERS):
         return False
     if name in _OF_REQUESTS or name.startswith("HTTP_"):
         return True
     return isinstance(value, str | int | None) and os.environ.get(name) != value
 
 
-def _is_answered(app: Flask, environ: dict[str, Any]) -> bool:
+def _has_ended(app: Flask, environ: dict[str, Any]) -> bool:
     """Dispatch a request as Flask does, as far as to the view; false if something raises.
 
     What it answers is for nobody.
     """
     with app.request_context(environ):
         try:
-            if app.preprocess_request() is None:
-                app.dispatch_request()
-        except HTTPException:
-            return True
+            answer = app.preprocess_request()
+            if answer is None:
+                answer = app.dispatch_request()
+            app.make_response(answer).close()
+        except HTTPException as error:
+            response: Any = error.response
+            if response is not None:
+                response.close()
         except Exception as error:  # noqa: BLE001 - it is told as that of any request
             _tell_unhandled(app, error)
             return False

@@ -56,6 +56,16 @@ class ViewAnswer:
             self.returned = response
         return response
 
+    @property
+    def failure(self) -> str:
+        """How it fails, for the log."""
+        return f"{self.status}" if self.raised is None else f"{self.status}, {self.raised!r}"
+
+    def close(self) -> None:
+        """Close the response, which nobody gets."""
+        if self._response is not None:
+            self._response.close()
+
     def cost(self) -> float:
         """For how long it has been made until now, in seconds."""
         return perf_counter() - self._began

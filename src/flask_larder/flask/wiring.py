@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 from flask import has_request_context, request
+from redis.exceptions import OutOfMemoryError
 
 from flask_larder.background import Background
 from flask_larder.budget import Budget, BudgetSource
@@ -24,6 +25,9 @@ from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from flask_larder.store import Leases, Store
 
+_BACKGROUND: Final = Background()
+"""For all caches of a process."""
+
 _BUDGET: Final = "flask_larder.budget"
 
 
@@ -41,7 +45,8 @@ class Wiring:
     """All that one cache is in one app.
 
     *enabled* is false where nothing is ever kept. *warned* has the warnings that were logged.
-    *keyed_by_user* names the views whose key was found to depend on who asks.
+    *left_out* tells until when views are not revalidated in the background, *failures_told* until
+    when nothing is said of their failures, by the monotonic clock.
     """
 
     settings: Settings
@@ -53,7 +58,8 @@ class Wiring:
     background: Background
     enabled: bool
     warned: set[str] = field(default_factory=set)
-    keyed_by_user: set[str] = field(default_factory=set)
+    left_out: dict[str, float] = field(default_factory=dict)
+    failures_told: dict[str, float] = field(default_factory=dict)
 
     @property
     def has_purges(self) -> bool:
@@ -71,7 +77,9 @@ class Wiring:
             return
         try:
             self.purges.add(Purge((ALL,)))
-        except StoreUnavailable:  # perhaps for want of memory
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, OutOfMemoryError):
+                raise
             self.store.clear()
             self.purges.add(Purge((ALL,)))
 
@@ -96,7 +104,7 @@ def wire(settings: Settings) -> Wiring:
         ),
         values=Values(store, purges, settings["CACHE_HASH_METHOD"]),
         coalescer_of_values=Coalescer(leases, time.monotonic, wait_seconds=wait_seconds),
-        background=Background(),
+        background=_BACKGROUND,
         enabled=not isinstance(store, NullStore),
     )
 
