@@ -321,7 +321,7 @@ class Cache(PurgeMethods):
         if len(apps) == 1:
             return apps[0]
         if not apps:
-            raise NotInitialised(f"{self!r} has no app; call init_app first")
+            raise NotInitialised(f"{self!r} has no app, or none that is left; call init_app first")
         raise NotInitialised(
             f"{self!r} cannot tell which app is meant, since {len(apps)} use it; "
             f"use it inside `with app.app_context():`"

@@ -397,10 +397,9 @@ def _parse(name: str, value: Any) -> Any:
 
 def _warn_of_unknown(config: Mapping[str, Any]) -> None:
     for name in sorted(config.keys() - SETTINGS.keys()):
-        near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0)[0]
-        warn_caller(
-            f"{name} is not a setting of Flask-Larder and has no effect; the nearest is {near}"
-        )
+        near = difflib.get_close_matches(name, SETTINGS, n=1)
+        nearest = f"; the nearest is {near[0]}" if near else ""
+        warn_caller(f"{name} is not a setting of Flask-Larder and has no effect{nearest}")
 
 
 def warn_caller(message: str) -> None:
