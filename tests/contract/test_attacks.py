@@ -9,7 +9,7 @@ import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,15 @@ from flask import Flask, request
 from werkzeug.test import TestResponse
 
 from flask_larder import Cache
-from flask_larder.codec import encode_response, encode_stored_value, encode_value, encode_variants
-from flask_larder.entry import StoredResponse, StoredValue, Variants
+from flask_larder.codec import (
+    decode_entry,
+    encode_response,
+    encode_stored_value,
+    encode_value,
+    encode_variants,
+)
+from flask_larder.entry import Position, StoredResponse, StoredValue, Variants
+from flask_larder.flask.tracking import caches_of
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from tests.bomb import Bomb
@@ -216,27 +223,46 @@ def test_what_is_no_value_is_none_and_is_replaced(
 # --- attacks that only a signature refuses ---
 
 
-FORGED = encode_response(
-    StoredResponse(
-        "http://localhost",
-        *(200, (), b'{"page": "forged"}'),
-        stored_at=4e9,
-        lifetime=60.0,
-        position=(2**60, 0),
+def forged(shop: Shop) -> bytes:
+    """An entry that anybody can make who knows the format, and can read the log of purges."""
+    return encode_response(
+        StoredResponse(
+            "http://localhost",
+            *(200, (), b'{"page": "forged"}'),
+            stored_at=4e9,
+            lifetime=60.0,
+            position=latest_purge(shop),
+        )
     )
-)
-"""An entry that anybody can make who knows the format."""
+
+
+def latest_purge(shop: Shop) -> Position:
+    (app,) = shop.cache._apps
+    purges = caches_of(app)[shop.cache].purges
+    purges.load()
+    position: Position | None = purges.position()
+    assert position is not None
+    return position
 
 
 def test_a_forged_response_is_a_miss(shop: Shop, open_shop: Shop) -> None:
     """Who writes an entry of their own is believed only where nothing is signed."""
     shop.get("/other")
-    shop.write("/a", FORGED)
+    shop.write("/a", forged(shop))
     assert shop.get("/a").json == {"page": "a", "run": 2}
     assert shop.is_hit("/a")
 
-    open_shop.write("/a", FORGED)
+    open_shop.write("/a", forged(open_shop))
     assert open_shop.is_hit("/a")
+
+
+def test_what_nobody_could_purge_is_a_miss(open_shop: Shop) -> None:
+    """An entry from behind the end of the log would outlive each purge."""
+    open_shop.get("/other")
+    entry = decode_entry(forged(open_shop))
+    assert isinstance(entry, StoredResponse)
+    open_shop.write("/a", encode_response(replace(entry, position=(2**60, 0))))
+    assert open_shop.get("/a").json == {"page": "a", "run": 2}
 
 
 def test_responses_that_were_swapped_are_misses(shop: Shop, open_shop: Shop) -> None:
@@ -285,7 +311,7 @@ def test_another_prefix_is_another_place(place: Place) -> None:
     """With one secret for two caches of a store, what the one has signed is no use in the other."""
     shop = Shop(place, SECRET)
     for prefix, found in (("staging_", None), (PREFIX, 1)):
-        value = encode_stored_value(StoredValue(encode_value(1), (2**60, 0)))
+        value = encode_stored_value(StoredValue(encode_value(1), latest_purge(shop)))
         signed = Signer([SECRET.encode()], prefix).sign(VALUE, value)
         shop.cache.set("price", 2)
         place.write(VALUE, signed)
@@ -393,7 +419,7 @@ def test_the_secret_is_never_told(
     """Not in any line of the log, nor in what shows the app's extensions."""
     caplog.set_level(logging.DEBUG)
     shop.get("/a")
-    shop.write("/a", FORGED)
+    shop.write("/a", forged(shop))
     shop.get("/a")
     (app,) = shop.cache._apps
 
