@@ -1,5 +1,6 @@
 """Purges: what they hit, what they leave, and that they are final."""
 
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,48 @@ def test_delete_cached_of_keys_with_a_name(app: Flask, cache: Cache, get: Get) -
     assert runs == ["a", "b", "fixed", "a", "fixed"]
 
 
+def test_delete_cached_of_a_name_is_final(app: Flask, cache: Cache, get: Get) -> None:
+    """Variants do not come back with their list, and what is made meanwhile is not kept."""
+    data = {"version": 1}
+
+    @app.get("/")
+    @cache.cached(key_prefix="page", query_string=True)
+    def page() -> dict[str, Any]:
+        seen = {**data, "language": request.accept_languages.best_match(["en", "de"])}
+        if request.args.get("overtaken"):
+            data["version"] += 1
+            cache.delete_cached(page)
+        return seen
+
+    def ask(language: str, path: str = "/") -> Any:
+        return get(path, headers={"Accept-Language": language}).json["version"]
+
+    assert [ask("en"), ask("de"), ask("en", "/?a=1")] == [1, 1, 1]
+    data["version"] = 2
+    assert cache.delete_cached(page)
+    assert [ask("de"), ask("en"), ask("en", "/?a=1")] == [2, 2, 2]
+    assert [ask("en", "/?overtaken=1"), ask("en"), ask("en", "/?overtaken=1")] == [2, 3, 3]
+
+
+def test_delete_cached_of_a_value_is_final(cache: Cache) -> None:
+    """As of a page; what has another name, or is set later, stays."""
+    data = {"version": 1}
+
+    @cache.cached(key_prefix="value")
+    def value() -> int:
+        seen = data["version"]
+        if seen == 1:
+            data["version"] = 2
+            cache.delete_cached(value)
+        return seen
+
+    cache.set("values", 1)
+    assert [value(), value(), cache.get("value")] == [1, 2, 2]
+    cache.delete_cached(value)
+    assert cache.set("value", 3)
+    assert [cache.get("value"), cache.get("values")] == [3, 1]
+
+
 def test_delete_cached_in_the_request_itself(app: Flask, cache: Cache, get: Get) -> None:
     """Without anything, the URL of the current request is meant, as in Flask-Caching."""
 
@@ -319,6 +362,30 @@ def test_any_key_of_a_page_is_hit_by_the_url_that_is_asked_for(
     cache.purge_path("/b")
     assert is_hit(get("/a"))
     assert not is_hit(get("/b"))
+
+
+RUNS = itertools.count()
+
+
+def run_number() -> str:
+    """No closure, which would not be kept where it is not known to be a view."""
+    return str(next(RUNS))
+
+
+def test_a_view_beneath_another_decorator(app: Flask, cache: Cache, get: Get) -> None:
+    """Without ``functools.wraps`` it is taken for a function, but is hit by its URL all the same."""
+    page = cache.cached(query_string=True)(run_number)
+    app.add_url_rule("/page", view_func=lambda: page())
+    for purge in (
+        lambda: cache.purge_path("/page"),
+        lambda: cache.purge_url("http://localhost/page?a=1"),
+        lambda: cache.purge_prefix("/p"),
+    ):
+        stored = get("/page?a=1").text
+        cache.purge_url("/page?a=2")
+        assert get("/page?a=1").text == stored
+        purge()
+        assert get("/page?a=1").text != stored
 
 
 # --- what cannot be meant ---
@@ -466,6 +533,20 @@ def test_tags_need_a_log(tmp_path: Path, kind: str) -> None:
     decorate(late)
     with pytest.raises(InvalidConfig, match="page has tags"):
         late.init_app(app)
+
+
+def test_delete_cached_of_a_name_needs_no_log(tmp_path: Path) -> None:
+    """It deletes what is there."""
+    app = Flask(__name__)
+    cache = Cache(app, config={"CACHE_TYPE": "filesystem", "CACHE_DIR": tmp_path})
+
+    @cache.cached(key_prefix="value")
+    def value() -> int:
+        return 1
+
+    value()
+    assert cache.delete_cached(value)
+    assert not cache.delete_cached(value)
 
 
 def test_a_purge_without_a_log_does_not_pretend(tmp_path: Path) -> None:

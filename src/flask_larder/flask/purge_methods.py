@@ -11,6 +11,7 @@ from flask_larder.errors import InvalidPurge
 from flask_larder.flask.call import answers_request, wraps
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import (
+    key_targets,
     path_target,
     prefix_target,
     purges_of,
@@ -100,16 +101,17 @@ class PurgeMethods:
         """Forget one answer of a cached view or function, as Flask-Caching does; ``True`` if so.
 
         Where the key has a name (``make_cache_key``, ``key_prefix``), *arguments* are given to
-        the function that makes it, and what is there is deleted. Otherwise the URL is purged:
+        the function that makes it, and what is there is deleted; all that the key is a part of,
+        by header fields, the query or the user, is purged. Otherwise the URL is purged:
         *path*, or that of the route for *arguments*, or without these that of the current
         request; with *query_args*, a text, a mapping or pairs, where the query is part of the key.
-        ``False`` where nothing was under the name; a purge cannot tell.
+        ``False`` where nothing was under the name itself; a purge cannot tell.
         """
         options = self._options.get(function)
         if options is None:
             raise InvalidPurge(f"{function!r} is not cached by {self!r}; give a decorated function")
         if not options.is_template:
-            return self.delete(_own_key(options, arguments))
+            return self._delete_name(_own_key(options, arguments))
         url = _path_of(function, path, arguments)
         query = _query_text(query_args)
         if query_args is None and path is None and not arguments and has_request_context():
@@ -117,6 +119,13 @@ class PurgeMethods:
         is_by_query = options.query is not NO_QUERY
         self._purge([url_target(f"{url}?{query}") if is_by_query else path_target(url)], soft=False)
         return True
+
+    def _delete_name(self, name: str) -> bool:
+        """Forget what is under *name*, and purge what else belongs to that or comes later."""
+        was_there = self.delete(name)
+        if self._wiring().has_purges:
+            self._purge(key_targets(name), soft=False)
+        return was_there
 
     def _purge(self, targets: Sequence[Target], *, soft: bool) -> None:
         if targets:

@@ -6,7 +6,15 @@ from typing import Any, Final
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from flask_larder.errors import InvalidPurge
-from flask_larder.key import WHOLE_QUERY, digest_of, encode_path, site_of
+from flask_larder.key import (
+    WHOLE_QUERY,
+    digest_of,
+    encode_path,
+    named_key,
+    named_view_key,
+    site_of,
+    stored_key,
+)
 from flask_larder.purges import MOST_TARGETS, Purge, Target, call_of
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -40,6 +48,11 @@ def prefix_target(prefix: str) -> Target:
     if query:
         raise InvalidPurge(f"prefix is {prefix!r}; give the beginning of a path, without a query")
     return "prefix", site + encoded
+
+
+def key_targets(name: str) -> list[Target]:
+    """What is kept under a *name* of the developer's, whatever else selects: views and values."""
+    return [("key", stored_key(make(name))) for make in (named_view_key, named_key)]
 
 
 def _parts(url: Any, name: str) -> tuple[str, str, bytes]:
