@@ -25,7 +25,7 @@ from flask_larder.flask.options import (
     window_of,
 )
 from flask_larder.flask.purge_methods import PurgeMethods
-from flask_larder.flask.purging import name_of
+from flask_larder.flask.purging import checked_soft, name_of
 from flask_larder.flask.settings import Settings
 from flask_larder.flask.tagging import TagOption, tags_of
 from flask_larder.flask.tracking import caches_of, track_requests
@@ -295,7 +295,7 @@ class Cache(PurgeMethods):
         entries have expired. With *soft* everything is stale rather than gone. Raises
         ``StoreUnavailable`` where it cannot be done.
         """
-        self._wiring().clear(soft=soft)
+        self._wiring().clear(soft=checked_soft(soft))
         return True
 
     def ping(self, timeout: float = 1.0) -> None:
