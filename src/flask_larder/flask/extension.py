@@ -247,7 +247,8 @@ class Cache(PurgeMethods):
 
         It has to be plain data: ``None``, numbers, texts, bytes, dates and times, ``Decimal``,
         ``UUID``, and lists, tuples, sets and dicts of them, which come back as they are.
-        Raises ``UnstorableValue`` for anything else, and never pickles.
+        Raises ``UnstorableValue`` for anything else, and never pickles. It counts as made now: data
+        that was read before a :meth:`clear` and is set after it stays.
         """
         return self._wiring().values.set(named_key(key), value, self._seconds(timeout))
 
