@@ -13,7 +13,8 @@ from flask_larder.status import CacheStatus
 class Ask:
     """A request, the policy for it, and the key that it has under this policy.
 
-    *url* tells by what purges the very URL is hit, since one response may answer several.
+    *url* tells by what purges the very URL is hit, since one response may answer several, or the
+    name of the key.
     *position* is the latest purge that was known when the request came, ``None`` where none was.
     *refresh* means that a stored response is not to be used but replaced, and *replaces* that the
     one is which was stored then. *is_stale* may call a fresh one stale.

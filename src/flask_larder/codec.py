@@ -46,6 +46,7 @@ class _Where(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     site: str
     path: str
     query: str | None
+    key: str
 
     @classmethod
     def of(cls, position: Position, targets: Targets) -> "_Where":
@@ -57,11 +58,14 @@ class _Where(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
             targets.site,
             targets.path,
             targets.query,
+            targets.key,
         )
 
     @property
     def targets(self) -> Targets:
-        return Targets(self.tags, self.view, self.arguments, self.site, self.path, self.query)
+        return Targets(
+            *(self.tags, self.view, self.arguments, self.site, self.path, self.query, self.key)
+        )
 
 
 class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

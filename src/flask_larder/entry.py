@@ -42,7 +42,8 @@ class Targets:
     *tags* were given by the developer, *view* names the function that made it, and *arguments*
     digests what that was called with. *site* is a scheme and a host, *path* has the mount, in
     ASCII, and *query* is the whole query in canonical order: ``None`` where the key does not hold
-    all of it, so that what is stored answers other queries, too. What is empty is not known.
+    all of it, so that what is stored answers other queries, too. *key* is that of what has a name
+    of the developer's, without what further selects. What is empty is not known.
     """
 
     tags: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Targets:
     site: str = ""
     path: str = ""
     query: str | None = None
+    key: str = ""
 
 
 NO_TARGETS: Final = Targets()

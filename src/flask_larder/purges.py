@@ -12,8 +12,8 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from flask_larder.entry import Position, Targets
 
-Kind: TypeAlias = Literal["all", "tag", "view", "path", "url", "prefix"]
-KINDS: Final[frozenset[str]] = frozenset({"all", "tag", "view", "path", "url", "prefix"})
+Kind: TypeAlias = Literal["all", "tag", "view", "key", "path", "url", "prefix"]
+KINDS: Final[frozenset[str]] = frozenset({"all", "tag", "view", "key", "path", "url", "prefix"})
 
 Target: TypeAlias = tuple[str, str]
 """A :data:`Kind` and a name. ``all`` has an empty one."""
@@ -161,6 +161,8 @@ class PurgeTable:
         if targets.view:
             yield "view", targets.view
             yield "view", call_of(targets.view, targets.arguments)
+        if targets.key:
+            yield "key", targets.key
         if not targets.path:
             return
         lengths = list(self._prefix_lengths.copy())

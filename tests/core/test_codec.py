@@ -47,6 +47,7 @@ TARGETS_OF_ALL_KINDS = st.builds(
     site=TEXTS,
     path=TEXTS,
     query=st.none() | TEXTS,
+    key=TEXTS,
 )
 RESPONSES = st.builds(
     StoredResponse,
@@ -209,9 +210,9 @@ def test_a_response_that_was_cut_off_is_corrupt(stored: StoredResponse) -> None:
             decode_entry(data[:end])
 
 
-WHERE = [[7, 1], ["t"], "view", "arguments", "http://api.example", "/p", None]
+WHERE = [[7, 1], ["t"], "view", "arguments", "http://api.example", "/p", None, "k"]
 REST = (0.5, 30.0, 60.0)
-TARGETS = Targets(("t",), "view", "arguments", "http://api.example", "/p", None)
+TARGETS = Targets(("t",), "view", "arguments", "http://api.example", "/p", None, "k")
 
 
 def response_bytes(header: object, body: bytes = b"") -> bytes:

@@ -17,7 +17,8 @@ NOW: Position = (2000, 3)
 CAT: Target = ("tag", "cat")
 
 SQUARE = Targets(
-    ("square", "user:7"), "app.square", "number=4", "http://api.example", "/square/4", "a=1"
+    *(("square", "user:7"), "app.square", "number=4", "http://api.example", "/square/4", "a=1"),
+    key="larder1:view=square",
 )
 
 
@@ -37,6 +38,7 @@ HITS: list[Target] = [
     ("tag", "user:7"),
     ("view", "app.square"),
     ("view", "app.square(number=4)"),
+    ("key", "larder1:view=square"),
     ("path", "/square/4"),
     ("path", "http://api.example/square/4"),
     ("url", "/square/4?a=1"),
@@ -50,6 +52,7 @@ MISSES: list[Target] = [
     ("tag", "app.square"),
     ("view", "app.squares"),
     ("view", "app.square(number=40)"),
+    ("key", "larder1:key=square"),
     ("path", "/square"),
     ("path", "https://api.example/square/4"),
     ("url", "/square/4"),

@@ -1,12 +1,21 @@
 """Purges: what they hit, what they leave, and that they are final."""
 
+import itertools
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime, timedelta, tzinfo
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, copy_current_request_context, request
 from flask.views import MethodView
+from werkzeug.routing import BaseConverter
 
 from flask_larder import Cache, InvalidConfig, InvalidPolicy, InvalidPurge, StoreUnavailable
 from tests.flask.answers import Counter, Get, is_hit, status_of
@@ -240,6 +249,48 @@ def test_delete_cached_of_keys_with_a_name(app: Flask, cache: Cache, get: Get) -
     assert runs == ["a", "b", "fixed", "a", "fixed"]
 
 
+def test_delete_cached_of_a_name_is_final(app: Flask, cache: Cache, get: Get) -> None:
+    """Variants do not come back with their list, and what is made meanwhile is not kept."""
+    data = {"version": 1}
+
+    @app.get("/")
+    @cache.cached(key_prefix="page", query_string=True)
+    def page() -> dict[str, Any]:
+        seen = {**data, "language": request.accept_languages.best_match(["en", "de"])}
+        if request.args.get("overtaken"):
+            data["version"] += 1
+            cache.delete_cached(page)
+        return seen
+
+    def ask(language: str, path: str = "/") -> Any:
+        return get(path, headers={"Accept-Language": language}).json["version"]
+
+    assert [ask("en"), ask("de"), ask("en", "/?a=1")] == [1, 1, 1]
+    data["version"] = 2
+    assert cache.delete_cached(page)
+    assert [ask("de"), ask("en"), ask("en", "/?a=1")] == [2, 2, 2]
+    assert [ask("en", "/?overtaken=1"), ask("en"), ask("en", "/?overtaken=1")] == [2, 3, 3]
+
+
+def test_delete_cached_of_a_value_is_final(cache: Cache) -> None:
+    """As of a page; what has another name, or is set later, stays."""
+    data = {"version": 1}
+
+    @cache.cached(key_prefix="value")
+    def value() -> int:
+        seen = data["version"]
+        if seen == 1:
+            data["version"] = 2
+            cache.delete_cached(value)
+        return seen
+
+    cache.set("values", 1)
+    assert [value(), value(), cache.get("value")] == [1, 2, 2]
+    cache.delete_cached(value)
+    assert cache.set("value", 3)
+    assert [cache.get("value"), cache.get("values")] == [3, 1]
+
+
 def test_delete_cached_in_the_request_itself(app: Flask, cache: Cache, get: Get) -> None:
     """Without anything, the URL of the current request is meant, as in Flask-Caching."""
 
@@ -256,6 +307,92 @@ def test_delete_cached_in_the_request_itself(app: Flask, cache: Cache, get: Get)
     assert not is_hit(get("/1?a=1"))
     assert is_hit(get("/1?a=2"))
     assert is_hit(get("/2?a=1"))
+
+
+@pytest.mark.parametrize("path", ["/a", "/50%2525", "/a%3Fb", "/a%2520b", "/%FF", "/a%23b?c=%FF"])
+def test_delete_cached_in_a_request_with_an_encoded_path(
+    app: Flask, cache: Cache, get: Get, path: str
+) -> None:
+    """What is decoded once must not be decoded twice."""
+
+    @app.get("/<name>")
+    @cache.cached(query_string=True, unless=lambda: "drop" in request.headers)
+    def page(name: str) -> str:
+        return str(cache.delete_cached(page)) if "drop" in request.headers else "page"
+
+    get(path)
+    assert is_hit(get(path))
+    assert get(path, headers={"drop": "yes"}).text == "True"
+    assert not is_hit(get(path))
+
+
+def test_delete_cached_of_all_routes(app: Flask, cache: Cache, get: Get) -> None:
+    """In a script, and in a request for something else."""
+
+    @app.get("/one/<int:number>")
+    @app.get("/two/<int:number>")
+    @cache.cached(query_string=True)
+    def page(number: int) -> str:
+        return str(number)
+
+    pages = ("/one/1?a=1", "/two/1", "/one/2")
+    for context in (app.app_context(), app.test_request_context("/other")):
+        for path in pages:
+            get(path)
+        with context:
+            assert cache.delete_cached(page, number=1)
+        assert [is_hit(get(path)) for path in pages] == [False, False, True]
+        with context:
+            assert cache.delete_cached(page, number="1", query_args="a=1")
+        assert [is_hit(get(path)) for path in pages] == [False, True, True]
+    with pytest.raises(InvalidPurge, match=r"\['number'\].*\[\]"):
+        cache.delete_cached(page)
+    with app.app_context(), pytest.raises(InvalidPurge, match="no route in this app for"):
+        cache.delete_cached(page, number="x", query_args="a=1")
+
+
+def test_delete_cached_needs_no_app_context(app: Flask, cache: Cache, get: Get) -> None:
+    """Nor does the view need an argument."""
+
+    @app.get("/")
+    @cache.cached()
+    def page() -> str:
+        return "page"
+
+    get("/")
+    cache.delete_cached(page)
+    assert not is_hit(get("/"))
+
+
+def test_delete_cached_of_what_a_converter_makes(app: Flask, cache: Cache, get: Get) -> None:
+    """No purge can name a model, but the path can be made of it, or of its number."""
+
+    class User:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    class UserConverter(BaseConverter):
+        def to_python(self, value: str) -> User:
+            return User(int(value))
+
+        def to_url(self, value: Any) -> str:
+            return str(value.number if isinstance(value, User) else value)
+
+    app.url_map.converters["user"] = UserConverter
+
+    @app.get("/user/<user:user>")
+    @cache.cached()
+    def page(user: User) -> str:
+        return str(user.number)
+
+    for user in (User(7), 7):
+        get("/user/7"), get("/user/8")
+        with app.app_context():
+            cache.delete_cached(page, user=user)
+        assert not is_hit(get("/user/7"))
+        assert is_hit(get("/user/8"))
+    with pytest.raises(InvalidPurge, match="'user': 'User'"):
+        page.purge(user=User(7))
 
 
 def test_a_mount_is_part_of_the_path(app: Flask, cache: Cache, get: Get) -> None:
@@ -321,6 +458,196 @@ def test_any_key_of_a_page_is_hit_by_the_url_that_is_asked_for(
     assert not is_hit(get("/b"))
 
 
+RUNS = itertools.count()
+
+
+def run_number() -> str:
+    """No closure, which would not be kept where it is not known to be a view."""
+    return str(next(RUNS))
+
+
+def test_a_view_beneath_another_decorator(app: Flask, cache: Cache, get: Get) -> None:
+    """Without ``functools.wraps`` it is taken for a function, and hit by its URL all the same."""
+    page = cache.cached(query_string=True)(run_number)
+    app.add_url_rule("/page", view_func=lambda: page())
+    for purge in (
+        lambda: cache.purge_path("/page"),
+        lambda: cache.purge_url("http://localhost/page?a=1"),
+        lambda: cache.purge_prefix("/p"),
+    ):
+        stored = get("/page?a=1").text
+        cache.purge_url("/page?a=2")
+        assert get("/page?a=1").text == stored
+        purge()
+        assert get("/page?a=1").text != stored
+
+
+def test_tags_of_what_runs_in_threads(app: Flask, cache: Cache, get: Get) -> None:
+    """They are those of whatever the request makes meanwhile, at any depth."""
+
+    @cache.cached(key_prefix="inner", tags=["inner"])
+    def inner() -> int:
+        cache.tag("within")
+        return next(RUNS)
+
+    @cache.cached(key_prefix="outer")
+    def outer() -> int:
+        return in_thread(inner) + next(RUNS)
+
+    def in_thread(function: Callable[[], int]) -> int:
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(copy_current_request_context(function)).result()
+
+    @app.get("/<page>")
+    @cache.cached()
+    def show(page: str) -> str:
+        return str(in_thread(outer) if page == "deep" else in_thread(inner))
+
+    get("/deep"), get("/flat")
+    for tag in ("inner", "within"):
+        assert is_hit(get("/deep"))
+        assert is_hit(get("/flat"))
+        cache.purge_tags(tag)
+        assert cache.get("outer") is None
+        assert not is_hit(get("/deep"))
+        assert not is_hit(get("/flat"))
+
+
+def test_tags_stay_with_their_request(app: Flask, cache: Cache, get: Get) -> None:
+    """A thread without the request gives none, and neither does what another request makes."""
+
+    @app.get("/<page>")
+    @cache.cached()
+    def show(page: str) -> str:
+        if page == "outer":
+            with ThreadPoolExecutor() as pool:
+                pool.submit(lambda: cache.tag("thread")).result()
+                pool.submit(lambda: get("/inner")).result()
+        else:
+            cache.tag("inner")
+        return page
+
+    get("/outer")
+    cache.purge_tags("thread", "inner")
+    assert is_hit(get("/outer"))
+    assert not is_hit(get("/inner"))
+
+
+# --- arguments ---
+
+
+def test_arguments_of_any_name(app: Flask, cache: Cache, get: Get) -> None:
+    """They are not taken for those of the purge."""
+
+    @app.get("/a/<function>/<path:path>")
+    @cache.cached()
+    def page(function: str, path: str) -> str:
+        return function + path
+
+    purges: tuple[Callable[[], object], ...] = (
+        lambda: page.purge(function="x", path="y/z"),
+        lambda: cache.purge_view(page, function="x", path="y/z"),
+        lambda: cache.delete_cached(page, "/a/x/y/z"),
+        lambda: cache.delete_cached(page, path="/a/x/y/z"),
+    )
+    for purge in purges:
+        get("/a/x/y/z"), get("/a/x/y")
+        purge()
+        assert is_hit(get("/a/x/y"))
+        assert not is_hit(get("/a/x/y/z"))
+
+
+def test_a_name_may_be_made_of_a_path(app: Flask, cache: Cache, get: Get) -> None:
+    """Such a key has no URL that could be meant."""
+
+    @app.get("/<path:path>")
+    @cache.cached(make_cache_key=lambda path: f"file {path}")
+    def page(path: str) -> str:
+        return path
+
+    get("/a/b"), get("/a/c")
+    assert cache.delete_cached(page, path="a/b")
+    assert not is_hit(get("/a/b"))
+    assert is_hit(get("/a/c"))
+
+
+class Bomb:
+    """What must never be asked for its text, such as a query that has not run."""
+
+    def __str__(self) -> str:
+        raise AssertionError
+
+    __repr__ = __str__
+
+
+class Hours(tzinfo):
+    """A time zone that fails, with which a time is plain all the same."""
+
+    def utcoffset(self, at: datetime | None) -> timedelta:
+        raise LookupError
+
+
+NOT_PLAIN = {
+    "an object": Bomb(),
+    "a list": [1],
+    "a long tuple": (1,) * 11,
+    "a tuple of objects": (1, Bomb()),
+    "more digits than Python writes": 10**5000,
+    "a time that fails": datetime(2026, 1, 1, tzinfo=Hours()),
+}
+
+
+@pytest.mark.parametrize("argument", NOT_PLAIN.values(), ids=NOT_PLAIN.keys())
+def test_arguments_that_no_purge_can_name(cache: Cache, argument: Any) -> None:
+    """The function's result is kept, and hit by a purge of the whole function only."""
+
+    @cache.cached(key_prefix="value")
+    def value(given: Any) -> int:
+        return next(RUNS)
+
+    stored = value(argument)
+    value.purge(given="")
+    assert value(argument) == stored
+    with pytest.raises(InvalidPurge, match="give texts, numbers"):
+        value.purge(given=argument)
+    assert value(argument) == stored
+    value.purge()
+    assert value(argument) != stored
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        *((each, each) for each in (None, True, 4, 1.5, Decimal("1.5"), "é\ud800", b"x", date.max)),
+        (UUID(int=7), str(UUID(int=7))),
+        ((1, "a"), ("1", "a")),
+    ],
+)  # fmt: skip
+def test_arguments_that_a_purge_can_name(cache: Cache, argument: Any, named: Any) -> None:
+    """They are compared as texts."""
+
+    @cache.cached(key_prefix="value")
+    def value(given: Any, *rest: int) -> int:
+        return next(RUNS)
+
+    stored = value(argument)
+    value.purge(given="another")
+    assert value(argument) == stored
+    value.purge(given=named)
+    assert value(argument) != stored
+
+
+def test_the_module_that_was_started_has_its_name(tmp_path: Path) -> None:
+    """Started as ``python shop.py``, a view is the one that ``import shop`` finds in a job."""
+    (tmp_path / "shop.py").write_text(
+        "from flask_larder.flask.purging import name_of\ndef view(): pass\nprint(name_of(view))\n"
+    )
+    for arguments in (["shop.py"], ["-m", "shop"], ["-c", "import shop"]):
+        command = [sys.executable, *arguments]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert run.stdout == "shop.view\n"
+
+
 # --- what cannot be meant ---
 
 
@@ -342,6 +669,18 @@ def test_any_key_of_a_page_is_hit_by_the_url_that_is_asked_for(
         (lambda cache, view: view("user").purge(num=7), r"\['number'\].*\['num'\]"),
         (lambda cache, view: view("search").purge(number=7), r"\[\].*\['number'\]"),
         (lambda cache, view: cache.delete_cached(len), "is not cached by"),
+        (lambda cache, view: cache.delete_cached("user"), "'user' is not cached by"),
+        (lambda cache, view: cache.delete_cached(view("user"), path="a"), "give what begins"),
+        (lambda cache, view: cache.purge_view(len), "is not cached by"),
+        (lambda cache, view: Cache().purge_view(view("user")), "is not cached by"),
+        (lambda cache, view: view("user").purge(soft="a"), "soft is 'a'; give True or False"),
+        (lambda cache, view: cache.purge_tags(soft=1), "soft is 1"),
+        (lambda cache, view: cache.clear(soft=0), "soft is 0"),
+        (lambda cache, view: cache.purge_url("/" + "x" * 8000), "url has 8001 bytes; give 8000"),
+        (lambda cache, view: cache.purge_url("/?" + "é" * 1334), "url has 8007 bytes"),
+        (lambda cache, view: cache.purge_path("/" + "é" * 1334), "path has 8005 bytes"),
+        (lambda cache, view: cache.purge_prefix("x" * 9000), "prefix has 9000 bytes"),
+        (lambda cache, view: cache.purge_tags("t" * 251), "a tag has 251 characters"),
     ],
 )
 def test_a_purge_that_cannot_be_meant(
@@ -446,6 +785,21 @@ def test_tags_are_sent_only_if_asked_for(app: Flask, get: Get) -> None:
         assert "Cache-Tag" not in get("/silent").headers
 
 
+def test_tags_that_make_too_long_a_field(app: Flask, cache: Cache, get: Get) -> None:
+    """A proxy would refuse the answer, so the field is left out."""
+    sending = Cache(app, config={"CACHE_SEND_TAGS": True})
+
+    @app.get("/<int:count>")
+    @sending.cached()
+    def page(count: int) -> str:
+        sending.tag(*(f"{number:020}é" for number in range(count)))
+        return "page"
+
+    assert len(get("/148").headers["Cache-Tag"]) == 148 * 27 - 1
+    assert "Cache-Tag" not in get("/149").headers
+    assert is_hit(get("/149"))
+
+
 # --- stores without a log ---
 
 
@@ -466,6 +820,20 @@ def test_tags_need_a_log(tmp_path: Path, kind: str) -> None:
     decorate(late)
     with pytest.raises(InvalidConfig, match="page has tags"):
         late.init_app(app)
+
+
+def test_delete_cached_of_a_name_needs_no_log(tmp_path: Path) -> None:
+    """It deletes what is there."""
+    app = Flask(__name__)
+    cache = Cache(app, config={"CACHE_TYPE": "filesystem", "CACHE_DIR": tmp_path})
+
+    @cache.cached(key_prefix="value")
+    def value() -> int:
+        return 1
+
+    value()
+    assert cache.delete_cached(value)
+    assert not cache.delete_cached(value)
 
 
 def test_a_purge_without_a_log_does_not_pretend(tmp_path: Path) -> None:

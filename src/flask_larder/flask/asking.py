@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Request as FlaskRequest
@@ -11,10 +12,18 @@ from werkzeug.exceptions import SecurityError
 from werkzeug.sansio.utils import host_is_trusted
 
 from flask_larder.codec import encode_value
-from flask_larder.entry import Request
+from flask_larder.entry import NO_TARGETS, Request, Targets
 from flask_larder.errors import InvalidPolicy
 from flask_larder.flask.options import Options
-from flask_larder.key import encode_path, named_key, named_view_key, url_key, with_selection
+from flask_larder.key import (
+    encode_path,
+    named_key,
+    named_view_key,
+    stored_key,
+    url_key,
+    url_targets,
+    with_selection,
+)
 
 
 def core_request(request: FlaskRequest) -> Request:
@@ -43,20 +52,53 @@ def host_is_refused(request: FlaskRequest) -> bool:
         return True
 
 
-def key_of(
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a call asks for: its *key*, before it is shortened, and by what purges that is hit."""
+
+    key: str
+    targets: Targets
+
+
+def asked_of(
     options: Options,
     request: Request | None,
     owner: str | None,
     source: str | None,
     args: Any,
     kwargs: Any,
-) -> str:
-    """The key of a call, before it is shortened. Calls the functions that *options* name.
+) -> Asked:
+    """What a call asks for. Calls the functions that *options* name.
 
     *request* is ``None`` for a function that is called outside of requests. *owner* is the name
     of a function that is no view, ``None`` for a view.
     """
-    key = _base_key(options, request, owner, args, kwargs)
+    if options.template is not None and request is not None:
+        key, targets = url_key(request, options.query, options.template), url_targets(request)
+        if owner is not None:
+            # What a view calls must not take the place of the view's own page.
+            key = with_selection(key, "function", [owner])
+    else:
+        key = (named_view_key if owner is None else named_key)(_name(options, args, kwargs))
+        url = url_targets(request) if request is not None and owner is None else NO_TARGETS
+        targets = replace(url, key=stored_key(key))
+        if request is not None and options.make_cache_key is None:
+            parameters = options.query.canonical(request.query)
+            key += f"#query={parameters}" if parameters else ""
+    return Asked(_selected(key, options, request, source), targets)
+
+
+def _name(options: Options, args: Any, kwargs: Any) -> str:
+    """The name that the developer gave to the key of a call."""
+    if options.make_cache_key is not None:
+        return _checked(options.make_cache_key(*args, **kwargs), "make_cache_key")
+    if callable(options.key_prefix):
+        return _checked(options.key_prefix(), "key_prefix")
+    return options.key_prefix
+
+
+def _selected(key: str, options: Options, request: Request | None, source: str | None) -> str:
+    """*key*, further selected by what *options* say, and by the *source* of the function."""
     if options.vary_fields:
         fields = request.fields if request else EnvironHeaders({})
         parts = [part for name in options.vary_fields for part in (name, fields.get(name))]
@@ -67,24 +109,6 @@ def key_of(
     if source is not None:
         key = with_selection(key, "source", [source])
     return key
-
-
-def _base_key(
-    options: Options, request: Request | None, owner: str | None, args: Any, kwargs: Any
-) -> str:
-    from_name = named_view_key if owner is None else named_key
-    if options.make_cache_key is not None:
-        return from_name(_checked(options.make_cache_key(*args, **kwargs), "make_cache_key"))
-    if callable(options.key_prefix):
-        key = from_name(_checked(options.key_prefix(), "key_prefix"))
-    elif request is not None and "%s" in options.key_prefix:
-        key = url_key(request, options.query, options.key_prefix)
-        # What a view calls must not take the place of the view's own page.
-        return key if owner is None else with_selection(key, "function", [owner])
-    else:
-        key = from_name(options.key_prefix)
-    parameters = options.query.canonical(request.query) if request else ""
-    return f"{key}#query={parameters}" if parameters else key
 
 
 def _checked(key: Any, option: str) -> str:

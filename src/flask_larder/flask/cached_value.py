@@ -13,7 +13,7 @@ from flask_larder.chance import CHANCE
 from flask_larder.codec import encode_value
 from flask_larder.entry import NO_TARGETS, Position, StoredValue
 from flask_larder.errors import UnstorableValue
-from flask_larder.flask.asking import core_request, host_is_refused
+from flask_larder.flask.asking import Asked, core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.reads import (
     Watch,
@@ -75,15 +75,16 @@ class _Evaluation:
         self._context = context
         self._covered: frozenset[str] = frozenset()
         self._key = ""
+        self._targets = NO_TARGETS
         self._judged: dict[bytes, _Answer | None] = {}
         self._position: Position | None = None
 
     def answer(self) -> Any:
         """The value, stored or new."""
-        key, is_forced = self._ask()
-        if key is None:
+        asked, is_forced = self._ask()
+        if asked is None:
             return self._call.run()
-        self._key = key
+        self._key, self._targets = asked.key, asked.targets
         self._position = self._known_position()
         with tagging():
             return self._answer(is_forced=is_forced).value
@@ -146,7 +147,7 @@ class _Evaluation:
         except UnstorableValue as error:
             call.warn(str(error))
             return _Answer(result), None
-        value = StoredValue(data, self._position, call.targets(tags, NO_TARGETS))
+        value = StoredValue(data, self._position, call.targets(tags, self._targets))
         if reason := may_be_tagged(value.targets):
             call.warn(f"it has {reason.replace('-', ' ')}")
             return _Answer(result), None
@@ -154,22 +155,22 @@ class _Evaluation:
         call.wiring.values.keep(self._key, value, lifetime)
         return _Answer(result), value
 
-    def _ask(self) -> tuple[str | None, bool]:
-        """The key, ``None`` where the cache is left alone; and whether to replace what is there."""
+    def _ask(self) -> tuple[Asked | None, bool]:
+        """What to ask for, ``None`` where the cache is left alone; and whether to replace it."""
         call, context = self._call, self._context
         try:
             if call.bypasses():
                 return None, False
             is_forced = call.is_forced()
             if context is None:
-                return call.key(None, is_view=False), is_forced
+                return call.asked(None, is_view=False), is_forced
             note_selecting(call.options.vary_fields)
             making_key = Watch(context)
-            key = call.key(core_request(context.request), is_view=False)
+            asked = call.asked(core_request(context.request), is_view=False)
             self._covered = covered_by(call.options, making_key)
         except OptionFailed:
             return None, False
-        return key, is_forced
+        return asked, is_forced
 
     def _run(self) -> tuple[Any, str | None]:
         """What the function returns, and why that is not to be kept."""

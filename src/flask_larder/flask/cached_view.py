@@ -39,7 +39,6 @@ from flask_larder.flask.signals import cache_view_hit, cache_view_miss
 from flask_larder.flask.tagging import Tags, give_tags, tagging
 from flask_larder.flask.tracking import SESSION, track_requests
 from flask_larder.flask.view import ViewAnswer
-from flask_larder.key import url_targets
 from flask_larder.policy import Reason
 from flask_larder.status import CacheStatus
 
@@ -199,16 +198,16 @@ class _Visit:
             self._harmless = self._harmless_reads(watch)
             request = core_request(self._context.request)
             making_key = Watch(self._context)
-            key = call.key(request, is_view=True)
+            asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
         except OptionFailed:
             return "option-failed"
         return Ask(
             request=request,
             policy=call.policy(covered),
-            key=key,
+            key=asked.key,
             hash_method=call.options.hash_method or self._settings["CACHE_HASH_METHOD"],
-            url=url_targets(request),
+            url=asked.targets,
             position=position_of(self._context, call.cache),
             refresh=refresh,
             is_stale=self._finds_stale if call.options.is_stale else None,

@@ -12,7 +12,7 @@ from flask import request as current_request
 from werkzeug.exceptions import HTTPException
 
 from flask_larder.entry import Request, Targets
-from flask_larder.flask.asking import key_of, source_of
+from flask_larder.flask.asking import Asked, asked_of, source_of
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import arguments_of, name_of
 from flask_larder.flask.tagging import checked_tags
@@ -124,28 +124,30 @@ class Call:
         )
         return found
 
-    def targets(self, tags: Iterable[str], url: Targets) -> Targets:
-        """By what purges is hit what this call makes; *url* is that of the request for a view."""
+    def targets(self, tags: Iterable[str], asked: Targets) -> Targets:
+        """By what purges is hit what this call makes; *asked* are those of what it asks for."""
         holds_query = self.options.is_template and self.options.query.is_whole
         return Targets(
             tags=tuple(tags),
             view=self.name,
             arguments=arguments_of(self.function, self.args, self.kwargs),
-            site=url.site,
-            path=url.path,
-            query=url.query if holds_query else None,
+            site=asked.site,
+            path=asked.path,
+            query=asked.query if holds_query else None,
+            key=asked.key,
         )
 
-    def key(self, request: Request | None, *, is_view: bool) -> str:
-        """The key of this call. Raises ``OptionFailed``."""
+    def asked(self, request: Request | None, *, is_view: bool) -> Asked:
+        """What this call asks for. Raises ``OptionFailed``."""
         owner = None if is_view else self.name
         checked = self.options.source_check
         if checked is None:
             checked = self.wiring.settings["CACHE_SOURCE_CHECK"]
         source = source_of(self.function) if checked else None
-        return str(
-            self._ask("key", key_of, self.options, request, owner, source, self.args, self.kwargs)
+        asked: Asked = self._ask(
+            "key", asked_of, self.options, request, owner, source, self.args, self.kwargs
         )
+        return asked
 
     def _ask(self, option: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:

@@ -25,7 +25,7 @@ from flask_larder.flask.options import (
     window_of,
 )
 from flask_larder.flask.purge_methods import PurgeMethods
-from flask_larder.flask.purging import name_of
+from flask_larder.flask.purging import checked_soft, name_of
 from flask_larder.flask.settings import Settings
 from flask_larder.flask.tagging import TagOption, tags_of
 from flask_larder.flask.tracking import caches_of, track_requests
@@ -247,7 +247,8 @@ class Cache(PurgeMethods):
 
         It has to be plain data: ``None``, numbers, texts, bytes, dates and times, ``Decimal``,
         ``UUID``, and lists, tuples, sets and dicts of them, which come back as they are.
-        Raises ``UnstorableValue`` for anything else, and never pickles.
+        Raises ``UnstorableValue`` for anything else, and never pickles. It counts as made now: data
+        that was read before a :meth:`clear` and is set after it stays.
         """
         return self._wiring().values.set(named_key(key), value, self._seconds(timeout))
 
@@ -267,6 +268,8 @@ class Cache(PurgeMethods):
     def delete(self, key: str) -> bool:
         """Forget what is under *key*, be it a value or a response; whether there was something.
 
+        What is being made just now may be kept after that, and responses that vary by header
+        fields come back with their list. :meth:`delete_cached` and the purges are final.
         Raises ``StoreUnavailable`` where that cannot be done.
         """
         return self._wiring().values.delete(*_keys_of(key)) > 0
@@ -293,7 +296,7 @@ class Cache(PurgeMethods):
         entries have expired. With *soft* everything is stale rather than gone. Raises
         ``StoreUnavailable`` where it cannot be done.
         """
-        self._wiring().clear(soft=soft)
+        self._wiring().clear(soft=checked_soft(soft))
         return True
 
     def ping(self, timeout: float = 1.0) -> None:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from flask_larder.errors import InvalidPolicy
 from flask_larder.flask.credentials import is_credential_field
@@ -72,10 +72,16 @@ class Options:
         return not any(is_credential_field(name) for name in self.vary_fields)
 
     @property
-    def is_template(self) -> bool:
-        """Whether the key is made of the request's URL, as for a view."""
+    def template(self) -> str | None:
+        """Into what the request's URL is put for the key, as for a view; ``None`` for a name."""
         prefix = self.key_prefix
-        return self.make_cache_key is None and isinstance(prefix, str) and "%s" in prefix
+        is_template = self.make_cache_key is None and isinstance(prefix, str) and "%s" in prefix
+        return cast("str", prefix) if is_template else None
+
+    @property
+    def is_template(self) -> bool:
+        """Whether the key is made of the request's URL."""
+        return self.template is not None
 
     @property
     def has_own_key(self) -> bool:

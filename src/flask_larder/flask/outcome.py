@@ -16,6 +16,9 @@ ENVIRON_KEY: Final = "flask_larder.status"
 _SAFE_IN_TAG: Final = "!#$&'*+-.^_`|~:/@=;()<>?[]{}"
 """What stands in ``Cache-Tag`` as it is: no comma, space or percent sign."""
 
+_LONGEST_TAGS: Final = 4000
+"""In bytes: how long ``Cache-Tag`` may be. Proxies refuse responses with too long a header."""
+
 _log = logging.getLogger("flask_larder")
 
 
@@ -71,7 +74,9 @@ def write_fields(response: Response) -> Response:
         fields.add("Cache-Status", str(outcome))
         fields.add("Server-Timing", outcome.server_timing)
     if outcome.send_tags and outcome.tags:
-        fields.add("Cache-Tag", ",".join(quote(tag, safe=_SAFE_IN_TAG) for tag in outcome.tags))
+        tags = ",".join(quote(tag, safe=_SAFE_IN_TAG) for tag in outcome.tags)
+        if len(tags) <= _LONGEST_TAGS:
+            fields.add("Cache-Tag", tags)
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
     return response

@@ -1,16 +1,21 @@
 """What a :class:`~flask_larder.Cache` can do about what is stored and no longer true."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
-from flask import current_app, has_request_context, request, url_for
+from flask import current_app, has_app_context, has_request_context, request
 
 from flask_larder.errors import InvalidPurge
+from flask_larder.flask.asking import core_request
 from flask_larder.flask.call import answers_request, wraps
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import (
+    call_target,
+    checked_soft,
+    key_targets,
     path_target,
     prefix_target,
     purges_of,
@@ -19,7 +24,7 @@ from flask_larder.flask.purging import (
 )
 from flask_larder.flask.tagging import checked_tags, give_tags, purgeable_tags
 from flask_larder.flask.wiring import Wiring
-from flask_larder.key import NO_QUERY
+from flask_larder.key import NO_QUERY, WHOLE_QUERY
 from flask_larder.purges import Target
 
 QueryArgs: TypeAlias = str | Mapping[str, Any] | Sequence[tuple[str, Any]]
@@ -80,19 +85,21 @@ class PurgeMethods:
         self._purge([prefix_target(prefix)], soft=soft)
 
     def purge_view(
-        self, function: Callable[..., Any], *, soft: bool = False, **arguments: Any
+        self, function: Callable[..., Any], /, *, soft: bool = False, **arguments: Any
     ) -> None:
         """Forget what a view or function has answered, as :meth:`purge_tags` does.
 
         Without *arguments* all of it; with them, that for this one call, and then all arguments
-        that have no default are to be given. They are compared as texts.
+        that have no default are to be given. They are compared as texts, and have to be plain:
+        texts, numbers, dates, UUIDs, ``None``, or short tuples of them. One of the name ``soft``
+        cannot be given.
         """
-        uncached = getattr(function, "uncached", function)
-        self._purge([view_target(uncached, arguments)], soft=soft)
+        self._purge([view_target(self._decorated(function).uncached, arguments)], soft=soft)
 
     def delete_cached(
         self,
         function: Callable[..., Any],
+        /,
         path: str | None = None,
         query_args: QueryArgs | None = None,
         **arguments: Any,
@@ -100,27 +107,47 @@ class PurgeMethods:
         """Forget one answer of a cached view or function, as Flask-Caching does; ``True`` if so.
 
         Where the key has a name (``make_cache_key``, ``key_prefix``), *arguments* are given to
-        the function that makes it, and what is there is deleted. Otherwise the URL is purged:
-        *path*, or that of the route for *arguments*, or without these that of the current
-        request; with *query_args*, a text, a mapping or pairs, where the query is part of the key.
-        ``False`` where nothing was under the name; a purge cannot tell.
+        the function that makes it, and what is there is deleted; all that the key is a part of,
+        by header fields, the query or the user, is purged. ``False`` where nothing was under the
+        name itself; a purge cannot tell.
+
+        Otherwise the call with *arguments* is purged, at all routes of the view and for all
+        queries, or without these the URL of the current request, if the view answers that. *path*
+        names another URL, and *query_args*, a text, a mapping or pairs, one query, where that is
+        part of the key. A view's own argument of the name ``path`` can be given to
+        :meth:`purge_view`.
         """
-        options = self._options.get(function)
-        if options is None:
-            raise InvalidPurge(f"{function!r} is not cached by {self!r}; give a decorated function")
-        if not options.is_template:
-            return self.delete(_own_key(options, arguments))
-        url = _path_of(function, path, arguments)
-        query = _query_text(query_args)
-        if query_args is None and path is None and not arguments and has_request_context():
-            query = request.query_string.decode("latin-1")
-        is_by_query = options.query is not NO_QUERY
-        self._purge([url_target(f"{url}?{query}") if is_by_query else path_target(url)], soft=False)
-        return True
+        decorated = self._decorated(function)
+        options = self._options[decorated]
+        if options.is_template:
+            targets = _targets_of_answer(decorated, options, path, query_args, arguments)
+            self._purge(targets, soft=False)
+            return True
+        # There is no URL in such a key: these, too, are arguments.
+        given = {"path": path, "query_args": query_args}
+        arguments |= {name: value for name, value in given.items() if value is not None}
+        return self._delete_name(_own_key(options, arguments))
+
+    def _decorated(self, function: Any) -> Any:
+        """The cached function that *function* is, or is a decorator around."""
+        found = getattr(function, "__func__", function)
+        while callable(found):
+            if found in self._options:
+                return found
+            found = getattr(found, "__wrapped__", None)
+        raise InvalidPurge(f"{function!r} is not cached by {self!r}; give a decorated function")
+
+    def _delete_name(self, name: str) -> bool:
+        """Forget what is under *name*, and purge what else belongs to that or comes later."""
+        was_there = self.delete(name)
+        if self._wiring().has_purges:
+            self._purge(key_targets(name), soft=False)
+        return was_there
 
     def _purge(self, targets: Sequence[Target], *, soft: bool) -> None:
-        if targets:
-            self._wiring().purges.add(*purges_of(targets, soft=soft))
+        purges = purges_of(targets, soft=checked_soft(soft))
+        if purges:
+            self._wiring().purges.add(*purges)
 
 
 def _own_key(options: Options, arguments: dict[str, Any]) -> str:
@@ -131,16 +158,64 @@ def _own_key(options: Options, arguments: dict[str, Any]) -> str:
     return options.key_prefix() if callable(options.key_prefix) else options.key_prefix
 
 
-def _path_of(function: Callable[..., Any], path: str | None, arguments: dict[str, Any]) -> str:
-    """*path*, or that of the view's route for *arguments*, or else that of the current request."""
+def _targets_of_answer(
+    function: Any,
+    options: Options,
+    path: str | None,
+    query_args: QueryArgs | None,
+    arguments: dict[str, Any],
+) -> list[Target]:
+    """One answer of a view: by its URL, where that is told or is the current one, or its call."""
+    query = _query_text(query_args)
+    is_here = not arguments and has_request_context() and answers_request(function)
     if path is not None:
-        return path
-    if not arguments and has_request_context() and answers_request(function):
-        return request.script_root + request.path
+        paths = [path]
+    elif is_here:
+        asked = core_request(request)
+        paths = [asked.script_name + asked.path]
+        query = WHOLE_QUERY.canonical(asked.query) if query_args is None else query
+    elif query_args is not None:
+        paths = _paths_of(function, arguments)
+        if not paths:
+            raise InvalidPurge(
+                f"{function!r} has no route in this app for the arguments {sorted(arguments)}; "
+                f"give path="
+            )
+    else:
+        return _targets_of_call(function, arguments)
+    if options.query is NO_QUERY:
+        return [path_target(each) for each in paths]
+    return [url_target(f"{each}?{query}" if query else each) for each in paths]
+
+
+def _targets_of_call(function: Any, arguments: dict[str, Any]) -> list[Target]:
+    """One call of a view: a route's converter may make of *arguments* what no purge can name."""
+    by_path = [path_target(each) for each in _paths_of(function, arguments)]
+    try:
+        return [*by_path, call_target(function.uncached, arguments)]
+    except InvalidPurge:
+        if not by_path:
+            raise
+        return by_path
+
+
+def _paths_of(function: Callable[..., Any], arguments: dict[str, Any]) -> list[str]:
+    """The paths of those of a view's routes that take *arguments*."""
+    if not has_app_context():
+        return []
+    if has_request_context():
+        mount = core_request(request).script_name
+    else:
+        mount = current_app.config["APPLICATION_ROOT"].rstrip("/")
+    paths: list[str] = []
     for rule in current_app.url_map.iter_rules():
         if wraps(current_app.view_functions.get(rule.endpoint), function):
-            return url_for(rule.endpoint, _external=False, **arguments).partition("?")[0]
-    raise InvalidPurge(f"{function!r} has no route in this app; give path=")
+            values = {**arguments}
+            current_app.inject_url_defaults(rule.endpoint, values)
+            with suppress(TypeError, ValueError):  # a converter does not take such an argument
+                built = rule.suitable_for(values) and rule.build(values, append_unknown=False)
+                paths += [mount + built[1]] if built else []
+    return paths
 
 
 def _query_text(query_args: QueryArgs | None) -> str:

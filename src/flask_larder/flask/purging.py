@@ -1,16 +1,45 @@
 """What a purge names, from what its caller writes."""
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from uuid import UUID
 
 from flask_larder.errors import InvalidPurge
-from flask_larder.key import WHOLE_QUERY, digest_of, encode_path, site_of
+from flask_larder.key import (
+    WHOLE_QUERY,
+    digest_of,
+    encode_path,
+    named_key,
+    named_view_key,
+    site_of,
+    stored_key,
+)
 from flask_larder.purges import MOST_TARGETS, Purge, Target, call_of
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _OWNERS: Final = frozenset({"self", "cls"})
+_PLAIN: Final = frozenset({type(None), bool, int, float, Decimal, str, bytes, date, datetime, UUID})
+_MOST_ITEMS: Final = 10
+"""How many a tuple has at most that is an argument of a purge."""
+
+LONGEST_NAME: Final = 8000
+"""In bytes: how long a URL, path or prefix is at most. Each process keeps those of many purges."""
+
+
+def checked_soft(soft: Any) -> bool:
+    """*soft* as it is. Raises ``InvalidPurge`` for what is neither true nor false."""
+    if not isinstance(soft, bool):
+        raise InvalidPurge(
+            f"soft is {soft!r}; give True or False. A view with an argument of this name can be "
+            f"purged without arguments, or by purge_path"
+        )
+    return soft
 
 
 def purges_of(targets: Sequence[Target], *, soft: bool) -> list[Purge]:
@@ -23,7 +52,7 @@ def url_target(url: str) -> Target:
     """The answers to one *url*, such as ``/universities?country=Turkey``, in whatever order."""
     site, path, query = _parts(url, "url")
     canonical = WHOLE_QUERY.canonical(query)
-    return "url", f"{site}{path}?{canonical}" if canonical else f"{site}{path}"
+    return "url", _bounded(f"{site}{path}?{canonical}" if canonical else f"{site}{path}", "url")
 
 
 def path_target(path: str) -> Target:
@@ -31,7 +60,7 @@ def path_target(path: str) -> Target:
     site, encoded, query = _parts(path, "path")
     if query:
         raise InvalidPurge(f"path is {path!r}, which has a query; use purge_url for that")
-    return "path", site + encoded
+    return "path", _bounded(site + encoded, "path")
 
 
 def prefix_target(prefix: str) -> Target:
@@ -39,13 +68,19 @@ def prefix_target(prefix: str) -> Target:
     site, encoded, query = _parts(prefix, "prefix")
     if query:
         raise InvalidPurge(f"prefix is {prefix!r}; give the beginning of a path, without a query")
-    return "prefix", site + encoded
+    return "prefix", _bounded(site + encoded, "prefix")
+
+
+def key_targets(name: str) -> list[Target]:
+    """What is kept under a *name* of the developer's, whatever else selects: views and values."""
+    return [("key", stored_key(make(name))) for make in (named_view_key, named_key)]
 
 
 def _parts(url: Any, name: str) -> tuple[str, str, bytes]:
     """Site, path and query of *url*: the site is empty where that begins with its path."""
     if not isinstance(url, str):
         raise InvalidPurge(f"{name} is {url!r}; give a text")
+    _bounded(url, name)
     try:
         url.encode()
         if url.startswith("/"):
@@ -61,6 +96,15 @@ def _parts(url: Any, name: str) -> tuple[str, str, bytes]:
             f"{name} is {url!r}; give what begins with / or with http:// or https:// and a host"
         )
     return site, _canonical(parts.path or "/"), parts.query.encode()
+
+
+def _bounded(url: str, name: str) -> str:
+    if len(url) > LONGEST_NAME:
+        raise InvalidPurge(
+            f"{name} has {len(url)} bytes; give {LONGEST_NAME} at most, or its beginning to "
+            f"purge_prefix"
+        )
+    return url
 
 
 def _canonical(path: str) -> str:
@@ -81,35 +125,79 @@ def _site(parts: SplitResult) -> str | None:
 
 def name_of(function: Callable[..., Any]) -> str:
     """The name of a function, for purges, keys and logs; the same in all processes."""
-    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+    module = function.__module__
+    if module in {"__main__", "__mp_main__"}:
+        module = _main_module()
+    return f"{module}.{getattr(function, '__qualname__', type(function).__name__)}"
+
+
+def _main_module() -> str:
+    """The name by which others import the module that was started."""
+    main = sys.modules["__main__"]
+    if spec := getattr(main, "__spec__", None):
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else "__main__"
 
 
 def view_target(function: Callable[..., Any], arguments: dict[str, Any]) -> Target:
     """What *function* has answered: with these *arguments*, or all of it if there are none."""
-    name = name_of(function)
-    if not arguments:
-        return "view", name
+    return call_target(function, arguments) if arguments else ("view", name_of(function))
+
+
+def call_target(function: Callable[..., Any], arguments: dict[str, Any]) -> Target:
+    """What *function* has answered with these *arguments*, be it none."""
     _check_arguments(function, arguments)
-    return "view", call_of(name, arguments_of(function, (), arguments))
+    digest = arguments_of(function, (), arguments)
+    if not digest:
+        kinds = {name: type(value).__name__ for name, value in arguments.items()}
+        raise InvalidPurge(
+            f"the purge gives {name_of(function)} the arguments {kinds}, and by these or by its "
+            f"defaults no call can be named; give texts, numbers, dates, UUIDs or None, or purge "
+            f"all its answers, without arguments"
+        )
+    return "view", call_of(name_of(function), digest)
 
 
 def arguments_of(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str:
-    """A digest of the arguments of a call, by name and as texts: 4 and "4" are the same."""
+    """A digest of the arguments of a call, by name and as texts: 4 and "4" are the same.
+
+    Empty, which no purge names, where one is not plain: to make a text of a query would run it.
+    """
+    try:
+        named = _named(function, args, kwargs)
+        pairs = sorted((str(key), _text(each)) for key, each in named.items() if key not in _OWNERS)
+    except Exception:  # noqa: BLE001 - what the function has returned is not lost for that
+        return ""
+    return digest_of(part for pair in pairs for part in pair)
+
+
+def _text(value: Any) -> str:
+    """A plain *value* as a text. Raises ``TypeError`` for others."""
+    if type(value) is tuple and len(value) <= _MOST_ITEMS and {*map(type, value)} <= _PLAIN:
+        return digest_of(map(_text, value))
+    if type(value) not in _PLAIN:
+        raise TypeError(f"{type(value)} is not plain")
+    return repr(value) if type(value) is bytes else str(value)
+
+
+def _named(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[Any, Any]:
+    """The arguments of a call by their names, with defaults."""
     named: dict[Any, Any] = {}
     try:
         signature = inspect.signature(function)
         bound = signature.bind_partial(*args, **kwargs)
         bound.apply_defaults()
     except (TypeError, ValueError):
-        named = {**dict(enumerate(args)), **kwargs}
-    else:
-        for name, value in bound.arguments.items():
-            is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
-            named |= value if is_rest else {name: value}
-    pairs = sorted((str(name), str(value)) for name, value in named.items() if name not in _OWNERS)
-    return digest_of(part for pair in pairs for part in pair)
+        return {**dict(enumerate(args)), **kwargs}
+    for name, value in bound.arguments.items():
+        is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        named |= value if is_rest else {name: value}
+    return named
 
 
 def _check_arguments(function: Callable[..., Any], arguments: dict[str, Any]) -> None:
@@ -126,5 +214,5 @@ def _check_arguments(function: Callable[..., Any], arguments: dict[str, Any]) ->
     if not needed <= given or not (rest or given <= names):
         raise InvalidPurge(
             f"the arguments of {name_of(function)} are {sorted(names)}, and the purge names "
-            f"{sorted(given)}; name all of them that have no default, or none for all its answers"
+            f"{sorted(given)}; name all of them that have no default, or purge all its answers"
         )

@@ -5,7 +5,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
+from flask import has_request_context, request
+
 from flask_larder.errors import InvalidPolicy, InvalidPurge
+from flask_larder.policy import LONGEST_TAG
 
 TagOption: TypeAlias = Iterable[str] | Callable[..., Iterable[str]]
 
@@ -13,6 +16,8 @@ Tags: TypeAlias = dict[str, None]
 """Tags in the order in which they were given, each once."""
 
 _open: Final[ContextVar[Tags | None]] = ContextVar("flask_larder.tags", default=None)
+_OPEN: Final = "flask_larder.tags"
+"""Where the environ of a request holds all that are open in it, by what tells them apart."""
 
 
 @contextmanager
@@ -22,21 +27,39 @@ def tagging() -> Iterator[Tags]:
     They are also those of what it is made for: a page that shows a tagged value depends on it.
     """
     tags: Tags = {}
-    outer = _open.get()
+    outer, of_request = _enclosing(), _open_in_request()
     token = _open.set(tags)
+    of_request[id(tags)] = tags
     try:
         yield tags
     finally:
         _open.reset(token)
-        if outer is not None:
-            outer |= tags
+        del of_request[id(tags)]
+        for each in outer:
+            each.update(tags)
 
 
 def give_tags(tags: Iterable[str]) -> None:
     """Give *tags* to what is being made now; to nothing, where nothing is that will be kept."""
-    collected = _open.get()
-    if collected is not None:
+    for collected in _enclosing():
         collected.update(dict.fromkeys(tags))
+
+
+def _enclosing() -> list[Tags]:
+    """What is being made now, and gets the tags that are given.
+
+    A thread to which a view has handed its request cannot tell for what it works: it may be all
+    that is made in the request.
+    """
+    here = _open.get()
+    return list(_open_in_request().values()) if here is None else [here]
+
+
+def _open_in_request() -> dict[int, Tags]:
+    if not has_request_context():
+        return {}
+    found: dict[int, Tags] = request.environ.setdefault(_OPEN, {})
+    return found
 
 
 def tags_of(given: Any) -> TagOption:
@@ -58,6 +81,11 @@ def purgeable_tags(tags: tuple[Any, ...]) -> tuple[str, ...]:
     for tag in tags:
         if not _is_tag(tag):
             raise InvalidPurge(f"a tag is {tag!r}; give texts that are not empty, as in 'user:7'")
+        if len(tag) > LONGEST_TAG:
+            raise InvalidPurge(
+                f"a tag has {len(tag)} characters, and nothing is stored with one of more than "
+                f"{LONGEST_TAG}; it begins with {tag[:50]!r}"
+            )
     return tags
 
 
