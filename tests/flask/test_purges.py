@@ -702,6 +702,19 @@ def test_tags_that_are_none(cache: Cache, tags: Any) -> None:
         cache.tag("", tags)
 
 
+@pytest.mark.parametrize("tags", [None, lambda: None, ()])
+def test_no_tags(app: Flask, cache: Cache, get: Get, tags: Any) -> None:
+    """What says none is stored without."""
+
+    @app.get("/")
+    @cache.cached(tags=tags)
+    def page() -> str:
+        return ""
+
+    get("/")
+    assert is_hit(get("/"))
+
+
 def test_tags_that_fail_later_cost_the_entry_only(
     app: Flask, cache: Cache, get: Get, caplog: pytest.LogCaptureFixture
 ) -> None:

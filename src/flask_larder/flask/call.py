@@ -117,7 +117,7 @@ class Call:
         """What the option ``tags`` says for this call. Raises ``OptionFailed``."""
         tags = self.options.tags
         if not callable(tags):
-            return tuple(tags)
+            return checked_tags(tags)
         make: Callable[..., Any] = tags
         found: tuple[str, ...] = self._ask(
             "tags", lambda: checked_tags(call_with_fitting(make, *self.args, **self.kwargs))

@@ -117,7 +117,7 @@ class Cache(PurgeMethods):
         ignore_query: Iterable[str] = (),
         vary: Vary | None = None,
         statuses: Collection[int] | None = None,
-        tags: TagOption = (),
+        tags: TagOption = None,
         stale_while_revalidate: Timeout | None = None,
         stale_if_error: Timeout | None = None,
         jitter: float | None = None,
@@ -163,7 +163,7 @@ class Cache(PurgeMethods):
         :param statuses: the status codes that are stored; ``None`` means 200, 203, 204, 301, 308.
         :param tags: names by which :meth:`purge_tags` finds what is stored, beside those that
             :meth:`tag` gives: a sequence, or a function that gets the view's arguments and
-            returns one.
+            returns one; ``None`` means none.
         :param stale_while_revalidate: for how long a view's response that is no longer fresh is
             still sent, in seconds or as a ``timedelta``, while the view runs in the background,
             for a request without cookies and ``Authorization`` (RFC 5861 section 3). ``None``

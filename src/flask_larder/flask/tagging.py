@@ -10,7 +10,7 @@ from flask import has_request_context, request
 from flask_larder.errors import InvalidPolicy, InvalidPurge
 from flask_larder.policy import LONGEST_TAG
 
-TagOption: TypeAlias = Iterable[str] | Callable[..., Iterable[str]]
+TagOption: TypeAlias = Iterable[str] | Callable[..., Iterable[str] | None] | None
 
 Tags: TypeAlias = dict[str, None]
 """Tags in the order in which they were given, each once."""
@@ -68,7 +68,9 @@ def tags_of(given: Any) -> TagOption:
 
 
 def checked_tags(given: Any) -> tuple[str, ...]:
-    """*given* as tags. Raises ``InvalidPolicy``."""
+    """*given* as tags; ``None`` means none. Raises ``InvalidPolicy``."""
+    if given is None:
+        return ()
     is_sequence = isinstance(given, Iterable) and not isinstance(given, str | bytes)
     tags = tuple(given) if is_sequence else ()
     if not is_sequence or not all(_is_tag(tag) for tag in tags):
