@@ -16,7 +16,8 @@ import pytest
 from flask import Flask
 
 from flask_larder import Cache, InvalidConfig
-from flask_larder.flask.settings import SETTINGS, TYPES, Settings
+from flask_larder.flask.parsers import TYPES
+from flask_larder.flask.settings import SETTINGS, Settings
 from flask_larder.memory import MemoryStore, NullStore
 from flask_larder.signed import SignedStore
 
