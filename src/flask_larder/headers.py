@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 Fields = Sequence[tuple[str, str]]
@@ -112,6 +113,75 @@ def parse_delta(value: str | None) -> int:
     digits = value.lstrip("0")
     # Eleven digits exceed the limit in any case; int() refuses absurdly long ones.
     return LONGEST_DELTA if len(digits) > 10 else min(int(digits or "0"), LONGEST_DELTA)
+
+
+_ENTITY_TAG: Final = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_BETWEEN: Final = re.compile(r"[ \t,]*")
+
+
+def parse_entity_tags(value: str) -> list[str] | None:
+    """The opaque tags, with their quotes, of a list of entity tags (RFC 9110 section 8.8.3).
+
+    Whether each is weak is left out, as in the weak comparison. ``None`` for what is no such list.
+    """
+    tags: list[str] = []
+    between = ","
+    position = _end(_BETWEEN, value, 0)
+    while position < len(value):
+        found = _ENTITY_TAG.match(value, position) if "," in between else None
+        if found is None:
+            return None
+        tags.append(found[1])
+        position = _end(_BETWEEN, value, found.end())
+        between = value[found.end() : position]
+    return tags
+
+
+def _end(pattern: re.Pattern[str], value: str, position: int) -> int:
+    found = pattern.match(value, position)
+    return position if found is None else found.end()
+
+
+_MONTH: Final = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_DAY: Final = "mon|tue|wed|thu|fri|sat|sun"
+_LONG_DAY: Final = "monday|tuesday|wednesday|thursday|friday|saturday|sunday"
+_TIME: Final = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+
+_DATES: Final = [
+    re.compile(form, re.IGNORECASE | re.ASCII)
+    for form in (
+        rf"(?:{_DAY}), (?P<day>\d\d) (?P<month>{_MONTH}) (?P<year>\d{{4}}) {_TIME} GMT",
+        rf"(?:{_LONG_DAY}), (?P<day>\d\d)-(?P<month>{_MONTH})-(?P<year>\d\d) {_TIME} GMT",
+        rf"(?:{_DAY}) (?P<month>{_MONTH}) (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})",
+    )
+]
+"""IMF-fixdate, and the two obsolete forms (RFC 9110 section 5.6.7); names in any case."""
+
+
+def parse_date(value: str, now: float) -> float | None:
+    """An HTTP-date (RFC 9110 section 5.6.7) in seconds since the epoch; ``None`` for anything else.
+
+    A year of two digits is the one that is next to *now*, and at most 50 years after it.
+    """
+    found = next((match for form in _DATES if (match := form.fullmatch(value.strip(" \t")))), None)
+    if found is None:
+        return None
+    year = int(found["year"])
+    if len(found["year"]) == 2:
+        this_year = datetime.fromtimestamp(now, UTC).year
+        year += this_year - this_year % 100
+        if year > this_year + 50:
+            year -= 100
+    month = _MONTH.index(found["month"].lower()) // 4 + 1
+    second = min(int(found["second"]), 59)  # 60 is a leap second
+    try:
+        date = datetime(
+            *(year, month, int(found["day"]), int(found["hour"]), int(found["minute"]), second),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None
+    return date.timestamp() if int(found["second"]) <= 60 else None
 
 
 def parse_vary(fields: Fields) -> frozenset[str]:

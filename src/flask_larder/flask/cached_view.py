@@ -1,7 +1,7 @@
 """A cached view: what it answers is kept as a response."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
@@ -41,6 +41,8 @@ from flask_larder.flask.tracking import SESSION, track_requests
 from flask_larder.flask.view import ViewAnswer
 from flask_larder.policy import Reason
 from flask_larder.status import CacheStatus
+
+_CONDITIONS: Final = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
 
 # What tells nobody's name: Flask-Login reads the last two to protect sessions.
 _NAMES_NOBODY: Final = frozenset(
@@ -262,7 +264,8 @@ class _Visit:
     def _value(self, ask: Ask, *, asks_handler: bool) -> tuple[Any, Exception | None]:
         """What the view returned; or what becomes of what it has raised, and that."""
         try:
-            return self._run(), None
+            with _unconditional(self._context.request.environ):
+                return self._run(), None
         except HTTPException as error:
             value = error.get_response(self._context.request.environ)
             if value.status_code in ask.policy.statuses:
@@ -295,6 +298,20 @@ class _Visit:
             call = self._call
             signal = cache_view_hit if isinstance(answer, Hit) else cache_view_miss
             signal.send(call.cache, cache_key=key, args=call.args, kwargs=call.kwargs)
+
+
+@contextmanager
+def _unconditional(environ: dict[str, Any]) -> Iterator[None]:
+    """Set aside what the client makes its request depend on (RFC 9111 section 4.3.2).
+
+    The view makes a whole response, which can be stored; then it is judged whether the client has
+    that already.
+    """
+    aside: dict[str, Any] = {n: environ.pop(n) for n in _CONDITIONS if n in environ}
+    try:
+        yield
+    finally:
+        environ |= aside
 
 
 def _response_of(stored: StoredResponse) -> Response:

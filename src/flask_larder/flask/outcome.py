@@ -2,12 +2,16 @@
 
 import logging
 from dataclasses import dataclass, field
+from time import time
 from typing import Final
 from urllib.parse import quote
 
 from flask import Response, request
+from werkzeug.datastructures import EnvironHeaders
 
+from flask_larder.conditional import is_not_modified
 from flask_larder.key import encode_path
+from flask_larder.policy import SAFE_METHODS
 from flask_larder.status import CacheStatus
 
 ENVIRON_KEY: Final = "flask_larder.status"
@@ -79,4 +83,16 @@ def write_fields(response: Response) -> Response:
             fields.add("Cache-Tag", tags)
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
+    _validate(response)
     return response
+
+
+def _validate(response: Response) -> None:
+    """Answer a conditional request with 304 where the client has the same already.
+
+    Werkzeug then leaves out the body, and the fields that describe it.
+    """
+    if request.method not in SAFE_METHODS or response.status_code != 200:
+        return
+    if is_not_modified(EnvironHeaders(request.environ), response.headers.to_wsgi_list(), time()):
+        response.status_code = 304

@@ -9,6 +9,7 @@ from flask import Response, current_app
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flask_larder.codec import encode_value
+from flask_larder.conditional import entity_tag_of
 from flask_larder.entry import Reads, Targets
 from flask_larder.errors import UnstorableValue
 from flask_larder.headers import Fields
@@ -107,7 +108,17 @@ class ViewAnswer:
         return () if self._response is None else self._response.headers.to_wsgi_list()
 
     def read_body(self, limit: int) -> bytes | None:
-        """The whole body, or ``None`` where it is longer than *limit* bytes."""
+        """The whole body, or ``None`` where it is longer than *limit* bytes.
+
+        A response that has no validator gets one, made of that.
+        """
+        body = self._whole_body(limit)
+        if body is not None and self._is_outermost and not self.raised and self.status == 200:
+            assert self._response is not None  # noqa: S101 - it has a status
+            self._response.headers.setdefault("ETag", entity_tag_of(body))
+        return body
+
+    def _whole_body(self, limit: int) -> bytes | None:
         response = self._response
         if response is None:
             return None

@@ -1,0 +1,171 @@
+"""Clients that have the answer already: entity tags, and 304."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask, Response, abort, request
+
+from flask_larder import Cache
+from flask_larder.conditional import entity_tag_of
+from tests.flask.answers import Counter, Get, status_of
+
+MODIFIED = "Thu, 26 Nov 2026 10:00:00 GMT"
+EARLIER = "Thu, 26 Nov 2026 09:59:59 GMT"
+
+
+@pytest.fixture
+def page(app: Flask, cache: Cache, count: Counter) -> Counter:
+    """A view that counts its runs."""
+
+    @app.get("/")
+    @cache.cached()
+    def page() -> dict[str, int]:
+        return {"run": count()}
+
+    return count
+
+
+def having(tag: str, **fields: str) -> dict[str, Any]:
+    return {"headers": {"If-None-Match": tag, **fields}}
+
+
+def test_an_answer_has_a_tag_made_of_its_body(page: Counter, get: Get) -> None:
+    """A stored one the same as the one that is stored."""
+    made, hit = get("/"), get("/")
+    assert made.headers["ETag"] == hit.headers["ETag"] == entity_tag_of(made.data)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_who_has_the_same_gets_304(page: Counter, get: Get, method: str) -> None:
+    """Without a body and what describes it; with what a 200 would have said beside (15.4.5)."""
+    full = get("/")
+    answer = get("/", method=method, **having(full.headers["ETag"]))
+    assert (answer.status_code, answer.data) == (304, b"")
+    assert answer.headers["ETag"] == full.headers["ETag"]
+    assert status_of(answer) == "larder; hit; ttl=300"
+    assert answer.headers["Age"] == "0"
+    assert not {"Content-Length", "Content-Type"} & set(answer.headers.keys())
+    assert page.runs == 1
+
+
+def test_who_has_another_gets_the_whole(page: Counter, get: Get) -> None:
+    """Also where the request names a date, which counts for nothing then (13.2.2)."""
+    get("/")
+    answer = get("/", **having('"other"', **{"If-Modified-Since": MODIFIED}))
+    assert (answer.status_code, answer.json) == (200, {"run": 1})
+
+
+def test_what_is_just_made_may_be_what_the_client_has(
+    app: Flask, cache: Cache, get: Get, count: Counter
+) -> None:
+    """The view makes the whole, which is stored, though the client does not need it."""
+
+    @app.get("/")
+    @cache.cached()
+    def page() -> Response:
+        count()
+        response = Response("page")
+        response.add_etag()
+        return response.make_conditional(request)
+
+    tag = get("/").headers["ETag"]
+    cache.clear()
+    made = get("/", **having(tag))
+    assert (made.status_code, made.data) == (304, b"")
+    assert status_of(made) == "larder; fwd=uri-miss; stored; ttl=300"
+    assert get("/").text == "page"
+    assert count.runs == 2
+
+
+@pytest.mark.parametrize(("since", "code"), [(MODIFIED, 304), (EARLIER, 200), ("soon", 200)])
+def test_a_date_of_the_view(app: Flask, cache: Cache, get: Get, since: str, code: int) -> None:
+    """It gives its own validators, which stay."""
+
+    @app.get("/")
+    @cache.cached()
+    def page() -> tuple[str, dict[str, str]]:
+        return "page", {"Last-Modified": MODIFIED, "ETag": 'W/"mine"'}
+
+    assert get("/").headers["ETag"] == 'W/"mine"'
+    assert get("/", headers={"If-Modified-Since": since}).status_code == code
+    assert get("/", **having('"mine"')).status_code == 304
+
+
+def test_only_a_200_is_conditional(app: Flask, cache: Cache, get: Get) -> None:
+    """An error is shown, also to a client that names any."""
+
+    @app.get("/")
+    @cache.cached(statuses=(200, 404))
+    def page() -> str:
+        abort(404)
+
+    for _ in range(2):
+        answer = get("/", **having("*"))
+        assert answer.status_code == 404
+        assert "ETag" not in answer.headers
+
+
+def test_other_methods_are_not_conditional(app: Flask, cache: Cache, get: Get) -> None:
+    """What POST does has been done."""
+
+    @app.post("/")
+    @cache.cached()
+    def page() -> str:
+        return "done"
+
+    assert get("/", method="POST", **having("*")).text == "done"
+
+
+def test_a_body_that_a_decorator_changes_has_no_tag(app: Flask, cache: Cache, get: Get) -> None:
+    """It would be that of another body."""
+
+    def doubled(view: Callable[[], dict[str, int]]) -> Callable[[], dict[str, int]]:
+        def page() -> dict[str, int]:
+            return {name: 2 * number for name, number in view().items()}
+
+        page.__wrapped__ = view  # type: ignore[attr-defined]
+        return page
+
+    @app.get("/")
+    @doubled
+    @cache.cached()
+    def page() -> dict[str, int]:
+        return {"number": 4}
+
+    for _ in range(2):
+        assert "ETag" not in get("/").headers
+
+
+def test_the_client_is_asked_about_again_after_the_view_has_failed(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """What was set aside is there again for who handles the error."""
+    seen: list[str | None] = []
+
+    @app.errorhandler(LookupError)
+    def handle(_: LookupError) -> str:
+        seen.append(request.headers.get("If-None-Match"))
+        return ""
+
+    @app.get("/")
+    @cache.cached()
+    def page() -> str:
+        seen.append(request.headers.get("If-None-Match"))
+        raise LookupError
+
+    get("/", **having('"a"'))
+    assert seen == [None, '"a"']
+
+
+def test_a_tag_tells_nobody_of_another_users_answer(app: Flask, cache: Cache, get: Get) -> None:
+    """What is not shared is judged by what this user gets."""
+
+    @app.get("/")
+    @cache.cached()
+    def page() -> str:
+        return request.cookies.get("user", "nobody")
+
+    tag = get("/", headers={"Cookie": "user=ann"}).headers.get("ETag", entity_tag_of(b"ann"))
+    answer = get("/", headers={"Cookie": "user=bob", "If-None-Match": tag})
+    assert (answer.status_code, answer.text) == (200, "bob")
