@@ -26,8 +26,10 @@ START_SECONDS = 20.0
 MASTER = "mymaster"
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "redis.md"
 
-# Below the ports that systems give to those who connect, and apart from each other.
-_PORTS = range(20_000, 32_000)
+
+# Below those that the system gives out by itself, and others for each process of pytest-xdist.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+_PORTS = range(20_000 + 1_500 * _WORKER, 21_500 + 1_500 * _WORKER)
 
 
 def binaries() -> dict[str, Path]:

@@ -1,11 +1,12 @@
 """What the engine is asked, and what it may find; and what requests for the same can share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from flask_larder.entry import NO_TARGETS, Position, Request, StoredResponse, Targets
 from flask_larder.key import HashMethod, stored_key, variant_key
-from flask_larder.policy import Policy
+from flask_larder.policy import Directives, Policy
+from flask_larder.requested import NO_DIRECTIVES
 from flask_larder.status import CacheStatus
 
 
@@ -17,7 +18,8 @@ class Ask:
     name of the key.
     *position* is the latest purge that was known when the request came, ``None`` where none was.
     *refresh* means that a stored response is not to be used but replaced, and *replaces* that the
-    one is which was stored then. *is_stale* may call a fresh one stale.
+    one is which was stored then. *is_stale* may call a fresh one stale. *directives* are
+    those of the request, where they count.
     """
 
     request: Request
@@ -29,6 +31,7 @@ class Ask:
     refresh: bool = False
     replaces: float | None = None
     is_stale: Callable[[StoredResponse], bool] | None = None
+    directives: Directives = field(default_factory=lambda: NO_DIRECTIVES)
 
 
 @dataclass(frozen=True, slots=True)

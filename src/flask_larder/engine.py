@@ -37,6 +37,7 @@ from flask_larder.policy import (
     may_store,
 )
 from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
+from flask_larder.requested import forbids_storing, wants_only_stored
 from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store
@@ -80,9 +81,13 @@ class Engine:
         found = self.lookup(ask)
         if isinstance(found, Hit):
             return found, found.status
+        if wants_only_stored(ask.directives):
+            return _Attempt(self, ask, replace(found, stale=None), forward).lead()[0]
         attempt = _Attempt(self, ask, found, forward)
         # A forced update wants its own answer; what HEAD is answered with is of no use to others.
         if ask.refresh or ask.request.method == "HEAD" or not found.may_share:
+            return attempt.lead()[0]
+        if found.status.fwd == "request":
             return attempt.lead()[0]
         return self._coalescer.run(attempt)
 
@@ -216,7 +221,8 @@ class Engine:
         lifetime = freshness_lifetime(ask.policy.timeout, exchange.directives)
         if ask.policy.jitter:
             lifetime = spread_lifetime(lifetime, ask.policy.jitter, self._chance())
-        refusal = forwarded.refusal or may_store(exchange, ask.policy)
+        refusal = forbids_storing(ask.directives) or forwarded.refusal
+        refusal = refusal or may_store(exchange, ask.policy)
         if reason := refusal or _is_not_fresh(lifetime):
             return reason
         body = forwarded.read_body(ask.policy.body_limit)

@@ -17,6 +17,7 @@ from flask_larder.freshness import (
     staleness,
 )
 from flask_larder.purges import Verdict
+from flask_larder.requested import may_offer, takes_stale
 from flask_larder.status import CacheStatus
 
 
@@ -32,15 +33,15 @@ def reuse(
     stale = CacheStatus("stale", detail="purged" if is_purged else None)
     if reason := _refusal(ask, stored, stale_for, stale):
         return Miss(reason, names)
-    if ask.replaces != stored.stored_at:
-        may_revalidate = ask.policy.may_revalidate
-        if stale_for is None:
-            is_due = may_revalidate and _is_due_early(ask, stored, now, chance)
-            return _due(found, "early-refresh") if is_due else found
-        window = min(stored.stale_while_revalidate, ask.policy.stale_while_revalidate)
-        if may_revalidate and stale_for < window:
-            return _due(_stale(found, stale_for), "stale-while-revalidate")
-    return Miss(stale, names, stale=stored)
+    if ask.replaces == stored.stored_at:
+        return Miss(stale, names, stale=stored)
+    offered = found if stale_for is None else _stale(found, stale_for)
+    if wish := may_offer(ask.directives, offered.age, offered.status.ttl or 0.0):
+        return Miss(CacheStatus("request", detail=wish), names)
+    if stale_for is None:
+        is_due = _is_due_early(ask, stored, now, chance)
+        return _due(found, "early-refresh") if is_due else found
+    return _sent_stale(ask, offered, stale_for) or Miss(stale, names, stale=stored)
 
 
 def candidate(stored: StoredResponse, names: frozenset[str], now: float) -> Hit:
@@ -76,8 +77,18 @@ def _refusal(
 def _is_due_early(
     ask: Ask, stored: StoredResponse, now: float, chance: Callable[[], float]
 ) -> bool:
-    beta = ask.policy.early_refresh
+    beta = ask.policy.early_refresh if ask.policy.may_revalidate else None
     return beta is not None and is_due_early(stored, now, beta, chance())
+
+
+def _sent_stale(ask: Ask, found: Hit, stale_for: float) -> Hit | None:
+    """*found*, if the developer or the request takes it as stale as it is."""
+    own, given = found.response.stale_while_revalidate, ask.policy.stale_while_revalidate
+    if ask.policy.may_revalidate and stale_for < min(own, given):
+        return _due(found, "stale-while-revalidate")
+    if takes_stale(ask.directives, stale_for):
+        return replace(found, status=replace(found.status, detail="max-stale"))
+    return None
 
 
 def _stale(found: Hit, stale_for: float) -> Hit:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.leash import LEASH
-from tests.service.processes import ROOT, free_port, wait_until
+from tests.redis_nodes import free_port
+from tests.service.processes import ROOT, wait_until
 
 APP = "tests.concurrency.proof_app:app"
 HOST = "api.example"  # the same on all ports, so that all servers mean the same responses

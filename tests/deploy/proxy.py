@@ -9,7 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.service.processes import ROOT, free_port, wait_until
+from tests.redis_nodes import free_port
+from tests.service.processes import ROOT, wait_until
 
 SOURCE = ROOT / "deploy" / "nginx"
 

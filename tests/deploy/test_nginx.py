@@ -13,7 +13,8 @@ from deploy.verification.client import Load
 from tests.deploy.conftest import needs_nginx
 from tests.deploy.proxy import Proxy
 from tests.deploy.upstream import Upstream, squared
-from tests.service.processes import free_port, wait_until
+from tests.redis_nodes import free_port
+from tests.service.processes import wait_until
 
 pytestmark = needs_nginx
 

@@ -18,6 +18,7 @@ import requests
 from redis import Redis
 
 from tests.conftest import RedisServer
+from tests.redis_nodes import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUN = {
@@ -28,12 +29,6 @@ GERMANY = [
     {"name": "Universität Bremen", "country": "Germany", "domains": ["uni-bremen.de"]},
     {"name": "Universität zu Köln", "country": "Germany", "domains": ["uni-koeln.de"]},
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

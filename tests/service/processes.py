@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import requests
 
 from service.config import ROOT
 from service.state import read_state, state_file
+from tests.redis_nodes import free_port
 
 MARK = "LARDER_TEST_MARK"
 OURS = re.compile(
@@ -33,13 +33,6 @@ def wait_until(what: Callable[[], object], seconds: float = 10.0) -> None:
     while not what():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Sandbox:

@@ -8,7 +8,8 @@ import pytest
 from service import config
 from service.config import ROOT, BaseConfig, ConfigError, use_bundled_password
 from service.launch import Address, read_address, read_launch
-from tests.service.processes import Sandbox, free_port
+from tests.redis_nodes import free_port
+from tests.service.processes import Sandbox
 
 # The settings of the service, without those of the cache.
 OWN = set(vars(BaseConfig({}))) - {"CACHE_TYPE"}

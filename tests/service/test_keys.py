@@ -9,7 +9,8 @@ import redis
 from service import keys
 from service.config import ConfigError
 from service.state import announced, read_state, state_file
-from tests.service.processes import Sandbox, Service, free_port
+from tests.redis_nodes import free_port
+from tests.service.processes import Sandbox, Service
 
 
 def test_lists_keys(service: Service, number: int) -> None:

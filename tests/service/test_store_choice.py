@@ -14,7 +14,8 @@ from service.embedded import EmbeddedServer
 from service.guardian import NoServerError, find_server
 from service.store import is_given, open_store, shown, url
 from tests.conftest import RedisServer
-from tests.service.processes import Sandbox, Service, free_port, start_service
+from tests.redis_nodes import free_port
+from tests.service.processes import Sandbox, Service, start_service
 
 
 @pytest.mark.parametrize(

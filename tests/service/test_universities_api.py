@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.universities_api import ApiFailedError, ApiTimeoutError, UniversitiesApi
-from tests.service.processes import free_port
+from tests.redis_nodes import free_port
 from tests.service.universities_twin import UniversitiesTwin, search
 
 

@@ -10,7 +10,7 @@ from flask import Response, after_this_request, current_app
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import GatewayTimeout, HTTPException
 
 from flask_larder.ask import Ask, Hit
 from flask_larder.codec import decode_value
@@ -40,8 +40,10 @@ from flask_larder.flask.tagging import Tags, give_tags, tagging
 from flask_larder.flask.tracking import SESSION, track_requests
 from flask_larder.flask.view import ViewAnswer
 from flask_larder.policy import Reason
+from flask_larder.requested import NO_DIRECTIVES, directives_of, wants_only_stored
 from flask_larder.status import CacheStatus
 
+_DIRECTIVES: Final = "CACHE_REQUEST_DIRECTIVES"
 _CONDITIONS: Final = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
 
 # What tells nobody's name: Flask-Login reads the last two to protect sessions.
@@ -125,7 +127,8 @@ class _Visit:
         if ask.key != revalidation.key:
             revalidation.failure = "without its user, it has another key, as by vary="
             return current_app.response_class()
-        ask = replace(ask, refresh=False, replaces=revalidation.stored_at)
+        at = revalidation.stored_at
+        ask = replace(ask, refresh=False, replaces=at, directives=NO_DIRECTIVES)
         with tagging() as tags:
             forward = self._forwarding(ask, Watch(self._context), tags)
             made = self._call.wiring.engine.revalidate(ask, forward, revalidation.claim)
@@ -142,6 +145,9 @@ class _Visit:
         self, ask: Ask, watch: Watch, tags: Tags
     ) -> Callable[[CacheStatus], ViewAnswer]:
         def forward(status: CacheStatus) -> ViewAnswer:
+            if wants_only_stored(ask.directives):
+                self._outcome.status = replace(status, detail="only-if-cached")
+                raise GatewayTimeout("Nothing that is stored will do.")
             self._outcome.status = replace(status, detail="error")  # holds where the view raises
             # Only where something stale is there does it matter which exceptions are errors.
             self._made = self._run_view(ask, watch, tags, asks_handler=status.fwd == "stale")
@@ -213,6 +219,7 @@ class _Visit:
             position=position_of(self._context, call.cache),
             refresh=refresh,
             is_stale=self._finds_stale if call.options.is_stale else None,
+            directives=directives_of(request) if self._settings[_DIRECTIVES] else NO_DIRECTIVES,
         )
 
     def _harmless_reads(self, watch: Watch) -> frozenset[str]:
