@@ -218,7 +218,9 @@ class Engine:
     def _make(self, ask: Ask, miss: Miss, forwarded: Forwarded) -> Shared | Reason:
         """What is to be stored, or the reason why nothing is."""
         exchange = Exchange.of(ask.request, forwarded.status, forwarded.fields)
-        lifetime = freshness_lifetime(ask.policy.timeout, exchange.directives)
+        lifetime = freshness_lifetime(
+            ask.policy.timeout, exchange.fields, exchange.directives, self._clock()
+        )
         if ask.policy.jitter:
             lifetime = spread_lifetime(lifetime, ask.policy.jitter, self._chance())
         refusal = forbids_storing(ask.directives) or forwarded.refusal

@@ -8,23 +8,36 @@ from collections.abc import Mapping
 from typing import Final
 
 from flask_larder.entry import StoredResponse
-from flask_larder.headers import parse_delta
+from flask_larder.headers import Fields, parse_date, parse_delta, values_of
 
 LONGEST_LIFETIME: Final = 365 * 24 * 3600.0
 """One year. No entry lives longer, also one that was stored "for ever"."""
 
 
-def freshness_lifetime(timeout: float, directives: Mapping[str, str | None]) -> float:
-    """The lifetime that the policy's *timeout* and the response's directives allow.
+def freshness_lifetime(
+    timeout: float, fields: Fields, directives: Mapping[str, str | None], now: float
+) -> float:
+    """The lifetime that the policy's *timeout* and the response's *fields* allow.
 
-    A response can shorten what the policy says, never lengthen it; for a shared cache
-    ``s-maxage`` stands above ``max-age`` (RFC 9111 section 4.2.1).
+    A response can shorten what the policy says, never lengthen it; for a shared cache ``s-maxage``
+    stands above ``max-age``, and both above ``Expires`` (RFC 9111 section 4.2.1).
     """
     lifetime = min(timeout, LONGEST_LIFETIME)
     for name in ("s-maxage", "max-age"):
         if name in directives:
             return min(lifetime, float(parse_delta(directives[name])))
-    return lifetime
+    expires = values_of(fields, "expires")
+    return min(lifetime, _until(expires[0], fields, now)) if expires else lifetime
+
+
+def _until(expires: str, fields: Fields, now: float) -> float:
+    """The time from ``Date``, or from *now*, to *expires*; 0 for what is no date (section 5.3)."""
+    expires_at = parse_date(expires, now)
+    if expires_at is None:
+        return 0.0
+    dates = [parse_date(value, now) for value in values_of(fields, "date")]
+    made_at = dates[0] if dates and dates[0] is not None else now
+    return max(0.0, expires_at - made_at)
 
 
 def stale_window(name: str, seconds: float, directives: Mapping[str, str | None]) -> float:

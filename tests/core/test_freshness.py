@@ -1,5 +1,7 @@
 """How long a response is fresh and how old it is (RFC 9111 section 4.2)."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,8 @@ from flask_larder.freshness import (
 )
 
 ORIGIN = "http://api.example"
+NOW = datetime(2026, 11, 26, tzinfo=UTC).timestamp()
+LATE = "Thu, 26 Nov 2026 01:00:30 GMT"
 SECONDS = st.floats(min_value=0, max_value=1e10)
 INSTANTS = st.floats(min_value=0, max_value=1e10)
 
@@ -45,19 +49,48 @@ def test_a_response_shortens_what_the_policy_says(
     directives: dict[str, str | None], lifetime: float
 ) -> None:
     """``s-maxage`` stands above ``max-age``, and neither lengthens the policy's 50 seconds."""
-    assert freshness_lifetime(50.0, directives) == lifetime
+    assert freshness_lifetime(50.0, (), directives, NOW) == lifetime
 
 
 def test_no_lifetime_is_longer_than_a_year() -> None:
     """What is kept "for ever" is kept for a year."""
-    assert freshness_lifetime(1e12, {}) == LONGEST_LIFETIME
-    assert freshness_lifetime(1e12, {"max-age": str(2**31)}) == LONGEST_LIFETIME
+    assert freshness_lifetime(1e12, (), {}, NOW) == LONGEST_LIFETIME
+    assert freshness_lifetime(1e12, (), {"max-age": str(2**31)}, NOW) == LONGEST_LIFETIME
+
+
+@pytest.mark.parametrize(
+    ("fields", "lifetime"),
+    [
+        ((("Expires", "Thu, 26 Nov 2026 00:00:20 GMT"),), 20.0),
+        ((("Expires", "Thu, 26 Nov 2026 00:01:00 GMT"),), 50.0),
+        ((("Expires", "Wed, 25 Nov 2026 00:00:00 GMT"),), 0.0),
+        ((("Expires", "Thursday, 26-Nov-26 00:00:20 GMT"),), 20.0),
+        ((("Expires", "0"),), 0.0),
+        ((("Expires", "-1"),), 0.0),
+        ((("Expires", ""),), 0.0),
+        ((("Expires", "Thu, 26 Nov 2026 00:00:20 GMT"), ("Expires", "0")), 20.0),
+        ((("Expires", LATE), ("Date", "Thu, 26 Nov 2026 01:00:00 GMT")), 30.0),
+        ((("Expires", "Thu, 26 Nov 2026 00:00:20 GMT"), ("Date", "soon")), 20.0),
+    ],
+)
+def test_expires_shortens_what_the_policy_says(
+    fields: tuple[tuple[str, str], ...], lifetime: float
+) -> None:
+    """RFC 9111 section 5.3: counted from ``Date``, by another clock; what is no date is past."""
+    assert freshness_lifetime(50.0, fields, {}, NOW) == lifetime
+
+
+def test_max_age_stands_above_expires() -> None:
+    """RFC 9111 section 5.3."""
+    fields = (("Expires", "0"),)
+    assert freshness_lifetime(50.0, fields, {"max-age": "10"}, NOW) == 10.0
+    assert freshness_lifetime(50.0, fields, {"s-maxage": "10"}, NOW) == 10.0
 
 
 @given(SECONDS, st.none() | st.text() | st.integers(min_value=0).map(str))
 def test_a_lifetime_is_between_nothing_and_the_policy(timeout: float, max_age: str | None) -> None:
     """Whatever the response says, the policy's timeout is the upper bound."""
-    assert 0 <= freshness_lifetime(timeout, {"max-age": max_age}) <= timeout
+    assert 0 <= freshness_lifetime(timeout, (), {"max-age": max_age}, NOW) <= timeout
 
 
 # --- age ---

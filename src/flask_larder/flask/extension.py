@@ -131,8 +131,8 @@ class Cache(PurgeMethods):
         ``Cache-Status`` of each answer tells what was done and why.
 
         :param timeout: for how long a response is fresh, in seconds or as a ``timedelta``.
-            ``None`` means ``CACHE_DEFAULT_TIMEOUT``, 0 a year. A ``max-age`` or ``s-maxage`` of
-            the response can only shorten it.
+            ``None`` means ``CACHE_DEFAULT_TIMEOUT``, 0 a year. A ``max-age``, ``s-maxage`` or
+            ``Expires`` of the response can only shorten it.
         :param key_prefix: with ``%s``, a view's: the URL is put there, so that views with
             different prefixes never share. Without, the function's result is kept as a value
             under this name, where :meth:`get` and :meth:`delete` find it too. A callable
