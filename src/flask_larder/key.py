@@ -11,7 +11,6 @@ beginning, followed by a digest of all of it.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -181,19 +180,27 @@ def variant_key(key: str, names: Iterable[str], fields: RequestFields) -> str:
 
 
 _FREE_CASE: Final = frozenset({"accept-charset", "accept-encoding", "accept-language"})
-_AROUND: Final = re.compile(r"[ \t]*([,;])[ \t]*")
+_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 def normalised(name: str, value: str | None) -> str | None:
     """*value* in a form that it shares with those of the same meaning (RFC 9111 section 4.1).
 
-    White space between the members of ``Accept*`` fields, and the case of what they name, say
-    nothing. The order does, to many who read it; and so may all of the other fields.
+    White space around commas says nothing: it is there, or not, where several lines of one name
+    have been made one (RFC 9110 section 5.3). For ``Accept*`` that goes for semicolons, too, and
+    the case of languages and codings. Order counts with many who read it, and a credential, or what
+    is in quotes, stays as it is.
     """
-    if value is None or not name.startswith("accept") or '"' in value:
+    if value is None or name in _CREDENTIALS or '"' in value:
         return value
-    compact = _AROUND.sub(r"\1", value.strip(" \t"))
+    compact = _without_space_around(",", value)
+    if name.startswith("accept"):
+        compact = _without_space_around(";", compact)
     return compact.lower() if name in _FREE_CASE else compact
+
+
+def _without_space_around(separator: str, value: str) -> str:
+    return separator.join(part.strip(" \t") for part in value.split(separator))
 
 
 def stored_key(key: str, hash_method: HashMethod = hashlib.sha256) -> str:
