@@ -18,7 +18,9 @@ def urls(request: Request, status: int = 200, **fields: str) -> list[str]:
     """What is invalidated, without the origin."""
     named = [(name.replace("_", "-"), value) for name, value in fields.items()]
     found = invalidated(request, status, named)
-    assert all((each.method, each.host, each.has_body) == ("GET", POST.host, False) for each in found)
+    assert all(
+        (each.method, each.host, each.has_body) == ("GET", POST.host, False) for each in found
+    )
     return [f"{each.script_name}{each.path}?{each.query.decode()}" for each in found]
 
 
@@ -116,7 +118,11 @@ def test_https_has_another_default_port() -> None:
     """The origin is a scheme, a host and a port (RFC 9110 section 4.3.1)."""
     secure = replace(POST, scheme="https", host="shop.example:8443")
     assert named_by("https://shop.example:8443/x", secure) is not None
-    for reference in ("https://shop.example/x", "https://shop.example:443/x", "http://shop.example:8443/x"):
+    for reference in (
+        "https://shop.example/x",
+        "https://shop.example:443/x",
+        "http://shop.example:8443/x",
+    ):
         assert named_by(reference, secure) is None
     usual = replace(POST, scheme="https")
     assert named_by("https://shop.example:443/x", usual) is not None
