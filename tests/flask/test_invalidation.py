@@ -345,6 +345,15 @@ def test_any_path(shop: Flask, get: Get, path: str) -> None:
     assert not is_hit(get(path))
 
 
+def test_a_route_in_other_letters(app: Flask, cache: Cache, get: Get) -> None:
+    """The map of URLs has it in letters, and the request in bytes."""
+    app.add_url_rule("/straße", "get", cache.cached()(lambda: "page"))
+    app.add_url_rule("/straße", "post", lambda: "done", methods=["POST"])
+    get("/straße")
+    get("/stra%c3%9fe", method="POST")
+    assert not is_hit(get("/straße"))
+
+
 def test_a_location_in_other_letters(shop: Flask, get: Get) -> None:
     """Werkzeug encodes it for the client after all hooks."""
     get("/items/caf%C3%A9")
@@ -524,6 +533,15 @@ def test_a_host_that_is_not_trusted_invalidates_nothing(
     assert log_of(shop, cache).position() == before
     assert get("/items?late=1", method="POST").text == "welcome"
     assert log_of(shop, cache).position() == before
+
+
+def test_a_cache_that_keeps_nothing_notes_nothing(app: Flask, get: Get) -> None:
+    """There is nothing that could be out of date."""
+    cache = Cache(app, config={"CACHE_TYPE": "NullCache"})
+    add_items(app, cache)
+    before = log_of(app, cache).position()
+    assert get("/items", method="POST").status_code == 201
+    assert log_of(app, cache).position() == before
 
 
 def test_it_can_be_switched_off(app: Flask, get: Get) -> None:
