@@ -42,7 +42,7 @@ def is_unsafe(method: str) -> bool:
 
 
 def is_non_error(status: int) -> bool:
-    """Whether the response is one that invalidates (RFC 9111 section 4.4, its last but one)."""
+    """Whether the response is one that invalidates (RFC 9111 section 4.4)."""
     return 200 <= status < 400
 
 
