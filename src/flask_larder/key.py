@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import SplitResult, quote, unquote_to_bytes
 
 from flask_larder.entry import Request, RequestFields, Targets
 
@@ -32,6 +32,7 @@ _SAFE_IN_QUERY: Final = "/!$'()*,;:@"
 _SAFE_IN_EXACT_QUERY: Final = _SAFE_IN_QUERY + "&=+%?"
 _SAFE_IN_PREFIX: Final = "/!$&'()*+,;@"
 _SAFE_IN_HOST: Final = ":[]"
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _SAFE_IN_NAME: Final = "/!$&'()*+,;=:@?[]{}<>|^\"`\\"
 
 HashMethod = Callable[[bytes], Any]
@@ -131,6 +132,19 @@ def origin_of(request: Request) -> str:
 def site_of(scheme: str, host: str) -> str:
     """Scheme and host, with its port unless it is the default one."""
     return f"{quote(scheme, safe='')}://{quote(host, safe=_SAFE_IN_HOST)}"
+
+
+def site_of_url(parts: SplitResult) -> str | None:
+    """The site of a URL, as :func:`site_of` has it; ``None`` where it has none that HTTP knows.
+
+    Raises ``ValueError`` for a host or a port that cannot be one.
+    """
+    scheme, host = parts.scheme.lower(), parts.hostname
+    if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc:
+        return None
+    shown = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
+    is_default = parts.port in {None, _DEFAULT_PORTS[scheme]}
+    return site_of(scheme, shown if is_default else f"{shown}:{parts.port}")
 
 
 def url_targets(request: Request) -> Targets:

@@ -265,3 +265,35 @@ def test_head_freshens_get(origin: Origin, ask: Ask, path: str) -> None:
     ask(path, "HEAD")
     hit = ask(path)
     assert (hit.body, hit.is_hit) == (b"stored", True)
+
+
+# --- invalidation (RFC 9111 section 4.4) ---
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("status", ["200 OK", "303 See Other"])
+def test_an_unsafe_method_makes_the_cache_forget(
+    origin: Origin, ask: Ask, path: str, method: str, status: str
+) -> None:
+    """The URL that it was about, and those that its answer names."""
+    named = [f"Location: {path}/made", f"Content-Location: {path}/shown"]
+    origin.will_send(path, FRESH, body=b"old")
+    origin.will_send(path, *named, status=status)
+    origin.will_send(path, FRESH, body=b"new")
+    for other in ("/made", "/shown", "/other"):
+        origin.will_send(path + other, FRESH)
+        ask(path + other)
+    assert (ask(path).body, ask(path).body) == (b"old", b"old")
+    ask(path, method)
+    assert ask(path).body == b"new"
+    is_hit = [ask(path + other).is_hit for other in ("/made", "/shown", "/other")]
+    assert is_hit == [False, False, True]
+
+
+def test_an_error_makes_the_cache_forget_nothing(origin: Origin, ask: Ask, path: str) -> None:
+    """Nothing has changed, then."""
+    origin.will_send(path, FRESH, body=b"old")
+    origin.will_send(path, status="400 Bad Request")
+    ask(path)
+    ask(path, "POST")
+    assert ask(path).is_hit
