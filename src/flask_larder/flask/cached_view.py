@@ -1,7 +1,7 @@
 """A cached view: what it answers is kept as a response."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
@@ -19,6 +19,7 @@ from flask_larder.entry import Reads, Request, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
+from flask_larder.flask.conditions import on_condition
 from flask_larder.flask.outcome import Outcome, write_fields
 from flask_larder.flask.reads import (
     Watch,
@@ -46,7 +47,6 @@ from flask_larder.requested import NO_DIRECTIVES, directives_of, wants_only_stor
 from flask_larder.status import CacheStatus
 
 _DIRECTIVES: Final = "CACHE_REQUEST_DIRECTIVES"
-_CONDITIONS: Final = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
 
 # What tells nobody's name: Flask-Login reads the last two to protect sessions.
 _NAMES_NOBODY: Final = frozenset(
@@ -103,7 +103,9 @@ class _Visit:
 
     def _answer(self, ask: Ask) -> Any:
         outcome, watch = self._outcome, Watch(self._context)
-        with tagging() as tags:
+        outcome.whole = True
+        # Also while a body that streams is read.
+        with tagging() as tags, on_condition(self._context.request, ()):
             forward = self._forwarding(ask, watch, tags)
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if isinstance(answer, Hit):
@@ -153,7 +155,7 @@ class _Visit:
             self._outcome.status = replace(status, detail="error")  # holds where the view raises
             # Only where something stale is there does it matter which exceptions are errors.
             asks_handler = status.fwd == "stale"
-            with _on_condition(self._context.request.environ, conditions):
+            with on_condition(self._context.request, conditions):
                 self._made = self._run_view(ask, watch, tags, asks_handler=asks_handler)
             return self._made
 
@@ -323,23 +325,6 @@ class _Visit:
             call = self._call
             signal = cache_view_hit if isinstance(answer, Hit) else cache_view_miss
             signal.send(call.cache, cache_key=key, args=call.args, kwargs=call.kwargs)
-
-
-@contextmanager
-def _on_condition(environ: dict[str, Any], conditions: Fields) -> Iterator[None]:
-    """Set aside what the client makes its request depend on, and send *conditions* instead.
-
-    The view makes a whole response, which can be stored, or says that what is stored is still the
-    same; then it is judged whether the client has that already (RFC 9111 section 4.3.2).
-    """
-    aside: dict[str, Any] = {n: environ.pop(n) for n in _CONDITIONS if n in environ}
-    environ |= {f"HTTP_{n.upper().replace('-', '_')}": value for n, value in conditions}
-    try:
-        yield
-    finally:
-        for name in _CONDITIONS:
-            environ.pop(name, None)
-        environ |= aside
 
 
 def _response_of(stored: StoredResponse) -> Response:
