@@ -120,8 +120,7 @@ class _Excerpt:
         self._size = size
 
     def __iter__(self) -> Iterator[bytes]:
-        left = self._size
-        skip = _wind(self._body, self._first) if left else 0
+        skip, left = _wind(self._body, self._first), self._size
         while left and (chunk := next(self._chunks, None)) is not None:
             piece = chunk[skip : skip + left]
             skip = max(0, skip - len(chunk))
