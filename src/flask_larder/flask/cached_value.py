@@ -24,6 +24,7 @@ from flask_larder.flask.reads import (
 )
 from flask_larder.flask.tagging import give_tags, tagging
 from flask_larder.flask.tracking import track_requests
+from flask_larder.flask.unkeyed import NOTHING, Known, recall, remember, tell_unkeyed
 from flask_larder.flask.values import NO_VALUE, decoded
 from flask_larder.freshness import spread_lifetime
 from flask_larder.policy import Policy, may_be_tagged, may_reuse
@@ -77,6 +78,8 @@ class _Evaluation:
         self._call = call
         self._context = context
         self._covered: frozenset[str] = frozenset()
+        self._known = NOTHING
+        self._watch: Watch | None = None
         self._key = ""
         self._targets = NO_TARGETS
         self._judged: dict[bytes, _Answer | None] = {}
@@ -126,6 +129,8 @@ class _Evaluation:
         answer = self._judged[shared.data]
         if answer is not None:
             give_tags(shared.targets.tags)
+            if self._context is not None:
+                recall(self._call, self._context)
         return answer
 
     def settle(self) -> None:
@@ -154,6 +159,8 @@ class _Evaluation:
         if reason := may_be_tagged(value.targets):
             call.warn(f"it has {reason.replace('-', ' ')}")
             return _Answer(result), None
+        if self._watch is not None:
+            tell_unkeyed(call, self._known, self._watch.named(), frozenset(), is_view=False)
         assert call.timeout is not None  # noqa: S101 - else nobody asks for it
         lifetime = spread_lifetime(call.timeout, call.jitter, CHANCE.random())
         call.wiring.values.keep(self._key, value, lifetime)
@@ -162,16 +169,20 @@ class _Evaluation:
     def _ask(self) -> tuple[Asked | None, bool]:
         """What to ask for, ``None`` where the cache is left alone; and whether to replace it."""
         call, context = self._call, self._context
+        asking = None if context is None else Watch(context)
         try:
             if call.bypasses():
                 return None, False
             is_forced = call.is_forced()
-            if context is None:
+            if context is None or asking is None:
                 return call.asked(None, is_view=False), is_forced
             note_selecting(call.options.vary_fields)
             making_key = Watch(context)
             asked = call.asked(core_request(context.request), is_view=False)
             self._covered = covered_by(call.options, making_key)
+            # Under a key of its own only what it reads itself counts, as for Reads.
+            is_template, before = call.options.is_template, asking.named_before()
+            self._known = Known(before if is_template else frozenset(), making_key.named())
         except OptionFailed:
             return None, False
         return asked, is_forced
@@ -181,8 +192,9 @@ class _Evaluation:
         call, context = self._call, self._context
         if context is None:
             return _joined(call.run()), None
-        watch = Watch(context)
+        watch = self._watch = Watch(context)
         result = _joined(call.run())
+        remember(call, watch.named())
         lacking = watch.unkeyed()
         if call.options.is_template:
             # By its key it may be a view that was not recognised as one, and the user one that

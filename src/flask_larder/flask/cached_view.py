@@ -40,13 +40,24 @@ from flask_larder.flask.revalidation import (
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
 from flask_larder.flask.tagging import Tags, give_tags, tagging
 from flask_larder.flask.tracking import SESSION, track_requests
+from flask_larder.flask.unkeyed import (
+    NOTHING,
+    Known,
+    present_fields,
+    recall,
+    remember,
+    tell_unkeyed,
+)
 from flask_larder.flask.view import ViewAnswer
-from flask_larder.headers import Fields
+from flask_larder.headers import Fields, parse_vary
 from flask_larder.policy import Directives, Policy, Reason
 from flask_larder.requested import NO_DIRECTIVES, directives_of, wants_only_stored
 from flask_larder.status import CacheStatus
 
 _DIRECTIVES: Final = "CACHE_REQUEST_DIRECTIVES"
+
+# What may be stored, and was lost on the way there.
+_NOT_KEPT_AFTER_ALL: Final = frozenset({"purged", "store-refused", "store-unavailable"})
 
 # What tells nobody's name: Flask-Login reads the last two to protect sessions.
 _NAMES_NOBODY: Final = frozenset(
@@ -76,6 +87,7 @@ class _Visit:
         self._context = context
         self._settings = call.wiring.settings
         self._harmless: frozenset[str] = frozenset()
+        self._known = NOTHING
         self._made: ViewAnswer | None = None
         self._outcome = Outcome(
             CacheStatus("bypass"),
@@ -116,10 +128,13 @@ class _Visit:
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
+            recall(self._call, self._context)
             note_selecting(answer.names)
             outcome.age = answer.age
             if answer.is_due:
                 revalidate_later(self._call, self._context.request.environ, ask, answer)
+        else:
+            self._tell_unkeyed(answer, watch)
         return self._returned(answer)
 
     def _replace(self, ask: Ask | Reason, revalidation: Revalidation) -> Any:
@@ -133,14 +148,17 @@ class _Visit:
             return current_app.response_class()
         at = revalidation.stored_at
         ask = replace(ask, refresh=False, replaces=at, directives=NO_DIRECTIVES)
+        watch = Watch(self._context)
         with tagging() as tags:
-            forward = self._forwarding(ask, Watch(self._context), tags)
+            forward = self._forwarding(ask, watch, tags)
             made = self._call.wiring.engine.revalidate(ask, forward, revalidation.claim)
         if isinstance(made, str):
             if made == OTHER_KEY:
                 revalidation.failure = "without its user, its Vary selects something else"
             return current_app.response_class()
         self._outcome.status = made[1]
+        if isinstance(made[0], ViewAnswer):
+            self._tell_unkeyed(made[0], watch)
         if isinstance(made[0], ViewAnswer) and is_error(made[0]):
             self._call.tell_failure(made[0].failure)
         return self._returned(made[0])
@@ -172,6 +190,14 @@ class _Visit:
         if answer.raised is not None:
             raise answer.raised
         return answer.returned
+
+    def _tell_unkeyed(self, made: ViewAnswer, watch: Watch) -> None:
+        """Tell what was read that the key does not hold, where the answer is for others, too."""
+        remember(self._call, reads := watch.named())
+        status = self._outcome.status
+        if status.stored or (status.fwd != "bypass" and status.detail in _NOT_KEPT_AFTER_ALL):
+            fields = parse_vary(made.fields)
+            tell_unkeyed(self._call, self._known, reads, fields, is_view=True)
 
     def _tell_failure(self, hit: Hit) -> None:
         """Tell of what *hit* is sent in place of, if it is."""
@@ -209,12 +235,18 @@ class _Visit:
             watch = Watch(self._context)
             if call.bypasses():
                 return "unless"
+            by_unless = watch.named()
             refresh = call.is_forced()
             self._harmless = self._harmless_reads(watch)
             request = core_request(self._context.request)
             making_key = Watch(self._context)
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
+            self._known = Known(
+                watch.named_before(),
+                making_key.named(),
+                present_fields(by_unless, self._context.request.environ, _NAMES_NOBODY),
+            )
         except OptionFailed:
             return "option-failed"
         return Ask(

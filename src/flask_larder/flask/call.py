@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from flask import current_app, has_app_context, has_request_context
 from flask import request as current_request
@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from flask_larder.entry import Request, Targets
 from flask_larder.flask.asking import Asked, asked_of, source_of
+from flask_larder.flask.named_reads import unnamed
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import arguments_of, name_of
 from flask_larder.flask.tagging import checked_tags
@@ -20,6 +21,10 @@ from flask_larder.flask.wiring import Wiring
 from flask_larder.policy import Policy
 
 _log = logging.getLogger("flask_larder")
+
+
+# What other options look at decides what is done with an answer, and not what is in it.
+_READ_FOR_THE_ANSWER: Final = frozenset({"key", "unless"})
 
 
 class OptionFailed(Exception):
@@ -153,7 +158,10 @@ class Call:
 
     def _ask(self, option: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            if option in _READ_FOR_THE_ANSWER:
+                return function(*args, **kwargs)
+            with unnamed():
+                return function(*args, **kwargs)
         except HTTPException as error:  # such as for a parameter that the request lacks
             raise OptionFailed from error
         except Exception as error:
@@ -165,6 +173,10 @@ class Call:
     def warn(self, why: str, *, exc_info: bool = False) -> None:
         """Log that the function is not cached, and *why*; once for each function and reason."""
         self._warn(f"{self.name} is not cached: {why}", exc_info=exc_info)
+
+    def tell_unkeyed(self, line: str) -> None:
+        """Log *line*, which tells of a reading that the key does not hold; once."""
+        self._warn(line)
 
     def leave_out(self, why: str, seconds: float) -> None:
         """Revalidate it no more in the background for *seconds*, and log *why*, once."""
