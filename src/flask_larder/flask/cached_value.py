@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from flask import current_app, has_request_context
@@ -14,7 +15,7 @@ from flask_larder.codec import encode_value
 from flask_larder.entry import NO_TARGETS, Position, StoredValue
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import Asked, core_request, host_is_refused
-from flask_larder.flask.call import Call, OptionFailed
+from flask_larder.flask.call import Call, OptionFailed, may_answer_request
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
@@ -169,23 +170,29 @@ class _Evaluation:
     def _ask(self) -> tuple[Asked | None, bool]:
         """What to ask for, ``None`` where the cache is left alone; and whether to replace it."""
         call, context = self._call, self._context
-        asking = None if context is None else Watch(context)
         try:
             if call.bypasses():
                 return None, False
             is_forced = call.is_forced()
-            if context is None or asking is None:
+            if context is None:
                 return call.asked(None, is_view=False), is_forced
             note_selecting(call.options.vary_fields)
             making_key = Watch(context)
             asked = call.asked(core_request(context.request), is_view=False)
             self._covered = covered_by(call.options, making_key)
-            # Under a key of its own only what it reads itself counts, as for Reads.
-            is_template, before = call.options.is_template, asking.named_before()
-            self._known = Known(before if is_template else frozenset(), making_key.named())
+            before, by_key = making_key.named_before(), making_key.named()
+            self._known = Known(before if before and self._may_be_view else frozenset(), by_key)
         except OptionFailed:
             return None, False
         return asked, is_forced
+
+    @cached_property
+    def _may_be_view(self) -> bool:
+        """Whether it may be a view that was not recognised as one, by its key or by its place.
+
+        Then the user may be one that was loaded before; else only what it reads itself counts.
+        """
+        return self._call.options.is_template or may_answer_request(self._call.decorated)
 
     def _run(self) -> tuple[Any, str | None]:
         """What the function returns, and why that is not to be kept."""
@@ -196,9 +203,7 @@ class _Evaluation:
         result = _joined(call.run())
         remember(call, watch.named())
         lacking = watch.unkeyed()
-        if call.options.is_template:
-            # By its key it may be a view that was not recognised as one, and the user one that
-            # was loaded before.
+        if self._may_be_view:
             lacking |= watch.unkeyed_before()
         lacking -= self._covered
         if not (call.options.has_own_key or call.options.vary_by):

@@ -4,7 +4,9 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Final
 
 from flask import current_app, has_app_context, has_request_context
@@ -203,10 +205,43 @@ def answers_request(function: Callable[..., Any]) -> bool:
 
     What it is decorated with does not tell a view from a function that a view calls.
     """
+    return any(wraps(candidate, function) for candidate in _views_of_request())
+
+
+def may_answer_request(function: Callable[..., Any]) -> bool:
+    """Whether *function* may be that view beneath a decorator that does not say what it decorates.
+
+    Such a decorator, without ``functools.wraps``, takes any arguments, and holds the function; but
+    it may hold others, too, which it calls.
+    """
+    candidates, seen = _views_of_request(), set[int]()
+    while candidates:
+        outer = candidates.pop()
+        if outer is function:
+            return True
+        if isinstance(outer, FunctionType) and id(outer) not in seen:
+            seen.add(id(outer))
+            candidates += [getattr(outer, "__wrapped__", None), *_held_by(outer)]
+    return False
+
+
+def _held_by(outer: FunctionType) -> list[Any]:
+    """What *outer* holds, where that may be what it decorates."""
+    if not outer.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return []
+    held = []
+    for cell in outer.__closure__ or ():
+        with suppress(ValueError):  # it is empty
+            held.append(cell.cell_contents)
+    return held
+
+
+def _views_of_request() -> list[Any]:
+    """What Flask calls for the current request, or may come to call for it in the end."""
     if not has_request_context():
-        return False
+        return []
     view = current_app.view_functions.get(current_request.endpoint or "")
-    return any(wraps(each, function) for each in functions_of(view, current_request.method))
+    return functions_of(view, current_request.method)
 
 
 def functions_of(view: Any, method: str) -> list[Any]:
