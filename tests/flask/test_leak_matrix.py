@@ -111,8 +111,6 @@ def visits(site: Site, url: str) -> Iterator[TestResponse]:
     yield from each()
     site.quiet()
     site.fails = False
-    yield from each()
-    site.quiet()
 
 
 # --- where the user is loaded ---

@@ -148,7 +148,6 @@ def _jwt_user() -> str | None:
 
 KNOWN = {
     "cookie": Way(_header("Cookie", "user={}"), lambda: request.cookies.get("user")),
-    "cookie-field": Way(_header("Cookie", "user={}"), _from_header("Cookie", "user=")),
     "session": Way(_send_session, lambda: session.get("user")),
     "session-on-server": Way(
         _header("Cookie", "sid=of-{}"), lambda: session.get("user"), _on_server

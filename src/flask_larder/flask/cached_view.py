@@ -242,11 +242,10 @@ class _Visit:
             making_key = Watch(self._context)
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
-            self._known = Known(
-                watch.named_before(),
-                making_key.named(),
-                present_fields(by_unless, self._context.request.environ, _NAMES_NOBODY),
-            )
+            if watch.is_naming:
+                environ = self._context.request.environ
+                by_unless = present_fields(by_unless, environ, _NAMES_NOBODY)
+                self._known = Known(watch.named_before(), making_key.named(), by_unless)
         except OptionFailed:
             return "option-failed"
         return Ask(

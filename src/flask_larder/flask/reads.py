@@ -75,6 +75,11 @@ class Watch:
         self._named_log = context.request.named_reads
         self._named_start = 0 if self._named_log is None else self._named_log.now()
 
+    @property
+    def is_naming(self) -> bool:
+        """Whether readings are noted by name, too."""
+        return self._named_log is not None
+
     def named(self) -> frozenset[Read]:
         """What was read since, by name; nothing where that is not noted."""
         log = self._named_log
