@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask, abort, render_template_string
+from flask import Blueprint, Flask, abort, render_template_string, request
 from flask.views import MethodView, View
 from werkzeug.test import TestResponse
 
@@ -38,11 +38,16 @@ class Site:
         self.client = app.test_client(use_cookies=False)
         self.sent = {user: way.send(app, user) for user in USERS if user} | {None: {}}
 
-    def page(self) -> str:
+    def page(self) -> Any:
         """The view: a greeting for whom it is."""
         if self.fails:
             abort(503)
-        return f"hello {self.way.load() or 'nobody'}"
+        return self.answer(f"hello {self.way.load() or 'nobody'}")
+
+    @staticmethod
+    def answer(text: str) -> Any:
+        """What the view returns: where the response says itself for how long it is fresh, all."""
+        return (text, {"Cache-Control": "max-age=300"}) if request.path == "/http" else text
 
     @property
     def required(self) -> Decorator:
@@ -185,9 +190,9 @@ def by_template(site: Site, url: str, cached: Decorator) -> None:
     def load() -> dict[str, Any]:
         return {"user": site.way.load() or "nobody"}
 
-    def view() -> str:
+    def view() -> Any:
         site.page()
-        return render_template_string("hello {{ user }}")
+        return site.answer(render_template_string("hello {{ user }}"))
 
     site.app.add_url_rule(url, url, cached(view))
 
@@ -198,7 +203,7 @@ def class_with_decorators(order: str) -> Placing:
             init_every_request = False
             decorators = [site.required, cached] if order == "outside" else [cached, site.required]
 
-            def dispatch_request(self) -> str:
+            def dispatch_request(self) -> Any:
                 return site.page()
 
         site.app.add_url_rule(url, view_func=Page.as_view(url))
@@ -215,7 +220,7 @@ def method_with_decorators(order: str) -> Placing:
 
         class Page(MethodView):
             @both
-            def get(self) -> str:
+            def get(self) -> Any:
                 return site.page()
 
         site.app.add_url_rule(url, view_func=Page.as_view(url))
@@ -228,7 +233,7 @@ def method_in_class_with_decorators(site: Site, url: str, cached: Decorator) -> 
         decorators = (site.required,)
 
         @cached
-        def get(self) -> str:
+        def get(self) -> Any:
             return site.page()
 
     site.app.add_url_rule(url, view_func=Page.as_view(url))
@@ -294,9 +299,10 @@ def test_none_sees_the_answer_of_another(app: Flask, cache: Cache, way: str, pla
     told = options_that_say_who(site.way)
     for url, options in (told | options_that_do_not(site.way)).items():
         PLACINGS[placing](site, url, cache.cached(**options))
+    PLACINGS[placing](site, "/http", cache.http_cached(**STALE))
     with forbid_unkeyed_reads(app, ignore=site.way.also_read):
         seen = {url: outcomes(visits(site, url)) for url in told}
-    for url in options_that_do_not(site.way):
+    for url in (*options_that_do_not(site.way), "/http"):
         list(visits(site, url))
     assert site.leaks == []
     if "hides" not in placing:  # which makes a value of it

@@ -378,6 +378,27 @@ def test_all_cookies_by_their_header(app: Flask, cache: Cache, get: Get, reads: 
     assert reads() == ["all of cookies"]
 
 
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (page, []),
+        (lambda: request.url, []),
+        (lambda: str(dict(request.headers)), []),
+        (lambda: request.headers.get("X-Tenant", ""), ["headers['X-Tenant']"]),
+        (lambda: request.headers.get("X-Origin", ""), []),
+        (lambda: request.cookies.get("theme", ""), ["cookies['theme']"]),
+    ],
+)
+def test_response_that_says_itself(
+    app: Flask, cache: Cache, get: Get, reads: Lines, view: Callable[[], str], expected: list[str]
+) -> None:
+    """The whole query is in the key, and who reads all fields has its Vary from where they go."""
+    fields = {"Cache-Control": "public, max-age=60", "Vary": "X-Origin"}
+    app.add_url_rule("/", "view", cache.http_cached()(lambda: (view(), fields)))
+    assert "stored" in status_of(get("/?page=2"))
+    assert reads() == expected
+
+
 # --- who reads ---
 
 

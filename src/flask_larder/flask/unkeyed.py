@@ -145,8 +145,11 @@ def _is_held(
         return True
     if read.part in _QUERY:
         return _is_in_query_of_key(options, read.name)
+    if read.part == HEADERS and read.name is None:
+        # A view that hands them on to another server has its Vary from there.
+        return options.by_response
     if read.part == HEADERS:
-        return read.name is not None and _selects(read.name, selecting, is_view=is_view)
+        return _selects(str(read.name), selecting, is_view=is_view)
     # One cookie, or a part of the session, which Vary: Cookie tells from others as well.
     return "cookie" in selecting
 
