@@ -38,8 +38,9 @@ class Ask:
 class Hit:
     """A stored response may be sent. *age* is in seconds, *names* are the fields that selected.
 
-    *is_due* tells that it is time to revalidate it, which nobody has to wait for; *error* is what
-    was raised where it is sent in place of that.
+    *is_due* tells that it is time to revalidate it, which nobody has to wait for, *is_validated*
+    that it was found to be the same just now; *error* is what was raised where it is sent in place
+    of that.
     """
 
     response: StoredResponse
@@ -47,6 +48,7 @@ class Hit:
     status: CacheStatus
     names: frozenset[str] = frozenset()
     is_due: bool = False
+    is_validated: bool = False
     error: Exception | None = None
 
 
@@ -55,15 +57,15 @@ class Miss:
     """The request has to be forwarded; *status* says why.
 
     *names* are the header fields by which responses of this URL are already known to vary. *stale*
-    is what may be sent if that fails, *validated* what may be sent if whoever answers finds that it
-    is still the same. *may_store* is false where the store is not to be asked
+    is what may be sent if that fails, *to_validate* what may be sent if whoever answers finds that
+    it is still the same. *may_store* is false where the store is not to be asked
     again, *may_share* where the answer is for this request alone.
     """
 
     status: CacheStatus
     names: frozenset[str] = frozenset()
     stale: StoredResponse | None = None
-    validated: StoredResponse | None = None
+    to_validate: StoredResponse | None = None
     may_store: bool = True
     may_share: bool = True
 

@@ -16,6 +16,7 @@ from flask_larder.coalesce import Claim, Coalescer
 from flask_larder.conditional import conditions_for, is_confirmed_by_head, validates
 from flask_larder.entry import Forwarded, StoredResponse, Variants
 from flask_larder.errors import CorruptEntry, StoreUnavailable
+from flask_larder.freshened import Freshened
 from flask_larder.freshness import (
     current_age,
     longest_window,
@@ -27,6 +28,7 @@ from flask_larder.key import origin_of, stored_key
 from flask_larder.policy import (
     SERVER_ERRORS,
     Reason,
+    is_about_request,
     is_about_resource,
     may_reuse,
 )
@@ -37,7 +39,6 @@ from flask_larder.status import CacheStatus
 from flask_larder.store import Store
 from flask_larder.storing import kept_fields, to_store
 from flask_larder.times import longest_life
-from flask_larder.validation import Freshened
 
 F = TypeVar("F", bound=Forwarded)
 Forward: TypeAlias = Callable[[CacheStatus, Fields], F]
@@ -78,16 +79,9 @@ class Engine:
         if isinstance(found, Hit):
             return found, found.status
         if wants_only_stored(ask.directives):
-            return _Attempt(self, ask, replace(found, stale=None, validated=None), forward).lead()[
-                0
-            ]
+            found = replace(found, stale=None, to_validate=None)
         attempt = _Attempt(self, ask, found, forward)
-        # A forced update wants its own answer; what HEAD is answered with is of no use to others.
-        if ask.refresh or ask.request.method == "HEAD" or not found.may_share:
-            return attempt.lead()[0]
-        if found.status.fwd == "request":
-            return attempt.lead()[0]
-        return self._coalescer.run(attempt)
+        return attempt.lead()[0] if is_for_one(ask, found) else self._coalescer.run(attempt)
 
     def claim(self, key: str) -> AbstractContextManager[Claim[Shared] | None]:
         """The right to :meth:`revalidate` what is stored under *key*, if nobody else does now."""
@@ -131,7 +125,7 @@ class Engine:
             return Miss(CacheStatus("bypass", detail="purges-unknown"), may_store=False)
         if stored is None:
             return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names)
-        return self.validate(ask, names, stored)
+        return self.judge(ask, names, stored)
 
     def _select(self, ask: Ask) -> tuple[frozenset[str], StoredResponse | None]:
         """The stored response that the request selects (RFC 9111 section 4.1).
@@ -157,7 +151,7 @@ class Engine:
         is_foreign = isinstance(entry, StoredResponse) and entry.origin != origin_of(ask.request)
         return None if is_foreign else entry
 
-    def validate(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
+    def judge(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
         now, verdict = self._clock(), self._verdict(ask, stored)
         return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
@@ -195,7 +189,8 @@ class Engine:
         """
         made = to_store(ask, miss.names, forwarded, self._clock, self._chance)
         if isinstance(made, str):
-            self._discard_stale(ask, miss, forwarded)
+            if not is_about_request(made):
+                self._discard_stale(ask, miss, forwarded)
             return (replace(miss.status, detail=made) if miss.may_store else miss.status), None
         return (self._keep(ask, miss.status, made) if miss.may_store else miss.status), made
 
@@ -233,15 +228,14 @@ class Engine:
         asked = replace(ask, request=replace(ask.request, method="GET"))
         freshened = Freshened(stored, confirmation)
         status, made = self.store(asked, miss, freshened)
-        if made is None:
-            sent = replace(stored, fields=kept_fields(freshened, frozenset()))
-            return Hit(sent, 0.0, status, miss.names), None
-        age = current_age(made.response, self._clock())
-        return Hit(made.response, age, status, made.names), made
+        # Who has asked gets all fields, also those that are not for others.
+        sent = replace(made.response if made else stored, fields=_fields_of(freshened))
+        age = current_age(sent, self._clock()) if made else 0.0
+        return Hit(sent, age, status, made.names if made else miss.names, is_validated=True), made
 
     def learn_from_head(self, ask: Ask, miss: Miss, head: Forwarded) -> CacheStatus | None:
         """Freshen or forget what is stored, as a 200 to HEAD tells (RFC 9111 section 4.3.5)."""
-        stored = miss.validated
+        stored = miss.to_validate
         is_about_stored = stored is not None and stored.status == head.status == 200
         if stored is None or not is_about_stored or not miss.may_store:
             return None
@@ -312,7 +306,7 @@ class _Attempt(Generic[F]):
         is_selected = shared.at == selected_key(self._ask, shared.names)
         if not is_selected or shared.response.origin != origin_of(self._ask.request):
             return None
-        found = self._engine.validate(self._ask, shared.names, shared.response)
+        found = self._engine.judge(self._ask, shared.names, shared.response)
         if not isinstance(found, Hit):
             return None
         missed = self._miss.status
@@ -362,7 +356,7 @@ class _Attempt(Generic[F]):
 
         An answer that is about another one than was asked for is not used: then the whole is.
         """
-        stored, status = self._miss.validated, self._miss.status
+        stored, status = self._miss.to_validate, self._miss.status
         conditions = conditions_for(stored) if stored is not None else ()
         forwarded = self._forward(status, conditions)
         if stored is None or not conditions or forwarded.status != 304:
@@ -379,9 +373,23 @@ class _Attempt(Generic[F]):
         return replace(stale, status=status, error=error), status
 
 
+def _fields_of(freshened: Freshened) -> tuple[tuple[str, str], ...]:
+    return kept_fields(freshened, freshened.reads().selecting)
+
+
 def is_error(forwarded: Forwarded) -> bool:
     """Whether the view has failed; an exception counts as that, too (RFC 5861 section 4)."""
     return forwarded.status >= SERVER_ERRORS
+
+
+def is_for_one(ask: Ask, found: Miss) -> bool:
+    """Whether the request wants an answer of its own, or one that is of no use to others."""
+    if ask.refresh or ask.request.method == "HEAD" or not found.may_share:
+        return True
+    if wants_only_stored(ask.directives) or found.status.fwd == "request":
+        return True
+    stored = found.to_validate
+    return stored is not None and max(stored.lifetime, stored.stale_while_revalidate) <= 0
 
 
 def _shared(ask: Ask, hit: Hit) -> Shared:

@@ -116,12 +116,14 @@ class Reads:
     """What a view looked at, beyond its arguments, while it made a response.
 
     *unkeyed* names what no key holds by itself: ``cookie``, ``session``, ``authorization``,
-    ``remote-user``, ``headers`` (all of them) and ``body``. *selecting* are the ``Accept*``
+    ``remote-user``, ``headers`` (all of them) and ``body``; of these, *before* has what only
+    something before the view has looked at. *selecting* are the ``Accept*``
     fields, in lower case. *after_this_request* tells that the view registered a function for its
     own response, which a stored copy would never run.
     """
 
     unkeyed: frozenset[str] = frozenset()
+    before: frozenset[str] = frozenset()
     selecting: frozenset[str] = frozenset()
     after_this_request: bool = False
 

@@ -11,11 +11,13 @@ beginning, followed by a digest of all of it.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final
 from urllib.parse import SplitResult, quote, unquote_to_bytes
 
+from flask_larder.credentials import may_tell_who_asks
 from flask_larder.entry import Request, RequestFields, Targets
 
 FORMAT: Final = "larder1:"
@@ -29,7 +31,7 @@ _KEPT_OF_LONG_KEY: Final = 120
 # What may stand unencoded: RFC 3986's pchar and "/", less what delimits there.
 _SAFE_IN_PATH: Final = "/!$&'()*+,;=:@"
 _SAFE_IN_QUERY: Final = "/!$'()*,;:@"
-_SAFE_IN_EXACT_QUERY: Final = _SAFE_IN_QUERY + "&=+%?"
+_UNSAFE_IN_QUERY: Final = re.compile(rb"[^0-9A-Za-z_.~/!$'()*,;:@&=+%?-]")
 _SAFE_IN_PREFIX: Final = "/!$&'()*+,;@"
 _SAFE_IN_HOST: Final = ":[]"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -96,7 +98,7 @@ class QueryRule:
         parts = query.split(b"&")
         if self._ignored:
             parts = [part for part in parts if self.selects(_text(_pair(part)[0]))]
-        return quote(b"&".join(parts), safe=_SAFE_IN_EXACT_QUERY)
+        return _UNSAFE_IN_QUERY.sub(lambda byte: b"|%02X" % byte[0][0], b"&".join(parts)).decode()
 
 
 NO_QUERY: Final = QueryRule(names=())
@@ -208,7 +210,6 @@ def variant_key(key: str, names: Iterable[str], fields: RequestFields) -> str:
 
 
 _FREE_CASE: Final = frozenset({"accept-charset", "accept-encoding", "accept-language"})
-_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 def normalised(name: str, value: str | None) -> str | None:
@@ -216,10 +217,10 @@ def normalised(name: str, value: str | None) -> str | None:
 
     White space around commas says nothing: it is there, or not, where several lines of one name
     have been made one (RFC 9110 section 5.3). For ``Accept*`` that goes for semicolons, too, and
-    the case of languages and codings. Order counts with many who read it, and a credential, or what
-    is in quotes, stays as it is.
+    the case of languages and codings. Order counts with many who read it, and what is in quotes, or
+    may tell who asks, stays as it is.
     """
-    if value is None or name in _CREDENTIALS or '"' in value:
+    if value is None or '"' in value or may_tell_who_asks(name):
         return value
     compact = _without_space_around(",", value)
     if name.startswith("accept"):

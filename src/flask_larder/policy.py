@@ -98,7 +98,11 @@ def storable_statuses(statuses: Iterable[int]) -> frozenset[int]:
 
 def may_reuse(request: Request, policy: Policy) -> Reason | None:
     """Why this request goes past the cache, or ``None``."""
-    return method_is_not_cached(request, policy) or safe_request_has_body(request)
+    return (
+        method_is_not_cached(request, policy)
+        or safe_request_has_body(request)
+        or has_precondition(request)
+    )
 
 
 def method_is_not_cached(request: Request, policy: Policy) -> Reason | None:
@@ -109,6 +113,15 @@ def method_is_not_cached(request: Request, policy: Policy) -> Reason | None:
 def safe_request_has_body(request: Request) -> Reason | None:
     """A body on GET or HEAD has no meaning that a key could hold (RFC 9110 section 9.3.1)."""
     return "request-body" if request.has_body and request.method in SAFE_METHODS else None
+
+
+def has_precondition(request: Request) -> Reason | None:
+    """``If-Match`` and ``If-Unmodified-Since`` are for the view to judge (RFC 9111 section 4.3.2).
+
+    What it then answers, perhaps 412, is for this request alone.
+    """
+    names = ("if-match", "if-unmodified-since")
+    return "precondition" if any(request.fields.get(name) is not None for name in names) else None
 
 
 # --- May this response be stored? ---
@@ -254,6 +267,11 @@ def is_about_resource(status: int) -> bool:
     return status < 400 or status in {404, 410}
 
 
+def is_about_request(reason: Reason) -> bool:
+    """Whether it forbids to store the answer to one request, and tells nothing of the resource."""
+    return reason in {"authorization", "request-no-store"} or reason.startswith("read-")
+
+
 # --- May it be stored, after what the view did to make it? ---
 
 
@@ -264,25 +282,26 @@ def may_share(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None
 
 def read_what_key_lacks(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None:
     """A view that looked at who is asking made an answer for that user."""
-    uncovered = reads.unkeyed - policy.covered - covered_by_response(exchange, policy)
+    uncovered = reads.unkeyed - policy.covered - covered_by_response(reads, exchange, policy)
     return f"read-{min(uncovered)}" if uncovered else None
 
 
-def covered_by_response(exchange: Exchange, policy: Policy) -> frozenset[str]:
-    """What a view may have read since its response varies by it, or is meant for all.
+def covered_by_response(reads: Reads, exchange: Exchange, policy: Policy) -> frozenset[str]:
+    """What a view may have read since its response varies by it, or says that it is for all.
 
-    The latter only where the response speaks for itself: that it is for shared caches, though the
-    request had cookies or ``Authorization``, is then its own word (RFC 9111 sections 3.5, 5.2.2.9
-    and 5.2.2.10). A session, which is read to know who asks, is never for all.
+    The latter only where the response speaks for itself: though the request had cookies or
+    ``Authorization`` (RFC 9111 sections 3.5, 5.2.2.9 and 5.2.2.10). Otherwise a hook that only
+    checks a token does not void that word, without which the answer is not stored in any case.
+    ``must-revalidate`` is no such word: who says it means to be careful. A session, which is read
+    to know who asks, is never for all.
     """
     covered = parse_vary(exchange.fields) & {"authorization", "cookie"}
-    if policy.timeout is not None:
+    if not exchange.directives.keys() & {"public", "s-maxage"}:
         return covered
-    if exchange.directives.keys() & {"public", "s-maxage"}:
-        covered |= {"authorization", "cookie", "headers"}
-    if "must-revalidate" in exchange.directives:
-        covered |= {"authorization"}
-    return covered
+    if policy.timeout is None:
+        return covered | {"authorization", "cookie", "headers"}
+    is_authorized = exchange.request.fields.get("authorization") is not None
+    return covered | (reads.before & {"authorization"} if is_authorized else frozenset())
 
 
 def registered_after_this_request(reads: Reads) -> Reason | None:

@@ -9,13 +9,18 @@ from typing import Final
 
 from flask_larder.entry import Request
 from flask_larder.headers import parse_cache_control, parse_delta, parse_list
-from flask_larder.policy import Directives, Reason
+from flask_larder.policy import SAFE_METHODS, Directives, Reason
 
 NO_DIRECTIVES: Final[Directives] = MappingProxyType({})
 
 
 def directives_of(request: Request) -> Directives:
-    """The directives of *request*; ``Pragma: no-cache`` counts where there are none (5.4)."""
+    """The directives of *request*; ``Pragma: no-cache`` counts where there are none (5.4).
+
+    Of a GET or HEAD: the others go to the view in any case (section 4).
+    """
+    if request.method not in SAFE_METHODS:
+        return NO_DIRECTIVES
     control = request.fields.get("cache-control")
     if control is not None:
         return parse_cache_control((("cache-control", control),))

@@ -35,12 +35,12 @@ def reuse(
         return refused
     offered = found if stale_for is None else _stale(found, stale_for)
     if wish := may_offer(ask.directives, offered.age, offered.status.ttl or 0.0):
-        return Miss(CacheStatus("request", detail=wish), names, validated=stored)
+        return Miss(CacheStatus("request", detail=wish), names, to_validate=stored)
     if stale_for is None:
         is_due = _is_due_early(ask, stored, now, chance)
         return _due(found, "early-refresh") if is_due else found
     answer = _sent_stale(ask, offered, stale_for)
-    return answer or Miss(stale, names, stale=stored, validated=stored)
+    return answer or Miss(stale, names, stale=stored, to_validate=stored)
 
 
 def candidate(stored: StoredResponse, names: frozenset[str], now: float) -> Hit:
@@ -68,7 +68,7 @@ def _refusal(ask: Ask, found: Hit, stale_for: float | None, stale: CacheStatus) 
         return Miss(CacheStatus("request", detail="forced-update") if is_fresh else stale, names)
     is_too_stale = stale_for is not None and stale_for >= longest_window(stored)
     if is_too_stale or ask.replaces == stored.stored_at:
-        return Miss(stale, names, stale=stored, validated=stored)
+        return Miss(stale, names, stale=stored, to_validate=stored)
     is_rejected = ask.is_stale is not None and ask.is_stale(stored)
     return Miss(CacheStatus("stale", detail="is-stale"), names) if is_rejected else None
 
@@ -86,7 +86,7 @@ def _sent_stale(ask: Ask, found: Hit, stale_for: float) -> Hit | None:
     window = policy.grants(own.stale_while_revalidate, policy.stale_while_revalidate)
     if policy.may_revalidate and stale_for < window:
         return _due(found, "stale-while-revalidate")
-    if takes_stale(ask.directives, stale_for):
+    if stale_for < own.max_stale and takes_stale(ask.directives, stale_for):
         return replace(found, status=replace(found.status, detail="max-stale"))
     return None
 

@@ -21,7 +21,7 @@ from flask_larder.policy import (
 from flask_larder.requested import forbids_storing
 from flask_larder.times import Times, times_of
 
-# Of the connection, or of the one request that was measured; a stored copy tells its own.
+# Of the one answer that was measured; a stored copy tells its own.
 _OWN_FIELDS: Final = frozenset({"age", "server-timing"})
 
 

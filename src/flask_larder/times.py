@@ -3,7 +3,7 @@
 That is what its policy and its own fields say together (RFC 9111 section 4.2, RFC 5861).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from flask_larder.conditional import own_validators
@@ -42,13 +42,19 @@ class Times:
 def times_of(exchange: Exchange, policy: Policy, response_delay: float, now: float) -> Times:
     """The times of a response that came at *now*, *response_delay* seconds after it was asked."""
     age, lifetime = _age_and_lifetime(exchange, policy, response_delay, now)
+    if lifetime <= age:
+        # What is stale at once has only what it says of that itself; where the developer has said
+        # for how long it is fresh, to ask each time whether it still is would make it no cheaper.
+        if policy.timeout is not None:
+            return Times(age, lifetime)
+        policy = replace(policy, stale_while_revalidate=0.0, stale_if_error=0.0)
     keep = policy.keep if own_validators(exchange.fields) else 0.0
-    # An error is not sent instead of another, and what is stale at once only if it says so.
-    if exchange.status >= SERVER_ERRORS or (policy.timeout is not None and lifetime <= age):
+    if exchange.status >= SERVER_ERRORS:  # an error is not sent instead of another
         return Times(age, lifetime, keep=keep)
     while_revalidate = _window(exchange, policy, "stale-while-revalidate")
     if_error = _window(exchange, policy, "stale-if-error")
-    max_stale = max(while_revalidate, if_error, _taken_stale(exchange, policy, keep))
+    kept = max(while_revalidate, if_error, keep if policy.timeout is None else 0.0)
+    max_stale = kept if may_be_taken_stale(exchange) else 0.0
     return Times(age, lifetime, while_revalidate, if_error, max_stale, keep)
 
 
@@ -76,13 +82,9 @@ def _window(exchange: Exchange, policy: Policy, name: str) -> float:
     return stale_window(name, given[name], exchange.directives, may_lengthen=may_lengthen)
 
 
-def _taken_stale(exchange: Exchange, policy: Policy, keep: float) -> float:
-    """For how long it may be sent stale only since a request takes it so (RFC 9111 section 4.2.4).
-
-    Where the developer has stated the policy, that is up to the developer.
-    """
-    is_allowed = policy.timeout is None and "s-maxage" not in exchange.directives
-    return keep if is_allowed and not must_be_validated(exchange.directives) else 0.0
+def may_be_taken_stale(exchange: Exchange) -> bool:
+    """Whether it may be sent stale only since a request takes it so (RFC 9111 section 4.2.4)."""
+    return "s-maxage" not in exchange.directives and not must_be_validated(exchange.directives)
 
 
 def longest_life(policy: Policy) -> float:

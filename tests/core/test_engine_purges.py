@@ -68,7 +68,7 @@ def shared(house: House, made_for: Ask, answer: Answer) -> Shared:
 
 def is_given(house: House, asked: Ask, made: Shared) -> bool:
     """Whether who waits may be sent what was *made* for another."""
-    return isinstance(house.engine.validate(asked, made.names, made.response), Hit)
+    return isinstance(house.engine.judge(asked, made.names, made.response), Hit)
 
 
 # --- what is found ---

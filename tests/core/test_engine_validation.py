@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -139,14 +140,54 @@ def test_a_304_may_forbid_to_store(house: House, view: Asked, fields: Fields, re
     assert view.get(by_response(), FIRST)[1] == "fwd=uri-miss; stored; ttl=50"
 
 
-def test_a_304_by_who_looked_at_the_user_is_not_stored(house: House, view: Asked) -> None:
-    """That nothing has changed may hold for this user only."""
+def test_a_304_for_one_user_is_not_stored(house: House, view: Asked) -> None:
+    """That nothing has changed may hold for this one only; what is stored stays as it is."""
     view.get(by_response(), FIRST)
     house.clock.now += 60
     read = Reads(unkeyed=frozenset({"session"}))
     _, status = view.get(by_response(), not_modified(TAG, read=read))
     assert status == "fwd=stale; fwd-status=304; detail=read-session"
-    assert view.get(by_response(), FIRST)[1].startswith("fwd=uri-miss")
+    assert view.get(by_response(), SAME)[1] == "fwd=stale; fwd-status=304; stored; ttl=50"
+
+
+@pytest.mark.parametrize(
+    "wish", [{"directives": {"no-store": None}}, {"authorization": "Bearer ann"}]
+)
+def test_a_client_cannot_take_the_stale_one_from_others(
+    house: House, view: Asked, wish: dict[str, Any]
+) -> None:
+    """What its request forbids to store tells nothing of what is stored."""
+    view.get(by_response(), saying("max-age=50, stale-if-error=100", TAG, body=b"first"))
+    house.clock.now += 60
+    asked = by_response(**{name: wish[name] for name in wish if name == "authorization"})
+    view.get(replace(asked, directives=wish.get("directives", NO_DIRECTIVES)), SAME)
+    assert view.body(by_response(), Answer(status=503)) == b"first"
+
+
+def test_who_has_asked_gets_fields_that_are_not_for_others(house: House, view: Asked) -> None:
+    """RFC 9111 sections 5.2.2.4 and 5.2.2.7: they are handed on, and not stored."""
+    view.get(by_response(), FIRST)
+    house.clock.now += 60
+    control = ("Cache-Control", 'max-age=50, private="X-User", no-cache="Set-Cookie"')
+    own = {("X-User", "ann"), ("Set-Cookie", "a=b")}
+    found, _ = view.get(by_response(), not_modified(TAG, control, *own))
+    assert isinstance(found, Hit)
+    assert own <= set(found.response.fields)
+    hit, status = view.get(by_response())
+    assert isinstance(hit, Hit)
+    assert status == "hit; ttl=50"
+    assert not own & set(hit.response.fields)
+
+
+def test_a_304_without_a_date_is_dated_by_when_it_came(house: House, view: Asked) -> None:
+    """Else it would grow older with the stored date, and never be fresh again (4.2.3)."""
+    date = ("Date", "Tue, 14 Nov 2023 22:13:20 GMT")
+    view.get(by_response(), saying("max-age=50", TAG, date))
+    house.clock.now += 60
+    found, status = view.get(by_response(), SAME)
+    assert isinstance(found, Hit)
+    assert (found.age, status) == (0.0, "fwd=stale; fwd-status=304; stored; ttl=50")
+    assert view.get(by_response())[1] == "hit; ttl=50"
 
 
 def test_it_goes_on_to_vary_by_what_it_varied_by(house: House, view: Asked) -> None:
@@ -263,15 +304,28 @@ def test_those_who_wait_get_what_was_freshened(gate: Gate) -> None:
 
 
 def test_what_has_to_be_validated_each_time_is_for_one_only(gate: Gate) -> None:
-    """RFC 9111 section 5.2.2.4: those who have waited ask for themselves, all at the same time."""
+    """RFC 9111 section 5.2.2.4: nobody waits for what is of no use to others."""
     house, asked = gate.house, by_response()
-    same = not_modified(TAG)
     house.get(asked, saying("no-cache", TAG, body=b"first"))
-    together = threading.Barrier(3, timeout=SOON / 4)  # who waits gives up after 10 s
-    first = gate.first(asked, same)
-    others = [gate.behind(asked, same, together.wait) for _ in range(3)]
+    together = threading.Barrier(4, timeout=SOON / 4)  # who waits gives up after 10 s
+    asking = [gate.send(asked, not_modified(TAG), together.wait) for _ in range(4)]
+    gate.open()
+
+    answers = [future.result() for future in asking]
+    assert answers == [(b"first", "fwd=stale; fwd-status=304; stored; ttl=0")] * 4
+    assert gate.runs == 4
+
+
+def test_what_turns_out_to_be_for_one_only_is_not_waited_for_twice(gate: Gate) -> None:
+    """Those who have waited for it ask for themselves, all at the same time."""
+    house, asked = gate.house, by_response()
+    house.get(asked, saying("private"))
+    never_fresh = saying("no-cache", TAG, body=b"x")
+    together = threading.Barrier(3, timeout=SOON / 4)
+    first = gate.first(asked, never_fresh)
+    others = [gate.behind(asked, never_fresh, together.wait) for _ in range(3)]
     gate.open()
 
     answers = [future.result() for future in (first, *others)]
-    assert answers == [(b"first", "fwd=stale; fwd-status=304; stored; ttl=0")] * 4
+    assert [body for body, _ in answers] == [b"x"] * 4
     assert gate.runs == 4

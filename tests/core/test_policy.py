@@ -337,7 +337,7 @@ def test_what_a_response_varies_by_may_be_read(policy: Policy) -> None:
         ("public", "cookie", None),
         ("s-maxage=60", "headers", None),
         ("public", "authorization", None),
-        ("must-revalidate", "authorization", None),
+        ("must-revalidate", "authorization", "read-authorization"),
         ("must-revalidate", "cookie", "read-cookie"),
         ("public", "session", "read-session"),
         ("public", "remote-user", "read-remote-user"),

@@ -1,5 +1,7 @@
 """What a policy and a response's own fields say together about its times."""
 
+from dataclasses import replace
+
 import pytest
 
 from flask_larder.entry import Request
@@ -31,8 +33,9 @@ def times(policy: Policy, control: str, *fields: tuple[str, str], status: int = 
         ("stale-if-error=5", (), Times(0.0, 50.0, 20.0, 5.0, 20.0)),
         ("stale-if-error=500", (), Times(0.0, 50.0, 20.0, 30.0, 30.0)),
         ("must-revalidate", (), Times(0.0, 50.0)),
-        ("no-cache", (TAG,), Times(0.0, 0.0, keep=3600.0)),
-        ("max-age=0", (TAG,), Times(0.0, 0.0, keep=3600.0)),
+        ("s-maxage=10, stale-if-error=5", (), Times(0.0, 10.0, 0.0, 5.0)),
+        ("no-cache", (TAG,), Times(0.0, 0.0)),
+        ("max-age=0", (TAG,), Times(0.0, 0.0)),
     ],
 )
 def test_a_stated_policy_is_the_most(control: str, fields: Fields, expected: Times) -> None:
@@ -49,7 +52,7 @@ def test_a_stated_policy_is_the_most(control: str, fields: Fields, expected: Tim
         ("max-age=60, stale-if-error=99", (), Times(2.0, 60.0, 0.0, 99.0, 99.0)),
         ("max-age=0, stale-while-revalidate=9", (), Times(2.0, 0.0, 9.0, 0.0, 9.0)),
         ("s-maxage=60", (TAG,), Times(2.0, 60.0, keep=3600.0)),
-        ("s-maxage=60, stale-if-error=9", (TAG,), Times(2.0, 60.0, 0.0, 9.0, 9.0, 3600.0)),
+        ("s-maxage=60, stale-if-error=9", (TAG,), Times(2.0, 60.0, 0.0, 9.0, 0.0, 3600.0)),
         ("max-age=60, must-revalidate, stale-if-error=9", (), Times(2.0, 60.0)),
         ("max-age=60, proxy-revalidate", (TAG,), Times(2.0, 60.0, keep=3600.0)),
         ('no-cache="X-A", max-age=60', (), Times(2.0, 60.0)),
@@ -59,6 +62,16 @@ def test_a_stated_policy_is_the_most(control: str, fields: Fields, expected: Tim
 def test_a_response_may_be_the_policy(control: str, fields: Fields, expected: Times) -> None:
     """RFC 9111 section 4.2 and RFC 5861: all of it is the response's word."""
     assert times(BY_RESPONSE, control, *fields) == expected
+
+
+def test_what_a_developer_gives_to_silent_responses_is_for_fresh_ones() -> None:
+    """One that is stale at once, or says nothing, may be stale only as long as it says itself."""
+    given = replace(BY_RESPONSE, stale_while_revalidate=20.0, stale_if_error=30.0)
+    assert times(given, "max-age=60") == Times(2.0, 60.0, 20.0, 30.0, 30.0)
+    assert times(given, "max-age=60, stale-if-error=9") == Times(2.0, 60.0, 20.0, 9.0, 20.0)
+    for control in ("", "public", "max-age=0", "max-age=-5", "max-age=2"):
+        assert not times(given, control).is_of_use, control
+    assert times(given, "max-age=0, stale-if-error=9").stale_if_error == 9.0
 
 
 def test_an_error_is_not_sent_stale() -> None:

@@ -567,6 +567,21 @@ def test_a_function_that_compresses_leaves_parts_alone(
     assert gzip.decompress(whole.data) == BODY * 100
 
 
+def test_a_part_is_not_cut_again(app: Flask, cache: Cache, get: Get) -> None:
+    """By a function that answers ranges for the whole app, and runs later than the cache."""
+
+    @app.after_request
+    def cut(response: Response) -> Response:
+        length = len(response.get_data())
+        return response.make_conditional(request, accept_ranges=True, complete_length=length)
+
+    app.add_url_rule("/", "page", cache.cached()(lambda: BODY))
+    for _ in range(2):
+        answer = get("/", **wanting("bytes=2-5"))
+        assert (answer.status_code, answer.data) == (206, BODY[2:6])
+        assert content_range(answer) == f"bytes 2-5/{len(BODY)}"
+
+
 def test_parts_count_the_bytes_of_what_a_view_has_encoded(
     app: Flask, cache: Cache, get: Get
 ) -> None:

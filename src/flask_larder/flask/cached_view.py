@@ -9,7 +9,7 @@ from typing import Any, Final
 from flask import Response, after_this_request, current_app
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
-from werkzeug.datastructures import Headers
+from werkzeug.datastructures import EnvironHeaders, Headers
 from werkzeug.exceptions import GatewayTimeout, HTTPException
 
 from flask_larder.ask import Ask, Hit
@@ -131,6 +131,7 @@ class _Visit:
             recall(self._call, self._context)
             note_selecting(answer.names)
             outcome.age = answer.age
+            outcome.is_as_stored = self._is_outermost()
             if answer.is_due:
                 revalidate_later(self._call, self._context.request.environ, ask, answer)
         else:
@@ -169,10 +170,13 @@ class _Visit:
         def forward(status: CacheStatus, conditions: Fields) -> ViewAnswer:
             if wants_only_stored(ask.directives):
                 self._outcome.status = replace(status, detail="only-if-cached")
+                self._outcome.send = False  # nothing is forwarded (RFC 9211 section 2)
                 raise GatewayTimeout("Nothing that is stored will do.")
             self._outcome.status = replace(status, detail="error")  # holds where the view raises
             # Only where something stale is there does it matter which exceptions are errors.
             asks_handler = status.fwd == "stale"
+            if self._made is not None:
+                self._made.close()  # nobody gets it
             with on_condition(self._context.request, conditions):
                 self._made = self._run_view(ask, watch, tags, asks_handler=asks_handler)
             return self._made
@@ -182,7 +186,7 @@ class _Visit:
     def _returned(self, answer: Hit | ViewAnswer) -> Any:
         """What Flask gets. Raises what the view has raised."""
         if isinstance(answer, Hit):
-            if answer.status.fwd_status is None:
+            if not answer.is_validated:
                 self._tell_failure(answer)
             if self._made is not None:
                 self._made.close()  # nobody gets it
@@ -284,27 +288,28 @@ class _Visit:
         call, functions_before = self._call, registered_functions(self._context)
 
         def reads() -> Reads:
-            before = watch.unkeyed_before() - self._harmless
-            if "HTTP_AUTHORIZATION" in self._context.request.environ:
-                # A hook that only checks a token does not void the response's own word, without
-                # which this request's answer is never stored (RFC 9111 section 3.5).
-                before -= {"authorization"}
-            unkeyed = watch.unkeyed() | before
+            own, before = watch.unkeyed(), watch.unkeyed_before() - self._harmless
             if call.options.by_response:
-                unkeyed = credentials_among(unkeyed, self._context.request.environ)
+                fields = EnvironHeaders(self._context.request.environ)
+                selecting = parse_vary(answer.fields) | set(call.options.vary_fields)
+                own = credentials_among(own, fields.keys(), selecting)
+                before = credentials_among(before, fields.keys(), selecting)
             return Reads(
-                unkeyed=unkeyed,
+                unkeyed=own | before,
+                before=before - own,
                 selecting=watch.selecting(),
                 after_this_request=registered_functions(self._context) != functions_before,
             )
 
         began, refusal = perf_counter(), self._give_tags()
         value, raised = self._value(ask, asks_handler=asks_handler)
-        if raised is not None and not isinstance(raised, HTTPException):
+        if raised is not None and (
+            call.options.by_response or not isinstance(raised, HTTPException)
+        ):
             refusal = "error"
         if refusal is None and call.filters_out(value):
             refusal = "response-filter"
-        return ViewAnswer(
+        answer = ViewAnswer(
             value,
             raised,
             reads,
@@ -313,6 +318,7 @@ class _Visit:
             refusal=refusal,
             is_outermost=self._is_outermost(),
         )
+        return answer
 
     def _value(self, ask: Ask, *, asks_handler: bool) -> tuple[Any, Exception | None]:
         """What the view returned; or what becomes of what it has raised, and that."""

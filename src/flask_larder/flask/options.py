@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias, cast
 
+from flask_larder.credentials import is_credential_field
 from flask_larder.errors import InvalidPolicy
-from flask_larder.flask.credentials import is_credential_field
 from flask_larder.flask.parsers import between, fraction, hash_method, seconds, stale_seconds
 from flask_larder.flask.tagging import TagOption
 from flask_larder.headers import is_field_name

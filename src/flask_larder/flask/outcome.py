@@ -33,8 +33,9 @@ class Outcome:
 
     *age* is in seconds and ``None`` unless the answer was stored; the times that the cache and
     the view took are in milliseconds, *view_ms* ``None`` where the view did not run. *vary* are
-    the header fields that select. *send* tells whether the client may see the status, and *whole*
-    that the whole was made or found, though the client may want a part.
+    the header fields that select. *send* tells whether the client may see the status, *whole*
+    that the whole was made or found, though the client may want a part, and *is_as_stored* that no
+    decorator around the cache has changed what was stored.
     """
 
     status: CacheStatus
@@ -47,6 +48,7 @@ class Outcome:
     send_tags: bool = False
     tags: tuple[str, ...] = ()
     whole: bool = False
+    is_as_stored: bool = False
 
     def __str__(self) -> str:
         return str(self.status)
@@ -87,7 +89,7 @@ def write_fields(response: Response) -> Response:
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
     now = time()
-    made_at = None if outcome.age is None else now - outcome.age
+    made_at = now - outcome.age if outcome.is_as_stored and outcome.age is not None else None
     _validate(response, now, made_at)
     if outcome.whole:
         apply_range(response, now, made_at)

@@ -69,7 +69,7 @@ def _send_part(response: Response, part: Part) -> None:
     response.status_code = 206
     response.headers["Content-Range"] = str(part)
     _remove(response.headers, _OF_THE_CONTENT)
-    _ask_for_no_coding()
+    _ask_for_no_more()
 
 
 def _refuse(response: Response, unsatisfiable: Unsatisfiable) -> None:
@@ -88,14 +88,17 @@ def _remove(fields: Headers, names: Iterable[str]) -> None:
         fields.remove(name)
 
 
-def _ask_for_no_coding() -> None:
-    """Keep a function that runs later, and compresses, from compressing the part.
+def _ask_for_no_more() -> None:
+    """Keep functions that run later from compressing the part, and from cutting it again.
 
     A range counts the bytes of what is encoded (RFC 9110 section 14.1.2), and so a part that is
     encoded by itself fits no other.
     """
     request.environ["HTTP_ACCEPT_ENCODING"] = "identity"
-    request.__dict__.pop("accept_encodings", None)
+    for name in ("HTTP_RANGE", "HTTP_IF_RANGE"):
+        request.environ.pop(name, None)
+    for name in ("accept_encodings", "if_range", "range"):
+        request.__dict__.pop(name, None)
 
 
 def _cut(response: Response, first: int, size: int) -> None:

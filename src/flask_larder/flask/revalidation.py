@@ -12,8 +12,8 @@ from werkzeug.exceptions import HTTPException
 
 from flask_larder.ask import Ask, Hit, Shared, key_in_store
 from flask_larder.coalesce import Claim
+from flask_larder.credentials import is_credential
 from flask_larder.flask.call import Call
-from flask_larder.flask.credentials import is_credential
 
 ENVIRON_KEY: Final = "flask_larder.revalidation"
 

@@ -1,5 +1,6 @@
 """Which header fields tell who asks, by the names that WSGI environs have for them."""
 
+import re
 from typing import Final
 
 _NAMES: Final = frozenset(
@@ -40,3 +41,18 @@ def is_credential(name: str) -> bool:
 def is_credential_field(name: str) -> bool:
     """As :func:`is_credential`, for the name of a header field."""
     return is_credential("HTTP_" + name.upper().replace("-", "_"))
+
+
+# Words in the names that applications and gateways give to keys, tokens and users.
+_TELLING: Final = re.compile(
+    r"auth|consumer|credential|dpop|identity|jwt|key|passw|principal|secret|session|signature|"
+    r"tenant|token|user"
+)
+_TELLING_NOBODY: Final = re.compile(r"user-agent|sec-(fetch|websocket)-.*|idempotency-key")
+
+
+def may_tell_who_asks(name: str) -> bool:
+    """Whether the header field *name*, in lower case, tells who asks, as far as its name says."""
+    if is_credential_field(name):
+        return True
+    return _TELLING.search(name) is not None and _TELLING_NOBODY.fullmatch(name) is None

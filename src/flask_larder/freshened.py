@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from flask_larder.entry import Forwarded, Reads, StoredResponse, Targets
-from flask_larder.headers import Fields, parse_vary, updated_fields
+from flask_larder.headers import Fields, parse_vary, updated_fields, without
 
 
 class Freshened:
@@ -16,7 +16,8 @@ class Freshened:
         self._stored = stored
         self._confirmation = confirmation
         self.status = stored.status
-        self.fields: Fields = updated_fields(stored.fields, confirmation.fields)
+        # Its age begins anew: without a date of its own, it was made when it came.
+        self.fields: Fields = updated_fields(without(stored.fields, {"date"}), confirmation.fields)
 
     @property
     def refusal(self) -> str | None:
