@@ -1,0 +1,231 @@
+"""What is fed with any bytes: each parser and decoder, and what must hold of what it returns.
+
+A target takes the bytes that come from outside, and raises where something is wrong. An error that
+the parser is meant to raise is not.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from flask_larder.codec import (
+    decode_entry,
+    decode_stored_value,
+    decode_value,
+    encode_response,
+    encode_stored_value,
+    encode_value,
+    encode_variants,
+)
+from flask_larder.conditional import is_not_modified
+from flask_larder.entry import Request, StoredResponse
+from flask_larder.errors import CorruptEntry, UnstorableValue
+from flask_larder.headers import (
+    LONGEST_DELTA,
+    are_well_formed,
+    is_field_name,
+    parse_cache_control,
+    parse_date,
+    parse_delta,
+    parse_entity_tags,
+    parse_list,
+    parse_vary,
+    without_connection_fields,
+)
+from flask_larder.key import WHOLE_QUERY, QueryRule, stored_key, url_key
+from flask_larder.redis.purge_record import fields_of, purge_of
+from flask_larder.requested import directives_of, forbids_storing, may_offer, takes_stale
+from flask_larder.signing import Signer
+
+NOW: Final = 1_700_000_000.0
+
+Target = Callable[[bytes], object]
+
+
+def text(data: bytes) -> str:
+    """How WSGI gives field values."""
+    return data.decode("latin-1")
+
+
+def lines(data: bytes) -> list[str]:
+    return text(data).split("\n")
+
+
+# --- header fields ---
+
+
+def cache_control(data: bytes) -> None:
+    found = parse_cache_control([("Cache-Control", line) for line in lines(data)])
+    assert all(name == name.lower() for name in found)
+    assert all(0 <= parse_delta(value) <= LONGEST_DELTA for value in found.values())
+
+
+def lists(data: bytes) -> None:
+    for member in parse_list(lines(data)):
+        assert member
+        assert member == member.strip(" \t")
+
+
+def vary(data: bytes) -> None:
+    names = parse_vary([("Vary", line) for line in lines(data)])
+    assert names == {"*"} or "*" not in names
+
+
+def delta(data: bytes) -> None:
+    assert 0 <= parse_delta(text(data)) <= LONGEST_DELTA
+
+
+def date(data: bytes) -> None:
+    found = parse_date(text(data), NOW)
+    assert found is None or math.isfinite(found)
+
+
+def entity_tags(data: bytes) -> None:
+    for tag in parse_entity_tags(text(data)) or ():
+        assert tag[0] == tag[-1] == '"'
+        assert parse_entity_tags(tag) == [tag]
+
+
+def connection(data: bytes) -> None:
+    fields = (("X-A", "1"), *(("Connection", line) for line in lines(data)))
+    kept = without_connection_fields(fields)
+    assert kept in ((("X-A", "1"),), ())
+
+
+def well_formed(data: bytes) -> None:
+    name, _, value = text(data).partition(":")
+    if are_well_formed(((name, value),)):
+        assert is_field_name(name)
+        assert not set(name + value) & set("\r\n\0")
+
+
+# --- requests ---
+
+
+def conditions(data: bytes) -> None:
+    """The first line is what the client has, the second what the response has."""
+    asked, _, own = text(data).partition("\n")
+    tags, date = (("ETag", own),), (("Last-Modified", own),)
+    assert is_not_modified({"if-none-match": asked}, tags, NOW) in (True, False)
+    assert is_not_modified({"if-modified-since": asked}, date, NOW) in (True, False)
+
+
+def directives(data: bytes) -> None:
+    for name in ("cache-control", "pragma"):
+        found = directives_of(request(b"", **{name: text(data)}))
+        assert may_offer(found, 1.0, 1.0) in (None, "no-cache", "max-age", "min-fresh")
+        assert takes_stale(found, 1.0) in (True, False)
+        assert forbids_storing(found) in (None, "request-no-store")
+
+
+def query(data: bytes) -> None:
+    """What is canonical stays so, and stands in a key of bounded length, in ASCII."""
+    canonical = WHOLE_QUERY.canonical(data)
+    assert WHOLE_QUERY.canonical(canonical.encode()) == canonical
+    QueryRule(["a"], ["utm_*"]).canonical(data)
+    key = stored_key(url_key(request(data), WHOLE_QUERY))
+    assert key.isascii()
+    assert len(key) < 400
+
+
+def request(query: bytes, **fields: str) -> Request:
+    return Request("GET", "http", "api.example", "", "/", query, fields)
+
+
+# --- what stands in a store ---
+
+
+def entry(data: bytes) -> None:
+    """What decodes can be sent without harm, and encodes to what decodes the same."""
+    with suppress(CorruptEntry):
+        found = decode_entry(data)
+        if isinstance(found, StoredResponse):
+            assert are_well_formed(found.fields)
+            assert decode_entry(encode_response(found)) == found
+        else:
+            assert decode_entry(encode_variants(found)) == found
+
+
+def stored_value(data: bytes) -> None:
+    with suppress(CorruptEntry):
+        found = decode_stored_value(data)
+        assert decode_stored_value(encode_stored_value(found)) == found
+
+
+def value(data: bytes) -> None:
+    """What decodes is plain data, which encodes again, unless it is too deep."""
+    with suppress(CorruptEntry, UnstorableValue):
+        encoded = encode_value(decode_value(data))
+        assert encode_value(decode_value(encoded)) == encoded
+
+
+def signed(data: bytes) -> None:
+    """Nobody signs without the secret."""
+    with suppress(CorruptEntry):
+        SIGNER.verify("key", data)
+        raise AssertionError("forged")
+    assert SIGNER.verify("key", SIGNER.sign("key", data)) == data
+
+
+SIGNER: Final = Signer([b"s" * 16, b"older" * 16], "prefix:")
+
+
+def purge_record(data: bytes) -> None:
+    """What is not understood purges everything; else it is written as it was read."""
+    found = purge_of(data.split(b"\n"))
+    assert found.targets or found.server
+    assert purge_of(list(fields_of(found))) == found
+
+
+def encoded_value(data: bytes) -> None:
+    """Plain data of any kind comes back."""
+    parts = [data, text(data), len(data), tuple(data[:3]), {text(data[:2]): None}]
+    assert decode_value(encode_value(parts)) == parts
+
+
+TARGETS: Final[dict[str, Target]] = {
+    one.__name__: one
+    for one in (
+        *(cache_control, lists, vary, delta, date, entity_tags, connection, well_formed),
+        *(conditions, directives, query, entry, stored_value, value, signed, purge_record),
+        encoded_value,
+    )
+}
+
+BEGINNINGS: Final[dict[str, bytes]] = {
+    "entry": b"larder1r\0\0\0\x09",
+    "stored_value": b"larder1e\0\0\0\x09",
+    "value": b"larder1d",
+    "signed": b"larder1s",
+    "purge_record": b"tag\n",
+}
+"""With what the input of some begins, since little else gets past their first check."""
+
+WORDS: Final = (
+    *(b"max-age=", b"s-maxage=", b"no-store", b"no-cache", b'private="', b"stale-if-error="),
+    *(
+        b"must-revalidate",
+        b"max-stale",
+        b"min-fresh=",
+        b"only-if-cached",
+        b"GMT",
+        b"W/",
+        b'"',
+        b"*",
+    ),
+    *(b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sunday, 06-Nov-94 08:49:37 GMT", b"close", b"utm_a=1"),
+    *(b"Sun Nov  6 08:49:37 1994", b"larder1r", b"larder1v", b"larder1d", b"larder1e", b"larder1s"),
+    *(
+        b"tag",
+        b"view",
+        b"path",
+        b"url",
+        b"prefix",
+        b"soft\n1",
+        b"server\n01234567",
+        b"\xc9",
+        b"\xc7",
+    ),
+)
+"""What hypothesis and atheris would need long to find."""
