@@ -14,6 +14,7 @@ from flask_larder.codec import decode_entry
 from flask_larder.engine import Engine, _Attempt
 from flask_larder.entry import Position, StoredResponse
 from flask_larder.errors import StoreUnavailable
+from flask_larder.headers import Fields
 from flask_larder.key import stored_key
 from flask_larder.purges import ALL, Purge
 from flask_larder.redis import RedisPurges, RedisStore
@@ -262,7 +263,7 @@ class World:
         else:
             self._answered(visit, answer)
 
-    def _made(self, visit: Visit, status: CacheStatus) -> Made:
+    def _made(self, visit: Visit, status: CacheStatus, _: Fields) -> Made:
         if visit.fails:
             raise ViewFailed
         half = len(visit.tags) // 2

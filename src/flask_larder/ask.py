@@ -55,13 +55,15 @@ class Miss:
     """The request has to be forwarded; *status* says why.
 
     *names* are the header fields by which responses of this URL are already known to vary. *stale*
-    is what may be sent if that fails. *may_store* is false where the store is not to be asked
+    is what may be sent if that fails, *validated* what may be sent if whoever answers finds that it
+    is still the same. *may_store* is false where the store is not to be asked
     again, *may_share* where the answer is for this request alone.
     """
 
     status: CacheStatus
     names: frozenset[str] = frozenset()
     stale: StoredResponse | None = None
+    validated: StoredResponse | None = None
     may_store: bool = True
     may_share: bool = True
 

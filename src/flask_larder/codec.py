@@ -70,7 +70,7 @@ class _Where(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
 
 class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     origin: str
-    status: Annotated[int, msgspec.Meta(ge=200, le=599)]
+    status: Annotated[int, msgspec.Meta(ge=200, le=999)]
     fields: tuple[tuple[str, str], ...]
     stored_at: float
     lifetime: float
@@ -78,6 +78,8 @@ class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     cost: float
     stale_while_revalidate: float
     stale_if_error: float
+    max_stale: float
+    keep: float
     body_length: int
     value: bytes | None
 
@@ -103,6 +105,8 @@ def encode_response(stored: StoredResponse) -> bytes:
             stored.cost,
             stored.stale_while_revalidate,
             stored.stale_if_error,
+            stored.max_stale,
+            stored.keep,
             len(stored.body),
             stored.value,
         )
@@ -172,7 +176,7 @@ def _decode_response(data: bytes) -> StoredResponse:
     header = _header_decoder.decode(encoded)
     times = (
         *(header.stored_at, header.lifetime, header.cost),
-        *(header.stale_while_revalidate, header.stale_if_error),
+        *(header.stale_while_revalidate, header.stale_if_error, header.max_stale, header.keep),
     )
     if not all(map(math.isfinite, times)):
         raise CorruptEntry("an entry has a time that is not a number")
@@ -193,6 +197,8 @@ def _decode_response(data: bytes) -> StoredResponse:
         header.cost,
         header.stale_while_revalidate,
         header.stale_if_error,
+        header.max_stale,
+        header.keep,
         header.value,
     )
 

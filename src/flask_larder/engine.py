@@ -8,26 +8,26 @@ ends in the view's answer.
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from flask_larder import codec
 from flask_larder.ask import Ask, Hit, Miss, Shared, judging_once, key_in_store, selected_key
 from flask_larder.coalesce import Claim, Coalescer
+from flask_larder.conditional import conditions_for, is_confirmed_by_head, validates
 from flask_larder.entry import Forwarded, StoredResponse, Variants
 from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.freshness import (
-    freshness_lifetime,
+    current_age,
     longest_window,
+    remaining_lifetime,
     spread_lifetime,
-    stale_window,
     staleness,
 )
-from flask_larder.headers import parse_vary, without_connection_fields
+from flask_larder.headers import Fields, parse_vary, without, without_connection_fields
 from flask_larder.key import origin_of, stored_key
 from flask_larder.policy import (
     SERVER_ERRORS,
     Exchange,
-    Policy,
     Reason,
     body_is_incomplete,
     is_about_resource,
@@ -35,14 +35,18 @@ from flask_larder.policy import (
     may_reuse,
     may_share,
     may_store,
+    unstored_fields,
 )
 from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
 from flask_larder.requested import forbids_storing, wants_only_stored
 from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store
+from flask_larder.times import longest_life, times_of
+from flask_larder.validation import Freshened
 
 F = TypeVar("F", bound=Forwarded)
+Forward: TypeAlias = Callable[[CacheStatus, Fields], F]
 
 OTHER_KEY: Final = "other-key"
 
@@ -70,11 +74,12 @@ class Engine:
         self._chance = chance
         self._coalescer = coalescer
 
-    def answer(self, ask: Ask, forward: Callable[[CacheStatus], F]) -> tuple[Hit | F, CacheStatus]:
+    def answer(self, ask: Ask, forward: Forward[F]) -> tuple[Hit | F, CacheStatus]:
         """The stored response, or what *forward* returned; and how it came about.
 
         *forward* runs the view. It is told why, so that an answer which it makes by raising has
-        a status too; what it raises is raised. Of several requests for the same, one forwards,
+        a status too, and by which fields to ask whether what is stored is still the same; what it
+        raises is raised. Of several requests for the same, one forwards,
         and the others get what it stores. Where it fails, what is stale may do.
         """
         ask = judging_once(ask)
@@ -82,7 +87,9 @@ class Engine:
         if isinstance(found, Hit):
             return found, found.status
         if wants_only_stored(ask.directives):
-            return _Attempt(self, ask, replace(found, stale=None), forward).lead()[0]
+            return _Attempt(self, ask, replace(found, stale=None, validated=None), forward).lead()[
+                0
+            ]
         attempt = _Attempt(self, ask, found, forward)
         # A forced update wants its own answer; what HEAD is answered with is of no use to others.
         if ask.refresh or ask.request.method == "HEAD" or not found.may_share:
@@ -96,7 +103,7 @@ class Engine:
         return self._coalescer.claim(key)
 
     def revalidate(
-        self, ask: Ask, forward: Callable[[CacheStatus], F], claim: Claim[Shared]
+        self, ask: Ask, forward: Forward[F], claim: Claim[Shared]
     ) -> tuple[Hit | F, CacheStatus] | Reason:
         """Forward a request that nobody waits for, and store what comes back (RFC 5861 section 3).
 
@@ -193,13 +200,18 @@ class Engine:
     ) -> tuple[CacheStatus, Shared | None]:
         """Keep what the view answered, if everything allows it; say what was done.
 
-        Comes with what other requests may share, which they may where the store is away, too.
+        Comes with what was made of it to be kept, which is there where the store is away, too.
         """
         made = self._make(ask, miss, forwarded)
         if isinstance(made, str):
             self._discard_stale(ask, miss, forwarded)
             return (replace(miss.status, detail=made) if miss.may_store else miss.status), None
         return (self._keep(ask, miss.status, made) if miss.may_store else miss.status), made
+
+    def is_shareable(self, made: Shared) -> bool:
+        """Whether others than who has asked for it may be sent it."""
+        stale_for = staleness(made.response, self._clock(), None)
+        return stale_for is None or stale_for < made.response.stale_while_revalidate
 
     def _discard_stale(self, ask: Ask, miss: Miss, forwarded: Forwarded) -> None:
         """Forget what an answer shows to be out of date though it does not take its place."""
@@ -212,42 +224,79 @@ class Engine:
             or staleness(stored, self._clock(), verdict.stale_since) is None
         ):
             return
+        self._discard(ask, miss)
+
+    def _discard(self, ask: Ask, miss: Miss) -> None:
+        """Forget what the request has selected."""
         with suppress(StoreUnavailable):  # then it goes when its window ends
             self._store.delete([key_in_store(ask, miss.names)])
 
+    def freshen(
+        self, ask: Ask, miss: Miss, stored: StoredResponse, confirmation: Forwarded
+    ) -> tuple[Hit, Shared | None]:
+        """*stored* as it is to be sent now that *confirmation* says that it is still the same.
+
+        It is kept so, if it may be.
+        """
+        # What is stored answers GET; a HEAD may have confirmed it.
+        asked = replace(ask, request=replace(ask.request, method="GET"))
+        freshened = Freshened(stored, confirmation)
+        status, made = self.store(asked, miss, freshened)
+        if made is None:
+            sent = replace(stored, fields=_kept_fields(freshened, frozenset()))
+            return Hit(sent, 0.0, status, miss.names), None
+        age = current_age(made.response, self._clock())
+        return Hit(made.response, age, status, made.names), made
+
+    def learn_from_head(self, ask: Ask, miss: Miss, head: Forwarded) -> CacheStatus | None:
+        """Freshen or forget what is stored, as a 200 to HEAD tells (RFC 9111 section 4.3.5)."""
+        stored = miss.validated
+        is_about_stored = stored is not None and stored.status == head.status == 200
+        if stored is None or not is_about_stored or not miss.may_store:
+            return None
+        is_confirmed = is_confirmed_by_head(stored, head.fields)
+        if is_confirmed:
+            return self.freshen(ask, miss, stored, head)[0].status
+        if is_confirmed is False:
+            self._discard(ask, miss)
+        return None
+
     def _make(self, ask: Ask, miss: Miss, forwarded: Forwarded) -> Shared | Reason:
         """What is to be stored, or the reason why nothing is."""
-        exchange = Exchange.of(ask.request, forwarded.status, forwarded.fields)
-        lifetime = freshness_lifetime(
-            ask.policy.timeout, exchange.fields, exchange.directives, self._clock()
-        )
-        if ask.policy.jitter:
-            lifetime = spread_lifetime(lifetime, ask.policy.jitter, self._chance())
+        policy = ask.policy
+        exchange = Exchange.of(ask.request, forwarded.status, forwarded.fields, policy.targeted)
         refusal = forbids_storing(ask.directives) or forwarded.refusal
-        refusal = refusal or may_store(exchange, ask.policy)
-        if reason := refusal or _is_not_fresh(lifetime):
+        if reason := refusal or may_store(exchange, policy):
             return reason
-        body = forwarded.read_body(ask.policy.body_limit)
+        times = times_of(exchange, policy, forwarded.cost(), self._clock())
+        if policy.jitter:
+            times = replace(
+                times, lifetime=spread_lifetime(times.lifetime, policy.jitter, self._chance())
+            )
+        if not times.is_of_use:
+            return "not-fresh"
+        body = forwarded.read_body(policy.body_limit)
         if body is None:
             return "body-too-large"
         # A streamed body is made by the view too: only now is known what the view has read.
         reads, targets = forwarded.reads(), forwarded.targets()
-        refusal = may_share(reads, ask.policy) or may_be_tagged(targets)
+        refusal = may_share(reads, exchange, policy) or may_be_tagged(targets)
         if reason := refusal or body_is_incomplete(exchange.fields, body):
             return reason
-        while_revalidate, if_error = _stale_windows(exchange, ask.policy)
         response = StoredResponse(
             origin=origin_of(ask.request),
             status=forwarded.status,
-            fields=_kept_fields(forwarded, reads.selecting),
+            fields=_kept_fields(forwarded, reads.selecting, unstored_fields(exchange.directives)),
             body=body,
-            stored_at=self._clock(),
-            lifetime=lifetime,
+            stored_at=self._clock() - times.initial_age,
+            lifetime=times.lifetime,
             position=ask.position,
             targets=targets,
             cost=forwarded.cost(),
-            stale_while_revalidate=while_revalidate,
-            stale_if_error=if_error,
+            stale_while_revalidate=times.stale_while_revalidate,
+            stale_if_error=times.stale_if_error,
+            max_stale=times.max_stale,
+            keep=times.keep,
             value=forwarded.value(),
         )
         names = miss.names | parse_vary(forwarded.fields) | reads.selecting
@@ -262,18 +311,18 @@ class Engine:
         response, kept = made.response, True
         if self._verdict(ask, response).is_gone:
             return replace(status, detail="purged")
+        life = remaining_lifetime(response, self._clock())
+        life = max(life, 0.0) + max(longest_window(response), response.keep)
         try:
             if made.names:
                 listed = codec.encode_variants(Variants(tuple(sorted(made.names))))
-                longest = ask.policy.timeout + _longest_window(ask.policy)
-                kept = self._write(ask, ask.key, listed, longest)
-            life = response.lifetime + longest_window(response)
+                kept = self._write(ask, ask.key, listed, max(life, longest_life(ask.policy)))
             kept = kept and self._write(ask, made.at, codec.encode_response(response), life)
         except StoreUnavailable:
             return replace(status, detail="store-unavailable")
         if not kept:
             return replace(status, detail="store-refused")
-        return replace(status, stored=True, ttl=response.lifetime)
+        return replace(status, stored=True, ttl=remaining_lifetime(response, self._clock()))
 
     def _write(self, ask: Ask, at: str, data: bytes, ttl: float) -> bool:
         return self._store.set(stored_key(at, ask.hash_method), data, ttl)
@@ -282,9 +331,7 @@ class Engine:
 class _Attempt(Generic[F]):
     """One request that missed, as the coalescer sees it: a ``Task``."""
 
-    def __init__(
-        self, engine: Engine, ask: Ask, miss: Miss, forward: Callable[[CacheStatus], F]
-    ) -> None:
+    def __init__(self, engine: Engine, ask: Ask, miss: Miss, forward: Forward[F]) -> None:
         self._engine = engine
         self._ask = ask
         self._miss = miss
@@ -302,10 +349,12 @@ class _Attempt(Generic[F]):
         found = self._engine.lookup(self._ask)
         if isinstance(found, Hit):
             return _shared(self._ask, found)
-        status, stale = self._miss.status, found.stale
-        if not found.may_store:
-            status, stale = replace(status, detail=found.status.detail), self._miss.stale
-        self._miss = Miss(status, found.names, stale, may_store=found.may_store)
+        missed = self._miss
+        if found.may_store:
+            self._miss = replace(found, status=missed.status)
+        else:
+            status = replace(missed.status, detail=found.status.detail)
+            self._miss = replace(missed, status=status, names=found.names, may_store=False)
         return None
 
     def adopt(self, shared: Shared) -> tuple[Hit | F, CacheStatus] | None:
@@ -335,18 +384,42 @@ class _Attempt(Generic[F]):
 
         Where that fails, what is stale is sent if it may be.
         """
+        miss = self._miss
         try:
-            forwarded = self._forward(self._miss.status)
+            forwarded, confirmed = self._forwarded()
+            if confirmed is not None:
+                hit, made = self._engine.freshen(self._ask, miss, confirmed, forwarded)
+                status = replace(hit.status, fwd_status=forwarded.status)
+                return (replace(hit, status=status), status), self._shared(made)
             if is_error(forwarded) and (answer := self._in_place_of(None)) is not None:
                 return answer, None
-            if not (self._miss.may_share or self._miss.may_store):
-                return (forwarded, self._miss.status), None
-            status, shared = self._engine.store(self._ask, self._miss, forwarded)
+            if not (miss.may_share or miss.may_store):
+                return (forwarded, miss.status), None
+            status, made = self._engine.store(self._ask, miss, forwarded)
+            if self._ask.request.method == "HEAD":
+                status = self._engine.learn_from_head(self._ask, miss, forwarded) or status
         except Exception as error:
             if (answer := self._in_place_of(error)) is None:
                 raise
             return answer, None
-        return (forwarded, status), shared
+        return (forwarded, status), self._shared(made)
+
+    def _shared(self, made: Shared | None) -> Shared | None:
+        return made if made is not None and self._engine.is_shareable(made) else None
+
+    def _forwarded(self) -> tuple[F, StoredResponse | None]:
+        """What forwarding has brought, and the stored response that it finds to be the same.
+
+        An answer that is about another one than was asked for is not used: then the whole is.
+        """
+        stored, status = self._miss.validated, self._miss.status
+        conditions = conditions_for(stored) if stored is not None else ()
+        forwarded = self._forward(status, conditions)
+        if stored is None or not conditions or forwarded.status != 304:
+            return forwarded, None
+        if validates(stored, forwarded.fields):
+            return forwarded, stored
+        return self._forward(status, ()), None
 
     def _in_place_of(self, error: Exception | None) -> tuple[Hit, CacheStatus] | None:
         stale = self._engine.stale_if_error(self._ask, self._miss)
@@ -365,31 +438,11 @@ def _shared(ask: Ask, hit: Hit) -> Shared:
     return Shared(selected_key(ask, hit.names), hit.names, hit.response)
 
 
-def _stale_windows(exchange: Exchange, policy: Policy) -> tuple[float, float]:
-    """The windows of a response that is to be stored. An error has none."""
-    if exchange.status >= SERVER_ERRORS:
-        return 0.0, 0.0
-    return (
-        stale_window("stale-while-revalidate", policy.stale_while_revalidate, exchange.directives),
-        stale_window("stale-if-error", policy.stale_if_error, exchange.directives),
-    )
-
-
-def _longest_window(policy: Policy) -> float:
-    return max(policy.stale_while_revalidate, policy.stale_if_error)
-
-
-def _is_not_fresh(lifetime: float) -> Reason | None:
-    return None if lifetime > 0 else "not-fresh"
-
-
-def _kept_fields(forwarded: Forwarded, selecting: frozenset[str]) -> tuple[tuple[str, str], ...]:
+def _kept_fields(
+    forwarded: Forwarded, selecting: frozenset[str], unstored: frozenset[str] = frozenset()
+) -> tuple[tuple[str, str], ...]:
     """The fields to store. What the view selected by without saying so joins its ``Vary``."""
-    fields = [
-        (name, value)
-        for name, value in without_connection_fields(forwarded.fields)
-        if name.lower() not in _OWN_FIELDS
-    ]
+    fields = without(without_connection_fields(forwarded.fields), _OWN_FIELDS | unstored)
     if unsaid := selecting - parse_vary(forwarded.fields):
-        fields.append(("Vary", ", ".join(name.title() for name in sorted(unsaid))))
-    return tuple(fields)
+        fields += (("Vary", ", ".join(name.title() for name in sorted(unsaid))),)
+    return fields

@@ -63,12 +63,14 @@ class StoredResponse:
     """A response as it is kept: what is sent again, and since when and how long it is fresh.
 
     *origin* is the scheme, host and mount it was made for. *stored_at* is in seconds since the
-    epoch, *lifetime* in seconds (RFC 9111 section 4.2). *position* is that of the latest purge
-    that was known before it was made; ``None``, where none was known, is for sharing only and is
-    not stored. *targets* tell by which later ones it is hit. *cost* is how long, in seconds, it
-    took to make. *stale_while_revalidate* and *stale_if_error* are for how long, in seconds, it
-    may be sent when it is no longer fresh (RFC 5861). *value* is what the view returned, encoded,
-    where a decorator around the cache is to see that rather than the response.
+    epoch, as if its age had been 0 then, *lifetime* in seconds (RFC 9111 section 4.2). *position*
+    is that of the latest purge that was known before it was made; ``None``, where none was known,
+    is for sharing only and is not stored. *targets* tell by which later ones it is hit. *cost* is
+    how long, in seconds, it took to make. *stale_while_revalidate* and *stale_if_error* are for
+    how long, in seconds, it may be sent when it is no longer fresh (RFC 5861), *max_stale* for how
+    long to a request that takes it so, and *keep* for how long it can be validated. *value* is
+    what the view returned, encoded, where a decorator around the cache is to see that rather than
+    the response.
     """
 
     origin: str
@@ -82,6 +84,8 @@ class StoredResponse:
     cost: float = 0.0
     stale_while_revalidate: float = 0.0
     stale_if_error: float = 0.0
+    max_stale: float = 0.0
+    keep: float = 0.0
     value: bytes | None = None
 
 

@@ -8,51 +8,117 @@ from collections.abc import Mapping
 from typing import Final
 
 from flask_larder.entry import StoredResponse
-from flask_larder.headers import Fields, parse_date, parse_delta, values_of
+from flask_larder.headers import (
+    Fields,
+    is_about_all,
+    parse_age,
+    parse_date,
+    parse_delta,
+    values_of,
+)
 
 LONGEST_LIFETIME: Final = 365 * 24 * 3600.0
 """One year. No entry lives longer, also one that was stored "for ever"."""
 
 
-def freshness_lifetime(
-    timeout: float, fields: Fields, directives: Mapping[str, str | None], now: float
-) -> float:
-    """The lifetime that the policy's *timeout* and the response's *fields* allow.
+LONGEST_HEURISTIC: Final = 24 * 3600.0
+"""One day. No response is taken as fresh for longer only because it has not changed for long."""
 
-    A response can shorten what the policy says, never lengthen it; for a shared cache ``s-maxage``
-    stands above ``max-age``, and both above ``Expires`` (RFC 9111 section 4.2.1).
+_HEURISTIC_FRACTION: Final = 0.1
+"""Of the time since the last change; RFC 9111 section 4.2.2 gives it as typical."""
+
+HEURISTIC_STATUSES: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
+"""Those that are cacheable where the response says nothing of it (RFC 9110 section 15.1)."""
+
+
+def freshness_lifetime(timeout: float, explicit: float | None) -> float:
+    """The lifetime of a response whose developer gave it *timeout*, and its own fields *explicit*.
+
+    They can shorten what the policy says, never lengthen it.
     """
-    lifetime = min(timeout, LONGEST_LIFETIME)
+    return min(timeout, LONGEST_LIFETIME if explicit is None else explicit)
+
+
+def explicit_lifetime(
+    fields: Fields, directives: Mapping[str, str | None], now: float
+) -> float | None:
+    """The lifetime that a response states (RFC 9111 section 4.2.1), at most a year.
+
+    For a shared cache ``s-maxage`` stands above ``max-age``, and both above ``Expires``; under
+    ``no-cache`` there is none (section 5.2.2.4). *now* is when the response came.
+    """
+    if is_about_all(directives, "no-cache"):
+        return 0.0
     for name in ("s-maxage", "max-age"):
         if name in directives:
-            return min(lifetime, float(parse_delta(directives[name])))
+            return min(float(parse_delta(directives[name])), LONGEST_LIFETIME)
     expires = values_of(fields, "expires")
-    return min(lifetime, _until(expires[0], fields, now)) if expires else lifetime
+    return min(_until(expires[0], fields, now), LONGEST_LIFETIME) if expires else None
 
 
 def _until(expires: str, fields: Fields, now: float) -> float:
-    """The time from ``Date``, or from *now*, to *expires*; 0 for what is no date (section 5.3)."""
+    """The time from ``Date`` to *expires*; 0 for what is no date (section 5.3)."""
     expires_at = parse_date(expires, now)
-    if expires_at is None:
+    return 0.0 if expires_at is None else max(0.0, expires_at - _date(fields, now))
+
+
+def _date(fields: Fields, now: float) -> float:
+    """When the response was made by its own word, or *now* where it has no such date."""
+    dates = values_of(fields, "date")
+    date = parse_date(dates[0], now) if dates else None
+    return now if date is None else date
+
+
+def heuristic_lifetime(
+    status: int, fields: Fields, directives: Mapping[str, str | None], now: float
+) -> float:
+    """The lifetime of a response that states none (section 4.2.2): the longer, the older it is."""
+    changes = values_of(fields, "last-modified")
+    changed_at = parse_date(changes[0], now) if changes else None
+    is_allowed = status in HEURISTIC_STATUSES or "public" in directives
+    if changed_at is None or not is_allowed:
         return 0.0
-    dates = [parse_date(value, now) for value in values_of(fields, "date")]
-    made_at = dates[0] if dates and dates[0] is not None else now
-    return max(0.0, expires_at - made_at)
+    unchanged_for = max(0.0, _date(fields, now) - changed_at)
+    return min(unchanged_for * _HEURISTIC_FRACTION, LONGEST_HEURISTIC)
 
 
-def stale_window(name: str, seconds: float, directives: Mapping[str, str | None]) -> float:
-    """For how long a response may be sent stale: *seconds*, or less if its directives say so.
+def initial_age(fields: Fields, response_delay: float, now: float) -> float:
+    """How old a response was already when it came, in seconds (section 4.2.3).
+
+    *response_delay* is how long it took to come. A clock that is behind ours makes it too old
+    rather than too young.
+    """
+    apparent_age = max(0.0, now - _date(fields, now))
+    return max(apparent_age, received_age(fields) + response_delay)
+
+
+def received_age(fields: Fields) -> float:
+    """The age that a response came with; 0 where it has none that can be read (section 5.1)."""
+    return float(parse_age(fields) or 0)
+
+
+def stale_window(
+    name: str, seconds: float, directives: Mapping[str, str | None], *, may_lengthen: bool
+) -> float:
+    """For how long a response may be sent stale: *seconds*, or what its directives say.
 
     *name* is that of the extension, ``stale-while-revalidate`` or ``stale-if-error`` (RFC 5861),
-    by which a response can shorten what the policy says. One that has to be validated once it is
-    stale has none (RFC 9111 section 4.2.4), and ``s-maxage`` means that too (section 5.2.2.10),
-    unless the response says otherwise by that name.
+    by which a response can shorten what the policy says, and lengthen it where it *may*. One that
+    must be validated has none, and ``s-maxage`` means that too (section 5.2.2.10), unless the
+    response says otherwise by that name.
     """
-    if directives.keys() & {"must-revalidate", "proxy-revalidate"}:
+    if must_be_validated(directives):
         return 0.0
     if name in directives:
-        return min(seconds, float(parse_delta(directives[name])))
+        own = min(float(parse_delta(directives[name])), LONGEST_LIFETIME)
+        return own if may_lengthen else min(seconds, own)
     return 0.0 if "s-maxage" in directives else seconds
+
+
+def must_be_validated(directives: Mapping[str, str | None]) -> bool:
+    """Whether it is never to be sent once it is stale (RFC 9111 section 4.2.4)."""
+    is_said = directives.keys() & {"must-revalidate", "proxy-revalidate"}
+    return bool(is_said) or is_about_all(directives, "no-cache")
 
 
 def spread_lifetime(lifetime: float, jitter: float, chance: float) -> float:
@@ -64,8 +130,8 @@ def spread_lifetime(lifetime: float, jitter: float, chance: float) -> float:
 
 
 def longest_window(stored: StoredResponse) -> float:
-    """For how long the response may be of use when it is no longer fresh."""
-    return max(stored.stale_while_revalidate, stored.stale_if_error)
+    """For how long the response may be sent when it is no longer fresh."""
+    return max(stored.stale_while_revalidate, stored.stale_if_error, stored.max_stale)
 
 
 def current_age(stored: StoredResponse, now: float) -> float:

@@ -1,7 +1,7 @@
 """Parse and write the header fields that the cache needs (RFC 9110, RFC 9111)."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -30,6 +30,7 @@ _CONNECTION_FIELDS: Final = frozenset(
 
 
 _TIMES: Final = frozenset({"max-age", "s-maxage", "stale-if-error", "stale-while-revalidate"})
+_MAY_NAME_FIELDS: Final = frozenset({"no-cache", "private"})
 
 # RFC 9110 sections 5.1 and 5.5.
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -87,20 +88,48 @@ def parse_cache_control(fields: Fields) -> dict[str, str | None]:
 
     A directive without an argument has ``None``; quotes around an argument are removed. Of a
     directive that is given twice the first counts, except that a shorter time wins: section 4.2.1
-    lets a cache take either, and the shorter one is never wrong.
+    lets a cache take either, and the shorter one is never wrong. So does the wider ``private`` or
+    ``no-cache``.
     """
     directives: dict[str, str | None] = {}
     for member in parse_list(values_of(fields, "cache-control")):
         name, separator, argument = member.partition("=")
         name = name.strip(" \t").lower()
         value = argument.strip(" \t").strip('"') if separator else None
-        if name not in directives or _is_shorter(name, value, directives[name]):
-            directives[name] = value
+        directives[name] = _stricter(name, directives[name], value) if name in directives else value
     return directives
 
 
-def _is_shorter(name: str, value: str | None, other: str | None) -> bool:
-    return name in _TIMES and parse_delta(value) < parse_delta(other)
+def _stricter(name: str, first: str | None, second: str | None) -> str | None:
+    """Which argument of a directive that is given twice counts."""
+    if name in _TIMES:
+        return second if parse_delta(second) < parse_delta(first) else first
+    if name in _MAY_NAME_FIELDS:
+        return f"{first},{second}" if first and second else None
+    return first
+
+
+def named_fields(directives: Mapping[str, str | None], name: str) -> frozenset[str]:
+    """The fields, in lower case, that the directive ``private`` or ``no-cache`` is about.
+
+    None where it is about the whole response: without an argument (RFC 9111 sections 5.2.2.4 and
+    5.2.2.7), or with one in which not all are names.
+    """
+    argument = directives.get(name)
+    names = parse_list([argument]) if argument else []
+    return frozenset(map(str.lower, names)) if all(map(is_field_name, names)) else frozenset()
+
+
+def is_about_all(directives: Mapping[str, str | None], name: str) -> bool:
+    """Whether the directive ``private`` or ``no-cache`` is there, and about more than fields."""
+    return name in directives and not named_fields(directives, name)
+
+
+def parse_age(fields: Fields) -> int | None:
+    """The seconds of ``Age`` (RFC 9111 section 5.1), from its first member; ``None`` without."""
+    members = (values_of(fields, "age") or [""])[0].split(",")
+    age = members[0].strip(" \t")
+    return parse_delta(age) if age.isascii() and age.isdigit() else None
 
 
 def parse_delta(value: str | None) -> int:
@@ -193,5 +222,18 @@ def parse_vary(fields: Fields) -> frozenset[str]:
 def without_connection_fields(fields: Fields) -> tuple[tuple[str, str], ...]:
     """*fields* without those that are for one connection only (RFC 9111 section 3.1)."""
     named = {name.lower() for name in parse_list(values_of(fields, "connection"))}
-    dropped = _CONNECTION_FIELDS | named
-    return tuple((name, value) for name, value in fields if name.lower() not in dropped)
+    return without(fields, _CONNECTION_FIELDS | named)
+
+
+def without(fields: Fields, names: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """*fields* without those of these *names*, which are in lower case."""
+    return tuple((name, value) for name, value in fields if name.lower() not in names)
+
+
+def updated_fields(stored: Fields, newer: Fields) -> tuple[tuple[str, str], ...]:
+    """*stored* with what *newer* has in place of it (RFC 9111 section 3.2).
+
+    The length stays that of the stored body, and what is for one connection only is left out.
+    """
+    news = without(without_connection_fields(newer), {"content-length"})
+    return (*without(stored, {name.lower() for name, _ in news}), *news)

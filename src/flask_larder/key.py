@@ -11,6 +11,7 @@ beginning, followed by a digest of all of it.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -29,6 +30,7 @@ _KEPT_OF_LONG_KEY: Final = 120
 # What may stand unencoded: RFC 3986's pchar and "/", less what delimits there.
 _SAFE_IN_PATH: Final = "/!$&'()*+,;=:@"
 _SAFE_IN_QUERY: Final = "/!$'()*,;:@"
+_SAFE_IN_EXACT_QUERY: Final = _SAFE_IN_QUERY + "&=+%?"
 _SAFE_IN_PREFIX: Final = "/!$&'()*+,;@"
 _SAFE_IN_HOST: Final = ":[]"
 _SAFE_IN_NAME: Final = "/!$&'()*+,;=:@?[]{}<>|^\"`\\"
@@ -41,14 +43,18 @@ class QueryRule:
     """Which parameters of a query are part of the key.
 
     *names* are the only ones; ``None`` means all. *ignored* are patterns of
-    :mod:`fnmatch` for names that never are, such as ``utm_*``.
+    :mod:`fnmatch` for names that never are, such as ``utm_*``. Where it is *exact*, the order of
+    parameters and how they are encoded counts.
     """
 
-    __slots__ = ("_ignored", "_names")
+    __slots__ = ("_exact", "_ignored", "_names")
 
-    def __init__(self, names: Iterable[str] | None, ignored: Iterable[str] = ()) -> None:
+    def __init__(
+        self, names: Iterable[str] | None, ignored: Iterable[str] = (), *, exact: bool = False
+    ) -> None:
         self._names = None if names is None else frozenset(names)
         self._ignored = tuple(ignored)
+        self._exact = exact
 
     @property
     def is_whole(self) -> bool:
@@ -62,13 +68,21 @@ class QueryRule:
         return not any(fnmatchcase(name, pattern) for pattern in self._ignored)
 
     def canonical(self, query: bytes) -> str:
-        """The selected parameters, sorted by name and encoded in one way.
+        """The selected parameters, sorted by name and encoded in one way, unless it is exact.
 
         The order of values of one name is kept: ``a=1&a=2`` and ``a=2&a=1`` differ.
         """
+        if self._exact:
+            return self._as_it_is(query)
         pairs = [pair for pair in _parse_query(query) if self.selects(_text(pair[0]))]
         pairs.sort(key=lambda pair: pair[0])
         return "&".join(f"{_encode(name)}={_encode(value)}" for name, value in pairs)
+
+    def _as_it_is(self, query: bytes) -> str:
+        parts = query.split(b"&")
+        if self._ignored:
+            parts = [part for part in parts if self.selects(_text(_pair(part)[0]))]
+        return quote(b"&".join(parts), safe=_SAFE_IN_EXACT_QUERY)
 
 
 NO_QUERY: Final = QueryRule(names=())
@@ -76,12 +90,12 @@ WHOLE_QUERY: Final = QueryRule(names=None)
 
 
 def _parse_query(query: bytes) -> list[tuple[bytes, bytes]]:
-    pairs = []
-    for part in query.split(b"&"):
-        if part:
-            name, _, value = part.replace(b"+", b" ").partition(b"=")
-            pairs.append((unquote_to_bytes(name), unquote_to_bytes(value)))
-    return pairs
+    return [_pair(part) for part in query.split(b"&") if part]
+
+
+def _pair(part: bytes) -> tuple[bytes, bytes]:
+    name, _, value = part.replace(b"+", b" ").partition(b"=")
+    return unquote_to_bytes(name), unquote_to_bytes(value)
 
 
 def _text(name: bytes) -> str:
@@ -162,8 +176,24 @@ def variant_key(key: str, names: Iterable[str], fields: RequestFields) -> str:
     """The key of the variant that the request's *fields* of these *names* select."""
     parts: list[str | None] = []
     for name in names:
-        parts += [name, fields.get(name)]
+        parts += [name, normalised(name, fields.get(name))]
     return with_selection(key, "variant", parts)
+
+
+_FREE_CASE: Final = frozenset({"accept-charset", "accept-encoding", "accept-language"})
+_AROUND: Final = re.compile(r"[ \t]*([,;])[ \t]*")
+
+
+def normalised(name: str, value: str | None) -> str | None:
+    """*value* in a form that it shares with those of the same meaning (RFC 9111 section 4.1).
+
+    White space between the members of ``Accept*`` fields, and the case of what they name, say
+    nothing. The order does, to many who read it; and so may all of the other fields.
+    """
+    if value is None or not name.startswith("accept") or '"' in value:
+        return value
+    compact = _AROUND.sub(r"\1", value.strip(" \t"))
+    return compact.lower() if name in _FREE_CASE else compact
 
 
 def stored_key(key: str, hash_method: HashMethod = hashlib.sha256) -> str:

@@ -6,11 +6,24 @@ A rule returns ``None`` where it does not object, and otherwise its reason: the 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
+from flask_larder.conditional import own_validators
 from flask_larder.entry import Reads, Request, Targets
 from flask_larder.errors import InvalidPolicy
-from flask_larder.headers import Fields, are_well_formed, parse_cache_control, parse_vary, values_of
+from flask_larder.freshness import HEURISTIC_STATUSES
+from flask_larder.headers import (
+    Fields,
+    are_well_formed,
+    is_about_all,
+    named_fields,
+    parse_cache_control,
+    parse_vary,
+    values_of,
+    without,
+)
+from flask_larder.targeted import targeted_directives
 
 Reason: TypeAlias = str
 Directives: TypeAlias = Mapping[str, str | None]
@@ -19,6 +32,8 @@ DEFAULT_STATUSES: Final = frozenset({200, 203, 204, 301, 308})
 # 206 is a part of a response and 304 has no body of its own; both need more than storing
 # (RFC 9111 sections 3.3 and 4.3). 1xx is not final (section 3).
 _UNSTORABLE_STATUSES: Final = frozenset({206, 304})
+_UNDERSTOOD: Final = frozenset(status.value for status in HTTPStatus)
+_FOR_AUTHORIZED: Final = frozenset({"must-revalidate", "public", "s-maxage"})
 MOST_TAGS: Final = 1000
 """What one stored response may have."""
 
@@ -35,25 +50,35 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 class Policy:
     """What the developer stated for one view.
 
-    *timeout* is the freshness lifetime in seconds. *covered* names what is part of the key of
-    all that no key holds by itself (:class:`~flask_larder.entry.Reads`), so that an answer for
-    one user is selected for that user only. *body_limit* is in bytes. *stale_while_revalidate* and
-    *stale_if_error* are for how long a response that is no longer fresh may be sent (RFC 5861).
-    It *may_revalidate* in the background where a request that nobody has sent has the same key.
+    *timeout* is the freshness lifetime in seconds; ``None`` means that the response's own fields
+    state it, as for a shared cache (RFC 9111), and that *statuses* do not count. Of the fields
+    *targeted*, in lower case, the first that is usable takes the place of ``Cache-Control`` and
+    ``Expires`` (RFC 9213). *covered* names what is part of the key of all that no key holds by
+    itself (:class:`~flask_larder.entry.Reads`), so that an answer for one user is selected for that
+    user only. *body_limit* is in bytes. *stale_while_revalidate* and *stale_if_error* are for how
+    long a response that is no longer fresh may be sent (RFC 5861), and *keep* for how long one that
+    has validators is kept to be validated. It *may_revalidate* in the background where a request
+    that nobody has sent has the same key.
     *jitter*, from 0 to 1, is the part of its lifetime that chance may take away; *early_refresh* is
     the beta of :func:`~flask_larder.freshness.is_due_early`, ``None`` for never.
     """
 
-    timeout: float
+    timeout: float | None
     statuses: frozenset[int] = DEFAULT_STATUSES
     methods: frozenset[str] = SAFE_METHODS
     covered: frozenset[str] = frozenset()
     body_limit: int = 1024 * 1024
     stale_while_revalidate: float = 0.0
     stale_if_error: float = 0.0
+    keep: float = 0.0
     jitter: float = 0.0
     early_refresh: float | None = None
     may_revalidate: bool = True
+    targeted: tuple[str, ...] = ()
+
+    def grants(self, own: float, given: float) -> float:
+        """How much of a stored response's *own* window counts where the policy has *given* one."""
+        return own if self.timeout is None else min(own, given)
 
 
 def storable_statuses(statuses: Iterable[int]) -> frozenset[int]:
@@ -91,7 +116,10 @@ def safe_request_has_body(request: Request) -> Reason | None:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request and the head of its response, with the ``Cache-Control`` read once."""
+    """A request and the head of its response, with the ``Cache-Control`` read once.
+
+    Where a targeted field stands above it, *fields* are without it, and without ``Expires``.
+    """
 
     request: Request
     status: int
@@ -99,9 +127,14 @@ class Exchange:
     directives: Directives
 
     @classmethod
-    def of(cls, request: Request, status: int, fields: Fields) -> "Exchange":
-        """The exchange whose directives are those in *fields*."""
-        return cls(request, status, fields, parse_cache_control(fields))
+    def of(
+        cls, request: Request, status: int, fields: Fields, targeted: tuple[str, ...] = ()
+    ) -> "Exchange":
+        """The exchange whose directives are those in *fields*; see :class:`Policy`."""
+        directives = targeted_directives(fields, targeted) if targeted else None
+        if directives is None:
+            return cls(request, status, fields, parse_cache_control(fields))
+        return cls(request, status, without(fields, {"cache-control", "expires"}), directives)
 
 
 def may_store(exchange: Exchange, policy: Policy) -> Reason | None:
@@ -118,36 +151,67 @@ def response_is_to_head(exchange: Exchange, _: Policy) -> Reason | None:
 
 
 def status_is_not_stored(exchange: Exchange, policy: Policy) -> Reason | None:
-    """Errors and whatever else the policy does not name are not kept."""
-    return None if exchange.status in policy.statuses else f"status-{exchange.status}"
+    """Errors and whatever else the policy does not name are not kept.
+
+    Where the response speaks for itself, any that is whole and that it makes cacheable is (RFC 9111
+    section 3).
+    """
+    if policy.timeout is not None:
+        is_stored = exchange.status in policy.statuses
+    else:
+        is_stored = exchange.status not in _UNSTORABLE_STATUSES and is_cacheable(exchange)
+    return None if is_stored else f"status-{exchange.status}"
+
+
+def is_cacheable(exchange: Exchange) -> bool:
+    """Whether a shared cache may store such a response at all (RFC 9111 section 3)."""
+    is_explicit = exchange.directives.keys() & {"public", "max-age", "s-maxage"}
+    has_expiry = bool(is_explicit or values_of(exchange.fields, "expires"))
+    return has_expiry or exchange.status in HEURISTIC_STATUSES
+
+
+def status_is_not_understood(exchange: Exchange, _: Policy) -> Reason | None:
+    """RFC 9111 section 5.2.2.3."""
+    is_needed = "must-understand" in exchange.directives
+    return "must-understand" if is_needed and exchange.status not in _UNDERSTOOD else None
 
 
 def sets_cookie(exchange: Exchange, _: Policy) -> Reason | None:
-    """A cookie is for one user; replaying it hands a session to a stranger."""
-    return "set-cookie" if values_of(exchange.fields, "set-cookie") else None
+    """A cookie is for one user; replaying it hands a session to a stranger.
+
+    Not so where the response has it left out of what is stored.
+    """
+    is_kept = "set-cookie" not in unstored_fields(exchange.directives)
+    return "set-cookie" if is_kept and values_of(exchange.fields, "set-cookie") else None
+
+
+def unstored_fields(directives: Directives) -> frozenset[str]:
+    """The fields that are not stored with the response (RFC 9111 sections 5.2.2.4 and 5.2.2.7)."""
+    return named_fields(directives, "no-cache") | named_fields(directives, "private")
 
 
 def is_no_store(exchange: Exchange, _: Policy) -> Reason | None:
-    """RFC 9111 section 5.2.2.5."""
-    return "no-store" if "no-store" in exchange.directives else None
+    """RFC 9111 section 5.2.2.5; ``must-understand`` stands above it (section 5.2.2.3)."""
+    is_said = "no-store" in exchange.directives and "must-understand" not in exchange.directives
+    return "no-store" if is_said else None
 
 
 def is_private(exchange: Exchange, _: Policy) -> Reason | None:
-    """RFC 9111 section 5.2.2.7. The form with field names is taken as the one without."""
-    return "private" if "private" in exchange.directives else None
+    """RFC 9111 section 5.2.2.7."""
+    return "private" if is_about_all(exchange.directives, "private") else None
 
 
 def is_no_cache(exchange: Exchange, _: Policy) -> Reason | None:
-    """RFC 9111 section 5.2.2.4: not to be reused unvalidated, and nothing here validates yet."""
-    return "no-cache" if "no-cache" in exchange.directives else None
+    """RFC 9111 section 5.2.2.4: not to be reused unvalidated, for which it needs a validator."""
+    is_said = is_about_all(exchange.directives, "no-cache")
+    return "no-cache" if is_said and not own_validators(exchange.fields) else None
 
 
 def request_is_authorized(exchange: Exchange, policy: Policy) -> Reason | None:
     """RFC 9111 section 3.5, unless the key tells one ``Authorization`` from another."""
     if "authorization" in policy.covered or exchange.request.fields.get("authorization") is None:
         return None
-    allowed = exchange.directives.keys() & {"public", "s-maxage", "must-revalidate"}
-    return None if allowed else "authorization"
+    return None if exchange.directives.keys() & _FOR_AUTHORIZED else "authorization"
 
 
 def field_is_malformed(exchange: Exchange, _: Policy) -> Reason | None:
@@ -170,6 +234,7 @@ def is_event_stream(exchange: Exchange, _: Policy) -> Reason | None:
 _STORING_RULES: Final[tuple[Callable[[Exchange, Policy], Reason | None], ...]] = (
     response_is_to_head,
     status_is_not_stored,
+    status_is_not_understood,
     sets_cookie,
     is_no_store,
     is_private,
@@ -192,15 +257,32 @@ def is_about_resource(status: int) -> bool:
 # --- May it be stored, after what the view did to make it? ---
 
 
-def may_share(reads: Reads, policy: Policy) -> Reason | None:
+def may_share(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None:
     """Why what the view looked at forbids answering others with its response, or ``None``."""
-    return read_what_key_lacks(reads, policy) or registered_after_this_request(reads)
+    return read_what_key_lacks(reads, exchange, policy) or registered_after_this_request(reads)
 
 
-def read_what_key_lacks(reads: Reads, policy: Policy) -> Reason | None:
+def read_what_key_lacks(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None:
     """A view that looked at who is asking made an answer for that user."""
-    uncovered = reads.unkeyed - policy.covered
+    uncovered = reads.unkeyed - policy.covered - covered_by_response(exchange, policy)
     return f"read-{min(uncovered)}" if uncovered else None
+
+
+def covered_by_response(exchange: Exchange, policy: Policy) -> frozenset[str]:
+    """What a view may have read since its response varies by it, or is meant for all.
+
+    The latter only where the response speaks for itself: that it is for shared caches, though the
+    request had cookies or ``Authorization``, is then its own word (RFC 9111 sections 3.5, 5.2.2.9
+    and 5.2.2.10). A session, which is read to know who asks, is never for all.
+    """
+    covered = parse_vary(exchange.fields) & {"authorization", "cookie"}
+    if policy.timeout is not None:
+        return covered
+    if exchange.directives.keys() & {"public", "s-maxage"}:
+        covered |= {"authorization", "cookie", "headers"}
+    if "must-revalidate" in exchange.directives:
+        covered |= {"authorization"}
+    return covered
 
 
 def registered_after_this_request(reads: Reads) -> Reason | None:

@@ -31,17 +31,16 @@ def reuse(
     stale_for = staleness(stored, now, verdict.stale_since)
     is_purged = verdict.stale_since is not None and remaining_lifetime(stored, now) > 0
     stale = CacheStatus("stale", detail="purged" if is_purged else None)
-    if reason := _refusal(ask, stored, stale_for, stale):
-        return Miss(reason, names)
-    if ask.replaces == stored.stored_at:
-        return Miss(stale, names, stale=stored)
+    if refused := _refusal(ask, found, stale_for, stale):
+        return refused
     offered = found if stale_for is None else _stale(found, stale_for)
     if wish := may_offer(ask.directives, offered.age, offered.status.ttl or 0.0):
-        return Miss(CacheStatus("request", detail=wish), names)
+        return Miss(CacheStatus("request", detail=wish), names, validated=stored)
     if stale_for is None:
         is_due = _is_due_early(ask, stored, now, chance)
         return _due(found, "early-refresh") if is_due else found
-    return _sent_stale(ask, offered, stale_for) or Miss(stale, names, stale=stored)
+    answer = _sent_stale(ask, offered, stale_for)
+    return answer or Miss(stale, names, stale=stored, validated=stored)
 
 
 def candidate(stored: StoredResponse, names: frozenset[str], now: float) -> Hit:
@@ -53,7 +52,7 @@ def candidate(stored: StoredResponse, names: frozenset[str], now: float) -> Hit:
 def in_place_of_error(ask: Ask, found: Hit, verdict: Verdict, now: float) -> Hit | None:
     """*found* where it may be sent when forwarding has failed (RFC 5861 section 4), or ``None``."""
     stale_for = staleness(found.response, now, verdict.stale_since) or 0.0
-    window = min(found.response.stale_if_error, ask.policy.stale_if_error)
+    window = ask.policy.grants(found.response.stale_if_error, ask.policy.stale_if_error)
     if verdict.is_gone or stale_for >= window:
         return None
     if stale_for:
@@ -61,17 +60,17 @@ def in_place_of_error(ask: Ask, found: Hit, verdict: Verdict, now: float) -> Hit
     return replace(found, status=replace(found.status, detail="stale-if-error"))
 
 
-def _refusal(
-    ask: Ask, stored: StoredResponse, stale_for: float | None, stale: CacheStatus
-) -> CacheStatus | None:
-    """Why it may be sent in no case, be it that it is for too long *stale*, or ``None``."""
+def _refusal(ask: Ask, found: Hit, stale_for: float | None, stale: CacheStatus) -> Miss | None:
+    """The reason why something else is wanted in any case, or ``None``."""
+    stored, names = found.response, found.names
     if ask.refresh:
         is_fresh = stale_for is None
-        return CacheStatus("request", detail="forced-update") if is_fresh else stale
-    if stale_for is not None and stale_for >= longest_window(stored):
-        return stale
+        return Miss(CacheStatus("request", detail="forced-update") if is_fresh else stale, names)
+    is_too_stale = stale_for is not None and stale_for >= longest_window(stored)
+    if is_too_stale or ask.replaces == stored.stored_at:
+        return Miss(stale, names, stale=stored, validated=stored)
     is_rejected = ask.is_stale is not None and ask.is_stale(stored)
-    return CacheStatus("stale", detail="is-stale") if is_rejected else None
+    return Miss(CacheStatus("stale", detail="is-stale"), names) if is_rejected else None
 
 
 def _is_due_early(
@@ -82,9 +81,10 @@ def _is_due_early(
 
 
 def _sent_stale(ask: Ask, found: Hit, stale_for: float) -> Hit | None:
-    """*found*, if the developer or the request takes it as stale as it is."""
-    own, given = found.response.stale_while_revalidate, ask.policy.stale_while_revalidate
-    if ask.policy.may_revalidate and stale_for < min(own, given):
+    """*found*, if the developer, its maker or the request takes it as stale as it is."""
+    own, policy = found.response, ask.policy
+    window = policy.grants(own.stale_while_revalidate, policy.stale_while_revalidate)
+    if policy.may_revalidate and stale_for < window:
         return _due(found, "stale-while-revalidate")
     if takes_stale(ask.directives, stale_for):
         return replace(found, status=replace(found.status, detail="max-stale"))

@@ -14,12 +14,14 @@ CACHE_NAME: Final = "larder"
 class CacheStatus:
     """One outcome: a hit if *fwd* is ``None``, else why the request went to the view.
 
-    *collapsed* means that it did not go there itself, but got what another request like it did.
-    *ttl* is the remaining freshness in seconds, below 0 for what is stale, *detail* a reason in one
-    word.
+    *fwd_status* is the status code that the view has answered, where another one is sent (section
+    2.3). *collapsed* means that the request did not go there itself, but got what another one like
+    it did. *ttl* is the remaining freshness in seconds, below 0 for what is stale, *detail* a
+    reason in one word.
     """
 
     fwd: Forward | None = None
+    fwd_status: int | None = None
     stored: bool = False
     collapsed: bool = False
     ttl: float | None = None
@@ -33,6 +35,8 @@ class CacheStatus:
     def __str__(self) -> str:
         """The member of ``Cache-Status`` that this cache adds, as a structured field."""
         parts = [CACHE_NAME, "hit" if self.fwd is None else f"fwd={self.fwd}"]
+        if self.fwd_status is not None:
+            parts.append(f"fwd-status={self.fwd_status}")
         if self.stored:
             parts.append("stored")
         if self.collapsed:

@@ -52,7 +52,7 @@ TARGETS_OF_ALL_KINDS = st.builds(
 RESPONSES = st.builds(
     StoredResponse,
     origin=TEXTS,
-    status=st.integers(min_value=200, max_value=599),
+    status=st.integers(min_value=200, max_value=999),
     fields=st.lists(st.tuples(TOKENS, FIELD_VALUES), max_size=5).map(tuple),
     body=st.binary(max_size=200),
     stored_at=st.floats(allow_nan=False, allow_infinity=False),
@@ -62,6 +62,8 @@ RESPONSES = st.builds(
     cost=st.floats(allow_nan=False, allow_infinity=False),
     stale_while_revalidate=st.floats(allow_nan=False, allow_infinity=False),
     stale_if_error=st.floats(allow_nan=False, allow_infinity=False),
+    max_stale=st.floats(allow_nan=False, allow_infinity=False),
+    keep=st.floats(allow_nan=False, allow_infinity=False),
 )
 STORED_VALUES = st.builds(
     StoredValue,
@@ -211,7 +213,7 @@ def test_a_response_that_was_cut_off_is_corrupt(stored: StoredResponse) -> None:
 
 
 WHERE = [[7, 1], ["t"], "view", "arguments", "http://api.example", "/p", None, "k"]
-REST = (0.5, 30.0, 60.0)
+REST = (0.5, 30.0, 60.0, 60.0, 3600.0)
 TARGETS = Targets(("t",), "view", "arguments", "http://api.example", "/p", None, "k")
 
 
@@ -263,7 +265,7 @@ def test_a_malformed_field_is_corrupt(field: object) -> None:
     "header",
     [
         [199, [], 1.0, 2.0],
-        [600, [], 1.0, 2.0],
+        [1000, [], 1.0, 2.0],
         [True, [], 1.0, 2.0],
         ["200", [], 1.0, 2.0],
         [200, [], "1", 2.0],

@@ -92,7 +92,7 @@ class House:
     def get(self, ask: Ask, answer: Answer | None = None) -> tuple[Hit | Answer, str]:
         """What the engine answers where the view would answer *answer*; and ``Cache-Status``."""
 
-        def view(status: CacheStatus) -> Answer:
+        def view(status: CacheStatus, __: Fields = ()) -> Answer:
             self.runs += 1
             return answer or Answer()
 
@@ -189,7 +189,7 @@ def test_the_view_is_told_why_it_runs(house: House) -> None:
     """So that an answer that it makes by raising has a status too; what it raises is raised."""
     told = []
 
-    def view(status: CacheStatus) -> Answer:
+    def view(status: CacheStatus, __: Fields = ()) -> Answer:
         told.append(status)
         raise ZeroDivisionError
 

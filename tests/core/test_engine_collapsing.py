@@ -9,6 +9,7 @@ import pytest
 
 from flask_larder.ask import Ask, Hit
 from flask_larder.entry import StoredResponse
+from flask_larder.headers import Fields
 from flask_larder.status import CacheStatus
 from tests.core.test_coalesce import until, waiting
 from tests.core.test_engine import Answer, FailingStore, House, ask, varying
@@ -42,7 +43,7 @@ class Gate:
     def send(self, asked: Ask, answer: Answer) -> Future[tuple[bytes, str]]:
         """Send a request. Comes with the body and the status that it gets."""
 
-        def view(_: CacheStatus) -> Answer:
+        def view(_: CacheStatus, __: Fields = ()) -> Answer:
             self.runs += 1
             self._entered.release()
             self._open.wait(SOON)

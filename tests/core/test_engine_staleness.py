@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flask_larder.ask import Ask, Hit, key_in_store
 from flask_larder.engine import OTHER_KEY
+from flask_larder.headers import Fields
 from flask_larder.memory import MemoryStore
 from flask_larder.policy import Policy
 from flask_larder.purges import ALL, Purge
@@ -33,7 +34,7 @@ def stale_ask(**changes: float | None) -> Ask:
     return ask(policy=replace(POLICY, **changes))
 
 
-def fail(_: CacheStatus) -> Answer:
+def fail(_: CacheStatus, __: Fields = ()) -> Answer:
     raise Oops
 
 
@@ -131,7 +132,7 @@ def revalidate(house: House, asked: Ask, answer: Answer, stored_at: float = STAR
     """Whether the view ran, to make anew what was stored then."""
     runs = house.runs
 
-    def view(_: CacheStatus) -> Answer:
+    def view(_: CacheStatus, __: Fields = ()) -> Answer:
         house.runs += 1
         return answer
 
@@ -208,7 +209,7 @@ def test_one_revalidates_at_a_time_and_who_misses_waits_for_it(house: House) -> 
             assert second is None
             waiter = pool.submit(house.get, asked)
             until(lambda: waiting(house.engine._coalescer, key) == 1)
-            house.engine.revalidate(replace(asked, replaces=START), lambda _: fresh, claim)
+            house.engine.revalidate(replace(asked, replaces=START), lambda *_: fresh, claim)
         found, status = waiter.result(SOON)
     assert isinstance(found, Hit)
     assert (found.response.body, status) == (b"new", "fwd=stale; collapsed; ttl=50")
@@ -268,7 +269,7 @@ def test_a_purge_while_the_view_fails_is_final(house: House) -> None:
     """What is sent in place of the error is judged when it is sent."""
     house.clock.now += 65
 
-    def purge_and_fail(_: CacheStatus) -> Answer:
+    def purge_and_fail(_: CacheStatus, __: Fields = ()) -> Answer:
         house.purges.add(Purge((ALL,)))
         raise Oops
 
@@ -308,7 +309,7 @@ def crowd(
     """That many requests, of which one is with the view while all others wait."""
     asked = stale_ask()
 
-    def view(_: CacheStatus) -> Answer:
+    def view(_: CacheStatus, __: Fields = ()) -> Answer:
         house.runs += 1
         if house.runs == 2:  # the first was before
             until(lambda: waiting(house.engine._coalescer, key_in_store(asked, frozenset())) == 29)
@@ -342,7 +343,7 @@ def test_after_many_errors_one_tries_at_a_time_and_nobody_waits(
         assert house.runs == runs
     is_under_way, go = Event(), Event()
 
-    def slow(_: CacheStatus) -> Answer:
+    def slow(_: CacheStatus, __: Fields = ()) -> Answer:
         is_under_way.set()
         go.wait(SOON)
         return Answer(b"new")

@@ -1,5 +1,6 @@
 """How long a response is fresh and how old it is (RFC 9111 section 4.2)."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -10,9 +11,13 @@ from flask_larder.entry import StoredResponse
 from flask_larder.freshness import (
     LONGEST_LIFETIME,
     current_age,
+    explicit_lifetime,
     freshness_lifetime,
+    heuristic_lifetime,
+    initial_age,
     remaining_lifetime,
 )
+from flask_larder.headers import Fields
 
 ORIGIN = "http://api.example"
 NOW = datetime(2026, 11, 26, tzinfo=UTC).timestamp()
@@ -23,6 +28,11 @@ INSTANTS = st.floats(min_value=0, max_value=1e10)
 
 def stored(at: float, lifetime: float) -> StoredResponse:
     return StoredResponse(ORIGIN, 200, (), b"", stored_at=at, lifetime=lifetime)
+
+
+def lifetime_of(timeout: float, fields: Fields, directives: Mapping[str, str | None]) -> float:
+    """What a response with *fields* gets of a policy's *timeout*."""
+    return freshness_lifetime(timeout, explicit_lifetime(fields, directives, NOW))
 
 
 # --- lifetime ---
@@ -49,13 +59,13 @@ def test_a_response_shortens_what_the_policy_says(
     directives: dict[str, str | None], lifetime: float
 ) -> None:
     """``s-maxage`` stands above ``max-age``, and neither lengthens the policy's 50 seconds."""
-    assert freshness_lifetime(50.0, (), directives, NOW) == lifetime
+    assert lifetime_of(50.0, (), directives) == lifetime
 
 
 def test_no_lifetime_is_longer_than_a_year() -> None:
     """What is kept "for ever" is kept for a year."""
-    assert freshness_lifetime(1e12, (), {}, NOW) == LONGEST_LIFETIME
-    assert freshness_lifetime(1e12, (), {"max-age": str(2**31)}, NOW) == LONGEST_LIFETIME
+    assert lifetime_of(1e12, (), {}) == LONGEST_LIFETIME
+    assert lifetime_of(1e12, (), {"max-age": str(2**31)}) == LONGEST_LIFETIME
 
 
 @pytest.mark.parametrize(
@@ -77,23 +87,94 @@ def test_expires_shortens_what_the_policy_says(
     fields: tuple[tuple[str, str], ...], lifetime: float
 ) -> None:
     """RFC 9111 section 5.3: counted from ``Date``, by another clock; what is no date is past."""
-    assert freshness_lifetime(50.0, fields, {}, NOW) == lifetime
+    assert lifetime_of(50.0, fields, {}) == lifetime
 
 
 def test_max_age_stands_above_expires() -> None:
     """RFC 9111 section 5.3."""
     fields = (("Expires", "0"),)
-    assert freshness_lifetime(50.0, fields, {"max-age": "10"}, NOW) == 10.0
-    assert freshness_lifetime(50.0, fields, {"s-maxage": "10"}, NOW) == 10.0
+    assert lifetime_of(50.0, fields, {"max-age": "10"}) == 10.0
+    assert lifetime_of(50.0, fields, {"s-maxage": "10"}) == 10.0
 
 
 @given(SECONDS, st.none() | st.text() | st.integers(min_value=0).map(str))
 def test_a_lifetime_is_between_nothing_and_the_policy(timeout: float, max_age: str | None) -> None:
     """Whatever the response says, the policy's timeout is the upper bound."""
-    assert 0 <= freshness_lifetime(timeout, (), {"max-age": max_age}, NOW) <= timeout
+    assert 0 <= lifetime_of(timeout, (), {"max-age": max_age}) <= timeout
+
+
+@pytest.mark.parametrize(
+    ("directives", "lifetime"),
+    [
+        ({"no-cache": None, "max-age": "10"}, 0.0),
+        ({"no-cache": "not a name", "max-age": "10"}, 0.0),
+        ({"no-cache": "x-a", "max-age": "10"}, 10.0),
+        ({}, None),
+        ({"public": None}, None),
+    ],
+)
+def test_a_response_may_state_no_lifetime_or_none(
+    directives: dict[str, str | None], lifetime: float | None
+) -> None:
+    """To be validated each time is to be never fresh (RFC 9111 section 5.2.2.4)."""
+    assert explicit_lifetime((), directives, NOW) == lifetime
+
+
+@pytest.mark.parametrize(
+    ("status", "directives", "changed", "lifetime"),
+    [
+        (200, {}, "Wed, 25 Nov 2026 23:43:20 GMT", 100.0),  # 1,000 s ago
+        (410, {}, "Wed, 25 Nov 2026 23:43:20 GMT", 100.0),
+        (201, {}, "Wed, 25 Nov 2026 23:43:20 GMT", 0.0),
+        (201, {"public": None}, "Wed, 25 Nov 2026 23:43:20 GMT", 100.0),
+        (200, {}, "Sun, 26 Nov 2006 00:00:00 GMT", 86400.0),
+        (200, {}, "Fri, 27 Nov 2026 00:00:00 GMT", 0.0),
+        (200, {}, "yesterday", 0.0),
+    ],
+)
+def test_what_has_not_changed_for_long_is_fresh_for_a_while(
+    status: int, directives: dict[str, str | None], changed: str, lifetime: float
+) -> None:
+    """RFC 9111 section 4.2.2: a tenth of the time, a day at most, where the status allows it."""
+    fields = (("Last-Modified", changed),)
+    assert heuristic_lifetime(status, fields, directives, NOW) == lifetime
+
+
+def test_without_a_last_change_nothing_is_guessed() -> None:
+    """A 200 that says nothing at all is not fresh."""
+    assert heuristic_lifetime(200, (), {"public": None}, NOW) == 0.0
 
 
 # --- age ---
+
+
+MINUTE_AGO = ("Date", "Wed, 25 Nov 2026 23:59:00 GMT")
+
+
+@pytest.mark.parametrize(
+    ("fields", "delay", "age"),
+    [
+        ((), 0.0, 0.0),
+        ((), 2.5, 2.5),
+        ((("Age", "100"),), 2.5, 102.5),
+        ((("Age", "100"), MINUTE_AGO), 0.0, 100.0),
+        ((("Age", "10"), MINUTE_AGO), 0.0, 60.0),
+        ((("Age", "10"), ("Date", "now")), 0.0, 10.0),
+        ((("Date", "Thu, 26 Nov 2026 01:00:00 GMT"),), 0.0, 0.0),
+        ((("Age", "7, 100"),), 0.0, 7.0),
+        ((("Age", "7"), ("Age", "100")), 0.0, 7.0),
+        ((("Age", "-7"),), 0.0, 0.0),
+        ((("Age", "7.5"),), 0.0, 0.0),
+        ((("Age", "x, 7"),), 0.0, 0.0),
+        ((("Age", ""),), 0.0, 0.0),
+        ((("Age", "9" * 5000),), 0.0, 2.0**31),
+    ],
+)
+def test_a_response_may_be_old_already_when_it_comes(
+    fields: Fields, delay: float, age: float
+) -> None:
+    """RFC 9111 section 4.2.3: the older of what ``Date`` and what ``Age`` with the delay say."""
+    assert initial_age(fields, delay, NOW) == age
 
 
 def test_age_is_the_time_since_it_was_stored() -> None:

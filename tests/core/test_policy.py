@@ -4,6 +4,7 @@ import pytest
 
 from flask_larder.entry import Reads, Request
 from flask_larder.errors import InvalidPolicy
+from flask_larder.headers import Fields
 from flask_larder.policy import (
     DEFAULT_STATUSES,
     Exchange,
@@ -25,10 +26,12 @@ from flask_larder.policy import (
     sets_cookie,
     status_is_not_stored,
     storable_statuses,
+    unstored_fields,
     varies_on_everything,
 )
 
 POLICY = Policy(timeout=50.0)
+BY_RESPONSE = Policy(timeout=None)
 
 
 def request(method: str = "GET", *, has_body: bool = False, **fields: str) -> Request:
@@ -37,6 +40,10 @@ def request(method: str = "GET", *, has_body: bool = False, **fields: str) -> Re
 
 def exchange(*fields: tuple[str, str], status: int = 200, asked: Request | None = None) -> Exchange:
     return Exchange.of(asked or request(), status, fields)
+
+
+def reading(*names: str) -> Reads:
+    return Reads(unkeyed=frozenset(names))
 
 
 # --- may it be answered from the cache? ---
@@ -140,22 +147,90 @@ def test_no_store_is_not_stored(line: str) -> None:
     assert may_store(marked, POLICY) == "no-store"
 
 
-@pytest.mark.parametrize("line", ["private", "PRIVATE, max-age=60", 'private="Set-Cookie"'])
+@pytest.mark.parametrize(
+    "line", ["private", "PRIVATE, max-age=60", "private=", 'private="a b"', 'private="a", private']
+)
 def test_private_is_not_stored(line: str) -> None:
-    """RFC 9111 section 5.2.2.7: not for a shared cache; the form with names counts as a whole."""
+    """RFC 9111 section 5.2.2.7: not for a shared cache; what is no list of names names nothing."""
     marked = exchange(("Cache-Control", line))
 
     assert is_private(marked, POLICY) == "private"
     assert may_store(marked, POLICY) == "private"
 
 
-@pytest.mark.parametrize("line", ["no-cache", 'no-cache="X-User"', "public, no-cache"])
-def test_no_cache_is_not_stored(line: str) -> None:
-    """RFC 9111 section 5.2.2.4: it would have to be validated before each use."""
+@pytest.mark.parametrize("line", ["no-cache", 'no-cache=""', "public, no-cache"])
+def test_no_cache_is_not_stored_without_a_validator(line: str) -> None:
+    """RFC 9111 section 5.2.2.4: it has to be validated before each use, if it can be."""
     marked = exchange(("Cache-Control", line))
 
     assert is_no_cache(marked, POLICY) == "no-cache"
     assert may_store(marked, POLICY) == "no-cache"
+    assert may_store(exchange(("Cache-Control", line), ("ETag", '"a"')), POLICY) is None
+
+
+@pytest.mark.parametrize(
+    "line", ['private="X-User, set-cookie"', 'no-cache="Set-Cookie", private=x-user']
+)
+def test_some_fields_may_be_left_out(line: str) -> None:
+    """RFC 9111 sections 5.2.2.4 and 5.2.2.7: the rest of the response is for all."""
+    marked = exchange(("Cache-Control", line), ("Set-Cookie", "a=b"))
+
+    assert unstored_fields(marked.directives) == {"x-user", "set-cookie"}
+    assert may_store(marked, POLICY) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "reason"),
+    [
+        ("must-understand, no-store", 200, None),
+        ("must-understand", 299, "must-understand"),
+        ("must-understand, no-store", 299, "must-understand"),
+        ("no-store", 299, "no-store"),
+    ],
+)
+def test_what_must_be_understood_is(line: str, status: int, reason: str | None) -> None:
+    """RFC 9111 section 5.2.2.3: ``no-store`` is for caches that do not know ``must-understand``."""
+    marked = exchange(("Cache-Control", f"max-age=60, {line}"), status=status)
+
+    assert may_store(marked, BY_RESPONSE) == reason
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "is_stored"),
+    [
+        (200, (), True),
+        (404, (), True),
+        (302, (), False),
+        (302, (("Cache-Control", "max-age=1"),), True),
+        (302, (("Cache-Control", "s-maxage=1"),), True),
+        (302, (("Cache-Control", "public"),), True),
+        (302, (("Expires", "0"),), True),
+        (302, (("Cache-Control", "unknown"),), False),
+        (503, (("Cache-Control", "max-age=1"),), True),
+        (299, (("Cache-Control", "max-age=1"),), True),
+        (999, (("Cache-Control", "max-age=1"),), True),
+        (206, (("Cache-Control", "max-age=1"),), False),
+        (304, (("Cache-Control", "max-age=1"),), False),
+    ],
+)
+def test_a_response_may_make_itself_cacheable(status: int, fields: Fields, is_stored: bool) -> None:
+    """RFC 9111 section 3: any final one whose fields say so, or whose status does."""
+    reason = None if is_stored else f"status-{status}"
+    assert status_is_not_stored(exchange(*fields, status=status), BY_RESPONSE) == reason
+
+
+def test_a_targeted_field_takes_the_place_of_the_others() -> None:
+    """RFC 9213 section 2.2: the first usable one of the list; else it is as if there were none."""
+    fields = (("CDN-Cache-Control", "max-age=60"), ("Cache-Control", "no-store"), ("Expires", "0"))
+    targeted = Exchange.of(request(), 200, fields, ("cdn-cache-control",))
+
+    assert targeted.directives == {"max-age": "60"}
+    assert targeted.fields == fields[:1]
+    assert Exchange.of(request(), 200, fields).directives == {"no-store": None}
+    malformed = (("CDN-Cache-Control", "max-age="), *fields[1:])
+    assert Exchange.of(request(), 200, malformed, ("cdn-cache-control",)).directives == {
+        "no-store": None
+    }
 
 
 def test_a_quoted_directive_is_no_directive() -> None:
@@ -225,22 +300,58 @@ def test_a_view_that_read_who_is_asking_is_not_shared(credential: str) -> None:
     """What a view looked at is what its answer may depend on."""
     reads = Reads(unkeyed=frozenset({credential}))
 
-    assert read_what_key_lacks(reads, POLICY) == f"read-{credential}"
-    assert may_share(reads, POLICY) == f"read-{credential}"
+    assert read_what_key_lacks(reads, exchange(), POLICY) == f"read-{credential}"
+    assert may_share(reads, exchange(), POLICY) == f"read-{credential}"
 
 
 def test_a_credential_in_the_key_may_be_read() -> None:
     """Covered by the key it selects; what else was read still forbids."""
     policy = Policy(timeout=50.0, covered=frozenset({"cookie", "session"}))
 
-    assert may_share(Reads(unkeyed=frozenset({"cookie", "session"})), policy) is None
+    reads = Reads(unkeyed=frozenset({"cookie", "session"}))
+    assert may_share(reads, exchange(), policy) is None
     both = Reads(unkeyed=frozenset({"cookie", "authorization"}))
-    assert may_share(both, policy) == "read-authorization"
+    assert may_share(both, exchange(), policy) == "read-authorization"
 
 
 def test_selecting_fields_are_no_obstacle() -> None:
     """``Accept*`` fields select variants, and identify nobody."""
-    assert may_share(Reads(selecting=frozenset({"accept-language"})), POLICY) is None
+    reads = Reads(selecting=frozenset({"accept-language"}))
+    assert may_share(reads, exchange(), POLICY) is None
+
+
+@pytest.mark.parametrize("policy", [POLICY, BY_RESPONSE])
+def test_what_a_response_varies_by_may_be_read(policy: Policy) -> None:
+    """Each cookie has a variant then. What a session holds may change without the cookie."""
+    varied = exchange(("Vary", "Cookie, Authorization"))
+
+    assert may_share(reading("cookie", "authorization"), varied, policy) is None
+    assert may_share(reading("cookie", "session"), varied, policy) == "read-session"
+    assert may_share(reading("headers"), varied, policy) == "read-headers"
+
+
+@pytest.mark.parametrize(
+    ("control", "read", "reason"),
+    [
+        ("max-age=60", "cookie", "read-cookie"),
+        ("public", "cookie", None),
+        ("s-maxage=60", "headers", None),
+        ("public", "authorization", None),
+        ("must-revalidate", "authorization", None),
+        ("must-revalidate", "cookie", "read-cookie"),
+        ("public", "session", "read-session"),
+        ("public", "remote-user", "read-remote-user"),
+        ("public", "body", "read-body"),
+    ],
+)
+def test_a_response_may_be_for_all_by_its_own_word(
+    control: str, read: str, reason: str | None
+) -> None:
+    """RFC 9111 sections 3.5, 5.2.2.9 and 5.2.2.10; where the developer stated it, it has none."""
+    said = exchange(("Cache-Control", control))
+
+    assert may_share(reading(read), said, BY_RESPONSE) == reason
+    assert may_share(reading(read), said, POLICY) == f"read-{read}"
 
 
 def test_a_view_with_a_function_for_its_own_response_is_not_shared() -> None:
@@ -248,7 +359,7 @@ def test_a_view_with_a_function_for_its_own_response_is_not_shared() -> None:
     reads = Reads(after_this_request=True)
 
     assert registered_after_this_request(reads) == "after-this-request"
-    assert may_share(reads, POLICY) == "after-this-request"
+    assert may_share(reads, exchange(), POLICY) == "after-this-request"
 
 
 # --- is it whole? ---

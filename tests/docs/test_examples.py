@@ -24,6 +24,7 @@ def surroundings() -> dict[str, Any]:
         "app": app,
         "cache": Cache(app),
         "current_user": SimpleNamespace(get_id=lambda: 7, name="ann", is_authenticated=False),
+        "fetch": lambda *_: SimpleNamespace(data=b"{}", status=200, headers={"ETag": '"1"'}),
         "g": g,
         "login_required": lambda view: view,
         "request": request,

@@ -176,7 +176,7 @@ def test_set_cookie(app: Flask, cache: Cache, get: Get) -> None:
     [
         ("private", "private"),
         ("Private, max-age=60", "private"),
-        ('private="X-User"', "private"),
+        ('private="X-User", private', "private"),
         ("no-store", "no-store"),
         ("public, NO-STORE", "no-store"),
         ("no-cache", "no-cache"),

@@ -19,6 +19,7 @@ from flask_larder.key import (
     encode_path,
     named_key,
     named_view_key,
+    normalised,
     stored_key,
     url_key,
     url_targets,
@@ -101,7 +102,8 @@ def _selected(key: str, options: Options, request: Request | None, source: str |
     """*key*, further selected by what *options* say, and by the *source* of the function."""
     if options.vary_fields:
         fields = request.fields if request else EnvironHeaders({})
-        parts = [part for name in options.vary_fields for part in (name, fields.get(name))]
+        names = options.vary_fields
+        parts = [part for n in names for part in (n, normalised(n, fields.get(n)))]
         key = with_selection(key, "vary", parts)
     if options.vary_by:
         # As data, and not as text: 1 and "1" are different users.

@@ -33,6 +33,9 @@ def answer_value(call: Call) -> Any:
     """The stored value where there is one, else what the function returns."""
     if not call.wiring.enabled:
         return call.run()
+    if call.timeout is None:
+        call.warn("it is not the view of the request, and has no response of its own")
+        return call.run()
     if inspect.iscoroutinefunction(call.function):
         call.warn("it is a coroutine function and no view")
         return call.function(*call.args, **call.kwargs)
@@ -151,6 +154,7 @@ class _Evaluation:
         if reason := may_be_tagged(value.targets):
             call.warn(f"it has {reason.replace('-', ' ')}")
             return _Answer(result), None
+        assert call.timeout is not None  # noqa: S101 - else nobody asks for it
         lifetime = spread_lifetime(call.timeout, call.jitter, CHANCE.random())
         call.wiring.values.keep(self._key, value, lifetime)
         return _Answer(result), value

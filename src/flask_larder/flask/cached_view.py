@@ -15,7 +15,7 @@ from werkzeug.exceptions import GatewayTimeout, HTTPException
 from flask_larder.ask import Ask, Hit
 from flask_larder.codec import decode_value
 from flask_larder.engine import OTHER_KEY, is_error
-from flask_larder.entry import Reads, StoredResponse
+from flask_larder.entry import Reads, Request, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
@@ -23,6 +23,7 @@ from flask_larder.flask.outcome import Outcome, write_fields
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
+    credentials_among,
     is_anonymous,
     is_watched,
     note_selecting,
@@ -39,7 +40,8 @@ from flask_larder.flask.signals import cache_view_hit, cache_view_miss
 from flask_larder.flask.tagging import Tags, give_tags, tagging
 from flask_larder.flask.tracking import SESSION, track_requests
 from flask_larder.flask.view import ViewAnswer
-from flask_larder.policy import Reason
+from flask_larder.headers import Fields
+from flask_larder.policy import Directives, Policy, Reason
 from flask_larder.requested import NO_DIRECTIVES, directives_of, wants_only_stored
 from flask_larder.status import CacheStatus
 
@@ -143,14 +145,16 @@ class _Visit:
 
     def _forwarding(
         self, ask: Ask, watch: Watch, tags: Tags
-    ) -> Callable[[CacheStatus], ViewAnswer]:
-        def forward(status: CacheStatus) -> ViewAnswer:
+    ) -> Callable[[CacheStatus, Fields], ViewAnswer]:
+        def forward(status: CacheStatus, conditions: Fields) -> ViewAnswer:
             if wants_only_stored(ask.directives):
                 self._outcome.status = replace(status, detail="only-if-cached")
                 raise GatewayTimeout("Nothing that is stored will do.")
             self._outcome.status = replace(status, detail="error")  # holds where the view raises
             # Only where something stale is there does it matter which exceptions are errors.
-            self._made = self._run_view(ask, watch, tags, asks_handler=status.fwd == "stale")
+            asks_handler = status.fwd == "stale"
+            with _on_condition(self._context.request.environ, conditions):
+                self._made = self._run_view(ask, watch, tags, asks_handler=asks_handler)
             return self._made
 
         return forward
@@ -158,7 +162,10 @@ class _Visit:
     def _returned(self, answer: Hit | ViewAnswer) -> Any:
         """What Flask gets. Raises what the view has raised."""
         if isinstance(answer, Hit):
-            self._tell_failure(answer)
+            if answer.status.fwd_status is None:
+                self._tell_failure(answer)
+            if self._made is not None:
+                self._made.close()  # nobody gets it
             return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised
@@ -170,8 +177,6 @@ class _Visit:
             tell_error(hit.error)
         elif self._made is not None:
             self._call.tell_failure(self._made.failure)
-        if self._made is not None:
-            self._made.close()
 
     def _of_hit(self, stored: StoredResponse) -> Any:
         """What the view returned, where a decorator waits for that; else the response."""
@@ -219,8 +224,13 @@ class _Visit:
             position=position_of(self._context, call.cache),
             refresh=refresh,
             is_stale=self._finds_stale if call.options.is_stale else None,
-            directives=directives_of(request) if self._settings[_DIRECTIVES] else NO_DIRECTIVES,
+            directives=self._directives(request),
         )
+
+    def _directives(self, request: Request) -> Directives:
+        """What the client asks of a cache, where that counts."""
+        counts = self._call.options.by_response or self._settings[_DIRECTIVES]
+        return directives_of(request) if counts else NO_DIRECTIVES
 
     def _harmless_reads(self, watch: Watch) -> frozenset[str]:
         """What ``unless`` and ``forced_update`` have read without finding anybody.
@@ -246,8 +256,11 @@ class _Visit:
                 # A hook that only checks a token does not void the response's own word, without
                 # which this request's answer is never stored (RFC 9111 section 3.5).
                 before -= {"authorization"}
+            unkeyed = watch.unkeyed() | before
+            if call.options.by_response:
+                unkeyed = credentials_among(unkeyed, self._context.request.environ)
             return Reads(
-                unkeyed=watch.unkeyed() | before,
+                unkeyed=unkeyed,
                 selecting=watch.selecting(),
                 after_this_request=registered_functions(self._context) != functions_before,
             )
@@ -271,11 +284,10 @@ class _Visit:
     def _value(self, ask: Ask, *, asks_handler: bool) -> tuple[Any, Exception | None]:
         """What the view returned; or what becomes of what it has raised, and that."""
         try:
-            with _unconditional(self._context.request.environ):
-                return self._run(), None
+            return self._run(), None
         except HTTPException as error:
             value = error.get_response(self._context.request.environ)
-            if value.status_code in ask.policy.statuses:
+            if self._may_store(ask.policy, value.status_code):
                 # Asked for: what the app's error handler makes of it is the response to store.
                 return current_app.handle_user_exception(error), None
             return value, error
@@ -284,6 +296,12 @@ class _Visit:
                 raise
             # Only what the app makes of it tells whether it is an error or, say, a 404.
             return current_app.handle_user_exception(error), error
+
+    def _may_store(self, policy: Policy, status: int) -> bool:
+        """Whether what becomes of an ``abort`` may be stored; a decorator gets what was raised."""
+        if policy.timeout is None:
+            return self._is_outermost()
+        return status in policy.statuses
 
     def _give_tags(self) -> Reason | None:
         """Tag what is made as the option says; if that fails, the reason not to store it."""
@@ -308,16 +326,19 @@ class _Visit:
 
 
 @contextmanager
-def _unconditional(environ: dict[str, Any]) -> Iterator[None]:
-    """Set aside what the client makes its request depend on (RFC 9111 section 4.3.2).
+def _on_condition(environ: dict[str, Any], conditions: Fields) -> Iterator[None]:
+    """Set aside what the client makes its request depend on, and send *conditions* instead.
 
-    The view makes a whole response, which can be stored; then it is judged whether the client has
-    that already.
+    The view makes a whole response, which can be stored, or says that what is stored is still the
+    same; then it is judged whether the client has that already (RFC 9111 section 4.3.2).
     """
     aside: dict[str, Any] = {n: environ.pop(n) for n in _CONDITIONS if n in environ}
+    environ |= {f"HTTP_{n.upper().replace('-', '_')}": value for n, value in conditions}
     try:
         yield
     finally:
+        for name in _CONDITIONS:
+            environ.pop(name, None)
         environ |= aside
 
 

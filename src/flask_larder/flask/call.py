@@ -31,13 +31,13 @@ class Call:
     """What to run, with what, and under which options.
 
     *cache* is the :class:`~flask_larder.Cache`, the sender of signals, *decorated* what was
-    called, which runs *function*. *timeout* is in seconds.
+    called, which runs *function*. *timeout* is in seconds, ``None`` where the response tells.
     """
 
     cache: object
     wiring: Wiring
     options: Options
-    timeout: float
+    timeout: float | None
     decorated: Callable[..., Any]
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -65,6 +65,8 @@ class Call:
             body_limit=settings["CACHE_MAX_BODY_BYTES"],
             stale_while_revalidate=_given(options.stale_while_revalidate, window),
             stale_if_error=_given(options.stale_if_error, settings["CACHE_STALE_IF_ERROR"]),
+            keep=settings["CACHE_KEEP_STALE"],
+            targeted=settings["CACHE_TARGETED_FIELDS"],
             jitter=self.jitter,
             early_refresh=options.early_refresh,
             may_revalidate=options.may_revalidate and not is_left_out,

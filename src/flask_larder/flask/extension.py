@@ -12,10 +12,12 @@ from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
 from flask_larder.flask.call import Call, answers_request
 from flask_larder.flask.options import (
+    URL_PREFIX,
     Options,
     Timeout,
     Vary,
     early_refresh_of,
+    exact_query,
     hash_method_of,
     jitter_of,
     query_rule,
@@ -39,10 +41,12 @@ R = TypeVar("R")
 
 
 class CachedFunction(Protocol[P, R_co]):
-    """A function decorated with :meth:`Cache.cached`. It is called as before.
+    """A function decorated with :meth:`Cache.cached` or :meth:`Cache.http_cached`.
 
-    ``uncached`` is the function itself. ``cache_timeout`` may be set at any time. ``purge`` is
-    :meth:`Cache.purge_view` for it.
+    It is called as before.
+
+    ``uncached`` is the function itself. ``cache_timeout`` may be set at any time, and counts for
+    the former. ``purge`` is :meth:`Cache.purge_view` for it.
     """
 
     uncached: Callable[..., Any]
@@ -102,7 +106,7 @@ class Cache(PurgeMethods):
     def cached(  # noqa: PLR0913, PLR0917 - the options of Flask-Caching, and ours
         self,
         timeout: Timeout | None = None,
-        key_prefix: str | Callable[[], str] = "view/%s",
+        key_prefix: str | Callable[[], str] = URL_PREFIX,
         unless: Callable[..., object] | None = None,
         forced_update: Callable[..., object] | None = None,
         is_stale: Callable[..., object] | None = None,
@@ -204,15 +208,61 @@ class Cache(PurgeMethods):
         seconds_of(timeout)
         return functools.partial(self._decorate, options, timeout)
 
+    def http_cached(
+        self,
+        *,
+        unless: Callable[..., object] | None = None,
+        response_filter: Callable[[Any], object] | None = None,
+        vary: Vary | None = None,
+        ignore_query: Iterable[str] = (),
+        tags: TagOption = None,
+        stale_while_revalidate: Timeout | None = None,
+        stale_if_error: Timeout | None = None,
+    ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
+        """Cache the responses of a view as their own header fields say.
+
+        For views that set ``Cache-Control`` themselves, or hand on what another server has
+        answered. It is what a shared cache does (RFC 9111): ``s-maxage``, ``max-age``, ``Expires``
+        or, failing these, ``Last-Modified`` tell for how long a response is fresh, and one that
+        says nothing is not stored. The client's ``Cache-Control`` counts, too. The key is the URL
+        with its whole query, as it is.
+
+        A view is asked whether a response is still the same by ``If-None-Match`` and
+        ``If-Modified-Since``, if that had an ``ETag`` or ``Last-Modified``. It may answer 304.
+
+        What looked at cookies is stored if it is ``public`` or has ``s-maxage``, or if its ``Vary``
+        names them; what looked at the session is not, unless *vary* tells users apart.
+
+        :param unless: as for :meth:`cached`, and so are *response_filter*, *vary*, *ignore_query*
+            and *tags*.
+        :param stale_while_revalidate: for how long a response that says nothing of it is sent
+            when it is no longer fresh, as for :meth:`cached`. One that says something may have
+            more.
+        :param stale_if_error: as *stale_while_revalidate*, in place of an error.
+
+        Raises ``InvalidPolicy`` for an option that cannot be used.
+        """
+        vary_fields, vary_by = vary_of(vary)
+        options = Options(
+            by_response=True,
+            query=exact_query(ignore_query),
+            vary_fields=vary_fields,
+            vary_by=vary_by,
+            tags=tags_of(tags),
+            stale_while_revalidate=window_of("stale_while_revalidate", stale_while_revalidate),
+            stale_if_error=window_of("stale_if_error", stale_if_error),
+            unless=unless,
+            response_filter=response_filter,
+        )
+        return functools.partial(self._decorate, options, None)
+
     def _decorate(
         self, options: Options, timeout: Timeout | None, function: Callable[P, R]
     ) -> CachedFunction[P, R]:
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
             wiring = self._wiring()
-            seconds = seconds_of(decorated.cache_timeout)
-            if seconds is None:
-                seconds = wiring.settings["CACHE_DEFAULT_TIMEOUT"]
+            seconds = None if options.by_response else self._seconds(decorated.cache_timeout)
             call = Call(self, wiring, options, seconds, decorated, function, args, kwargs)
             return answer_view(call) if answers_request(decorated) else answer_value(call)
 

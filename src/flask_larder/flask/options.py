@@ -17,37 +17,42 @@ from flask_larder.policy import DEFAULT_STATUSES, storable_statuses
 Timeout: TypeAlias = float | timedelta
 """Seconds or a ``timedelta``; 0 means "for ever", which is a year."""
 
+URL_PREFIX: Final = "view/%s"
+"""The ``key_prefix`` of a view: ``%s`` stands for its URL."""
+
 Vary: TypeAlias = str | Iterable[str] | Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What ``cached`` was given, in the form in which it is used for each call.
+    """What ``cached`` or ``http_cached`` was given, in the form in which it is used for each call.
 
     *vary_fields* are names of header fields in lower case; *vary_by* is a function whose result
     joins the key. The four about staleness are as in a
-    :class:`~flask_larder.policy.Policy`, ``None`` where they were not given.
+    :class:`~flask_larder.policy.Policy`, ``None`` where they were not given. Where the policy is
+    *by_response*, the responses' own fields state it.
     """
 
-    key_prefix: str | Callable[[], str]
-    make_cache_key: Callable[..., str] | None
-    query: QueryRule
-    vary_fields: tuple[str, ...]
-    vary_by: Callable[[], Any] | None
-    statuses: frozenset[int]
-    tags: TagOption
-    stale_while_revalidate: float | None
-    stale_if_error: float | None
-    jitter: float | None
-    early_refresh: float | None
-    unless: Callable[..., object] | None
-    forced_update: Callable[..., object] | None
-    is_stale: Callable[..., object] | None
-    response_filter: Callable[[Any], object] | None
-    hash_method: HashMethod | None
-    source_check: bool | None
-    cache_none: bool
-    response_hit_indication: bool
+    key_prefix: str | Callable[[], str] = URL_PREFIX
+    make_cache_key: Callable[..., str] | None = None
+    query: QueryRule = NO_QUERY
+    vary_fields: tuple[str, ...] = ()
+    vary_by: Callable[[], Any] | None = None
+    statuses: frozenset[int] = DEFAULT_STATUSES
+    tags: TagOption = ()
+    stale_while_revalidate: float | None = None
+    stale_if_error: float | None = None
+    jitter: float | None = None
+    early_refresh: float | None = None
+    unless: Callable[..., object] | None = None
+    forced_update: Callable[..., object] | None = None
+    is_stale: Callable[..., object] | None = None
+    response_filter: Callable[[Any], object] | None = None
+    hash_method: HashMethod | None = None
+    source_check: bool | None = None
+    cache_none: bool = False
+    response_hit_indication: bool = False
+    by_response: bool = False
 
     def __post_init__(self) -> None:
         prefix: Any = self.key_prefix
@@ -160,6 +165,11 @@ def query_rule(selected: bool | Iterable[str], ignored: Iterable[str]) -> QueryR
     if isinstance(selected, bool):
         return QueryRule(None, ignored) if selected else NO_QUERY
     return QueryRule(_names("query_string", selected), ignored)
+
+
+def exact_query(ignored: Iterable[str]) -> QueryRule:
+    """The whole query as it is, but for what ``ignore_query`` names."""
+    return QueryRule(None, _names("ignore_query", ignored), exact=True)
 
 
 def vary_of(vary: Vary | None) -> tuple[tuple[str, ...], Callable[[], Any] | None]:

@@ -83,16 +83,19 @@ def write_fields(response: Response) -> Response:
             fields.add("Cache-Tag", tags)
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
-    _validate(response)
+    now = time()
+    _validate(response, now, None if outcome.age is None else now - outcome.age)
     return response
 
 
-def _validate(response: Response) -> None:
+def _validate(response: Response, now: float, made_at: float | None) -> None:
     """Answer a conditional request with 304 where the client has the same already.
 
-    Werkzeug then leaves out the body, and the fields that describe it.
+    *made_at* is when a stored response was made. Werkzeug then leaves out the body, and the fields
+    that describe it.
     """
     if request.method not in SAFE_METHODS or response.status_code != 200:
         return
-    if is_not_modified(EnvironHeaders(request.environ), response.headers.to_wsgi_list(), time()):
+    client, fields = EnvironHeaders(request.environ), response.headers.to_wsgi_list()
+    if is_not_modified(client, fields, now, made_at):
         response.status_code = 304

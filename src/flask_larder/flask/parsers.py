@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flask_larder.freshness import LONGEST_LIFETIME
+from flask_larder.headers import is_field_name
 from flask_larder.key import FORMAT
 from flask_larder.signing import SHORTEST_SECRET
 
@@ -162,6 +163,18 @@ def servers(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise TypeError
     return tuple(_server(part) for part in value)
+
+
+def field_names(value: Any) -> tuple[str, ...]:
+    """Names of header fields in lower case, from a sequence or a text with commas between them."""
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    names = tuple(text(name).strip().lower() for name in value)
+    if not all(map(is_field_name, names)):
+        raise ValueError
+    return names
 
 
 def _server(value: Any) -> str:

@@ -4,13 +4,14 @@ A response that depends on who asks must not be handed to somebody else, and onl
 tells that it does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from flask import has_request_context, request
 from flask.ctx import RequestContext
 
 from flask_larder.entry import Position
+from flask_larder.flask.credentials import is_credential
 from flask_larder.flask.options import Options
 from flask_larder.flask.tracking import (
     ALL_FIELDS,
@@ -90,6 +91,21 @@ class Watch:
     def selecting(self) -> frozenset[str]:
         """The ``Accept*`` fields that were read, since or before."""
         return frozenset(name for name in self._log.since() if name.startswith("accept"))
+
+
+def credentials_among(unkeyed: frozenset[str], environ: Mapping[str, Any]) -> frozenset[str]:
+    """*unkeyed*, in which to have read all header fields is to have read the credentials there.
+
+    So a view that hands all of them on to an upstream tells nobody apart who shows none.
+    """
+    if "headers" not in unkeyed:
+        return unkeyed
+    found = {name for name in environ if name.startswith("HTTP_") and is_credential(name)}
+    told = {_CREDENTIALS.get(name, "headers") for name in found}
+    return (unkeyed - {"headers"}) | told
+
+
+_CREDENTIALS: Final = {"HTTP_AUTHORIZATION": "authorization", "HTTP_COOKIE": "cookie"}
 
 
 def _unkeyed(names: frozenset[str]) -> frozenset[str]:

@@ -60,6 +60,10 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "CACHE_STALE_WHILE_REVALIDATE": Setting(parsers.stale_seconds, 0.0, _WINDOW),
     "CACHE_STALE_IF_ERROR": Setting(parsers.stale_seconds, 0.0, _WINDOW),
+    "CACHE_KEEP_STALE": Setting(parsers.stale_seconds, 3600.0, _WINDOW),
+    "CACHE_TARGETED_FIELDS": Setting(
+        parsers.field_names, (), "names of header fields, or a text with commas between them"
+    ),
     "CACHE_JITTER": Setting(parsers.fraction, 0.0, "a fraction from 0 to 0.9"),
     "CACHE_REQUEST_DIRECTIVES": Setting(parsers.flag, False, "true or false"),
     "CACHE_PURGE_LOG": Setting(

@@ -1,0 +1,96 @@
+"""For how long one response is of use: fresh, stale, and to be validated.
+
+That is what its policy and its own fields say together (RFC 9111 section 4.2, RFC 5861).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from flask_larder.conditional import own_validators
+from flask_larder.freshness import (
+    explicit_lifetime,
+    freshness_lifetime,
+    heuristic_lifetime,
+    initial_age,
+    must_be_validated,
+    received_age,
+    stale_window,
+)
+from flask_larder.policy import SERVER_ERRORS, Exchange, Policy
+
+_DAY: Final = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """In seconds; as those of a :class:`~flask_larder.entry.StoredResponse`."""
+
+    initial_age: float
+    lifetime: float
+    stale_while_revalidate: float = 0.0
+    stale_if_error: float = 0.0
+    max_stale: float = 0.0
+    keep: float = 0.0
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether there is any point in storing it."""
+        windows = (self.stale_while_revalidate, self.stale_if_error, self.max_stale, self.keep)
+        return self.lifetime > self.initial_age or any(windows)
+
+
+def times_of(exchange: Exchange, policy: Policy, response_delay: float, now: float) -> Times:
+    """The times of a response that came at *now*, *response_delay* seconds after it was asked."""
+    age, lifetime = _age_and_lifetime(exchange, policy, response_delay, now)
+    keep = policy.keep if own_validators(exchange.fields) else 0.0
+    # An error is not sent instead of another, and what is stale at once only if it says so.
+    if exchange.status >= SERVER_ERRORS or (policy.timeout is not None and lifetime <= age):
+        return Times(age, lifetime, keep=keep)
+    while_revalidate = _window(exchange, policy, "stale-while-revalidate")
+    if_error = _window(exchange, policy, "stale-if-error")
+    max_stale = max(while_revalidate, if_error, _taken_stale(exchange, policy, keep))
+    return Times(age, lifetime, while_revalidate, if_error, max_stale, keep)
+
+
+def _age_and_lifetime(
+    exchange: Exchange, policy: Policy, response_delay: float, now: float
+) -> tuple[float, float]:
+    fields, directives = exchange.fields, exchange.directives
+    explicit = explicit_lifetime(fields, directives, now)
+    if policy.timeout is not None:
+        # The timeout counts from now on, and what the response says from when it was made.
+        age = received_age(fields)
+        return age, freshness_lifetime(policy.timeout + age, explicit)
+    age = initial_age(fields, response_delay, now)
+    if explicit is not None:
+        return age, explicit
+    return age, heuristic_lifetime(exchange.status, fields, directives, now)
+
+
+def _window(exchange: Exchange, policy: Policy, name: str) -> float:
+    given = {
+        "stale-while-revalidate": policy.stale_while_revalidate,
+        "stale-if-error": policy.stale_if_error,
+    }
+    may_lengthen = policy.timeout is None
+    return stale_window(name, given[name], exchange.directives, may_lengthen=may_lengthen)
+
+
+def _taken_stale(exchange: Exchange, policy: Policy, keep: float) -> float:
+    """For how long it may be sent stale only since a request takes it so (RFC 9111 section 4.2.4).
+
+    Where the developer has stated the policy, that is up to the developer.
+    """
+    is_allowed = policy.timeout is None and "s-maxage" not in exchange.directives
+    return keep if is_allowed and not must_be_validated(exchange.directives) else 0.0
+
+
+def longest_life(policy: Policy) -> float:
+    """How long the list of selecting fields is kept: for as long as most that it leads to.
+
+    Where the fields of the responses tell that, and one lives longer than a day, it may be lost for
+    its list.
+    """
+    if policy.timeout is None:
+        return _DAY
+    return policy.timeout + max(policy.stale_while_revalidate, policy.stale_if_error, policy.keep)

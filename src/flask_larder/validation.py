@@ -1,0 +1,46 @@
+"""A stored response that was found to be the same still: freshened (RFC 9111 section 4.3.4)."""
+
+from dataclasses import replace
+
+from flask_larder.entry import Forwarded, Reads, StoredResponse, Targets
+from flask_larder.headers import Fields, parse_vary, updated_fields
+
+
+class Freshened:
+    """What was stored, with the fields of the answer that confirms it.
+
+    A :class:`~flask_larder.entry.Forwarded`, as if whoever has confirmed it had sent all of it.
+    """
+
+    def __init__(self, stored: StoredResponse, confirmation: Forwarded) -> None:
+        self._stored = stored
+        self._confirmation = confirmation
+        self.status = stored.status
+        self.fields: Fields = updated_fields(stored.fields, confirmation.fields)
+
+    @property
+    def refusal(self) -> str | None:
+        """As that of the confirmation."""
+        return self._confirmation.refusal
+
+    def targets(self) -> Targets:
+        """Those of now, with all tags: a view that has nothing to make may not name its own."""
+        now = self._confirmation.targets()
+        return replace(now, tags=tuple(dict.fromkeys((*self._stored.targets.tags, *now.tags))))
+
+    def cost(self) -> float:
+        """What it takes to make it, which the confirmation may not tell."""
+        return max(self._stored.cost, self._confirmation.cost())
+
+    def value(self) -> bytes | None:
+        """What is kept beside the response."""
+        return self._stored.value
+
+    def read_body(self, limit: int) -> bytes:  # noqa: ARG002 - it was within the limit
+        """The stored body."""
+        return self._stored.body
+
+    def reads(self) -> Reads:
+        """What was looked at now; it goes on to vary by what it varied by."""
+        reads = self._confirmation.reads()
+        return replace(reads, selecting=reads.selecting | parse_vary(self._stored.fields))
