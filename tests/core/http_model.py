@@ -18,6 +18,7 @@ from tests.core.http_grammar import (
     lines,
 )
 from tests.core.http_rules import (
+    ERRORS,
     HOUR,
     SAFE,
     Exchange,
@@ -29,6 +30,8 @@ from tests.core.http_rules import (
     agrees_with,
     date_line,
     etag,
+    excluded_names,
+    fields_match,
     freshened,
     has,
     identified_by,
@@ -41,6 +44,7 @@ from tests.core.http_rules import (
     request_directives,
     stored_fields,
     vary,
+    weak_validators_agree,
     why_not_reused,
     why_not_stored,
     within,
@@ -61,15 +65,20 @@ class Reuse:
 
 @dataclass
 class SharedCache:
-    """All exchanges with the origin, in order; nothing else is remembered."""
+    """All exchanges with the origin, in order; nothing else is remembered.
+
+    *invalidates* tells whether unsafe requests come to it at all.
+    """
 
     exchanges: list[Exchange] = field(default_factory=list)
+    invalidates: bool = True
 
     def kept(self, end: int | None = None) -> list[Kept]:
         """What may be held after the first *end* exchanges, in the order of their receipt."""
         found: list[Kept] = []
         for index, exchange in enumerate(self.exchanges[:end]):
-            found = after(exchange, index, found)
+            if self.invalidates or exchange.request.method in SAFE:
+                found = after(exchange, index, found)
         return sorted(found, key=lambda kept: kept.index)
 
     def reusable(self, request: Request, now: Moment) -> list[Reuse]:
@@ -81,10 +90,17 @@ class SharedCache:
         """For whoever reads a failure: why each that could be chosen is not reusable."""
         return [why_not_reused(request, kept, now) for kept in choosable(self.kept(), request)]
 
+    def wants_only_stored(self, request: Request) -> bool:
+        """Section 5.2.1.7: then 504 is all there is, if nothing is reusable.
+
+        Not so for unsafe methods, which are written through (section 4).
+        """
+        return request.method in SAFE and has(request_directives(request), "only-if-cached")
+
     def must_not_forward(self, request: Request) -> bool:
-        """Section 5.2.1.7: then 504 is all there is, if nothing is reusable."""
+        """Section 5.2.1.7, where the method is understood."""
         lookup = request.method in ("GET", "HEAD") and not request.has_body
-        return lookup and has(request_directives(request), "only-if-cached")
+        return lookup and self.wants_only_stored(request)
 
     def promised(self, request: Request, now: Moment) -> Reuse | None:
         """Ours: what is surely stored and surely fresh is sent, whatever else might be done."""
@@ -151,28 +167,43 @@ class SharedCache:
         index = len(self.exchanges)
         initial = choosable(self.kept(), exchange.request)
         found = identified_by(exchange.response, initial)
-        updated = [freshened(kept, exchange, index) for kept in found]
-        return [reuse(kept, exchange.answered, cookies=True) for kept in updated]
+        updated = [new for kept in found for new in updates(kept, exchange, index)]
+        return [reuse_validated(kept, exchange) for kept in updated]
 
     def instead_of_error(self, request: Request, now: Moment) -> list[Reuse]:
-        """RFC 5861 section 4, within section 4.2.4. Ours: never another error."""
-        return [
-            reuse(kept, now)
-            for kept in choosable(self.kept(), request)
-            if not is_never_sent_stale(kept)
-            and kept.response.status < 500
-            and within(kept, "stale-if-error", now)
-        ]
+        """What may be sent where the origin fails."""
+        return [reuse(kept, now) for kept in usable_on_error(self.kept(), request, now)]
 
 
-def reuse(kept: Kept, now: Moment, *, cookies: bool = False) -> Reuse:
-    """How it is sent. *cookies* allows those of a 304, for whoever it answers."""
+def usable_on_error(kept: list[Kept], request: Request, now: Moment) -> list[Kept]:
+    """RFC 5861 section 4, within section 4.2.4. Ours: never another error."""
+    return [
+        one
+        for one in choosable(kept, request)
+        if not is_never_sent_stale(one)
+        and one.response.status < 500
+        and within(one, "stale-if-error", now)
+    ]
+
+
+def reuse_validated(kept: Kept, exchange: Exchange) -> Reuse:
+    """How it is sent to whose request has just validated it.
+
+    That may have what is not to be sent without validation (section 5.2.2.4), and what is for this
+    user, such as a cookie. ``Age`` is for what is sent without validation (section 4).
+    """
+    found = reuse(kept, exchange.answered)
+    excluded = (*excluded_names(kept.response), "set-cookie")
+    fields = dict.fromkeys((*kept.response.fields, *kept.headers))
+    own = [line for line in fields if line[0].lower() in excluded]
+    return replace(found, optional=(*found.optional, *own), youngest=0.0)
+
+
+def reuse(kept: Kept, now: Moment) -> Reuse:
+    """How it is sent."""
     required, optional = stored_fields(kept.response)
-    if not lines(kept.response.fields, "date"):
-        required = (*required, *date_line(kept.answered))
-    if cookies:
-        sent = [line for line in kept.headers if line[0].lower() == "set-cookie"]
-        optional = (*optional, *sent)
+    if not lines(kept.response.fields, "date"):  # ours: the server under the app appends one
+        optional = (*optional, *date_line(kept.answered))
     youngest, oldest = age(kept, now)
     return Reuse(kept.response.status, kept.response.body, required, optional, youngest, oldest)
 
@@ -181,11 +212,21 @@ def choosable(kept: list[Kept], request: Request) -> list[Kept]:
     """Those that could be chosen, in the order of their receipt.
 
     Section 4 wants the most recent one. Ours: the latest that was surely stored has taken the
-    place of those before it, whatever its date.
+    place of those before it, whatever its date, unless these were selected by other fields: one
+    that omits ``Vary`` is not to be preferred to one that has it (section 4.1).
     """
     found = [one for one in kept if matches(one, request)]
-    sure = [at for at, one in enumerate(found) if one.sure]
-    return found[sure[-1] :] if sure else found
+    nominated = {
+        name for one in kept if one.requests[0].url == request.url for name in vary(one.response)
+    }
+    return [
+        one
+        for at, one in enumerate(found)
+        if not any(
+            later.sure and fields_match(sorted(nominated), later.requests[-1], one.requests[-1])
+            for later in found[at + 1 :]
+        )
+    ]
 
 
 def after(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
@@ -200,12 +241,23 @@ def after(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
     if request.method == "HEAD" and response.status == 200:
         kept = after_head(exchange, index, kept)
     if why_not_stored(request, response):
-        return kept
+        return outdated(exchange, kept)
     new = Kept(
         *((request,), response, response.fields, exchange.asked, exchange.answered, index),
         sure=False,
     )
-    return [*kept, replace(new, sure=is_surely_stored(new))]
+    is_hidden = response.status in ERRORS and usable_on_error(kept, request, exchange.answered)
+    return [*kept, replace(new, sure=is_surely_stored(new) and not is_hidden)]
+
+
+def outdated(exchange: Exchange, kept: list[Kept]) -> list[Kept]:
+    """Ours: what is stale may be forgotten when an answer comes that does not take its place."""
+    return [
+        replace(one, sure=one.sure and age(one, exchange.answered)[1] < lifetime(one))
+        if matches(one, exchange.request)
+        else one
+        for one in kept
+    ]
 
 
 def invalidated(request: Request, response: Response, kept: list[Kept]) -> list[Kept]:
@@ -221,30 +273,50 @@ def invalidated(request: Request, response: Response, kept: list[Kept]) -> list[
     ]
 
 
+def updates(kept: Kept, exchange: Exchange, index: int) -> list[Kept]:
+    """As updated by an answer. Ours: without a ``Date`` of its own, the old one may go on."""
+    assert exchange.response is not None
+    new = freshened(kept, exchange, index)
+    date = tuple(line for line in kept.response.fields if line[0].lower() == "date")
+    if not date or lines(exchange.response.fields, "date"):
+        return [new]
+    response = replace(new.response, fields=(*new.response.fields, *date))
+    dated = replace(new, response=response, headers=(*new.headers, *date))
+    return [replace(new, sure=False), replace(dated, sure=False)]
+
+
 def updated_or_unsure(kept: Kept, exchange: Exchange, index: int) -> list[Kept]:
     """Updated, unless the update must not be stored: then as it was, if at all."""
-    new = freshened(kept, exchange, index)
-    if why_not_stored(exchange.request, new.response):
+    new = updates(kept, exchange, index)
+    if any(why_not_stored(exchange.request, one.response) for one in new):
         return [replace(kept, sure=False)]
-    return [replace(new, sure=kept.sure and is_surely_stored(new))]
+    return [replace(one, sure=one.sure and is_surely_stored(one)) for one in new]
 
 
 def after_not_modified(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
-    """Section 4.3.4. Where weak validators fit several, any of them may be the most recent."""
+    """Section 4.3.4. Weak validators may fit several, or one that has only some of them."""
     assert exchange.response is not None
-    found = identified_by(exchange.response, choosable(kept, exchange.request))
+    initial = choosable(kept, exchange.request)
+    found = identified_by(exchange.response, initial)
     tag = etag(exchange.response)
     strong = tag is not None and is_entity_tag(tag) and not is_weak(tag)
     after_it: list[Kept] = []
     for one in kept:
         if not any(one is other for other in found):
             after_it.append(one)
-        elif strong or len(found) == 1:
+        elif strong or (len(found) == 1 and all(weak_validators_agree(one, exchange.response))):
+            # Ours: what came later may have taken its place, and then cannot be updated.
+            one = replace(one, sure=one.sure and one is initial[-1])
             after_it.extend(updated_or_unsure(one, exchange, index))
         else:
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)
     return after_it
+
+
+def says_nothing(answer: Response) -> bool:
+    """Ours: without a validator, a HEAD need not be about what is stored."""
+    return etag(answer) is None and last_modified(answer) is None
 
 
 def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
@@ -255,6 +327,11 @@ def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
     for one in kept:
         if not any(one is other for other in found):
             after_it.append(one)
+        elif one.response.status != 200:  # ours: then it is about something else
+            after_it.append(replace(one, sure=False))
+        elif agrees_with(one, exchange.response) and says_nothing(exchange.response):
+            both = [one, *updated_or_unsure(one, exchange, index)]
+            after_it.extend(replace(each, sure=False) for each in both)
         elif agrees_with(one, exchange.response):
             after_it.extend(updated_or_unsure(one, exchange, index))
         else:

@@ -30,8 +30,8 @@ HOUR = 3600.0
 HEURISTICALLY_CACHEABLE = (200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501)
 """RFC 9110 section 15.1."""
 
-ERRORS = (500, 502, 503, 504)
-"""RFC 5861 section 4."""
+ERRORS = range(500, 1000)
+"""RFC 5861 section 4 has 500, 502, 503 and 504; ours: all errors that are not the client's."""
 
 HOP_BY_HOP = ("connection", "proxy-connection", "keep-alive", "te", "transfer-encoding", "upgrade")
 """RFC 9110 section 7.6.1; *MAY* be removed before storing (RFC 9111 section 3.1)."""
@@ -135,10 +135,15 @@ def has_unqualified(found: list[Directive], name: str) -> bool:
 
 
 def excluded_names(response: Response) -> list[str]:
-    """Sections 3.1, 5.2.2.4 and 5.2.2.7: what must not be sent again without validation."""
+    """Sections 3.1, 5.2.2.4 and 5.2.2.7: what must not be sent again without validation.
+
+    Where ``no-cache`` stands without names, too, nothing is sent without validation.
+    """
     found = response_directives(response)
+    about_all = has_unqualified(found, "no-cache")
     qualified = [one for one in found if one.name in ("private", "no-cache")]
-    return [*OF_THE_PROXY, *(name for one in qualified for name in listed_names(one))]
+    counting = [one for one in qualified if one.name == "private" or not about_all]
+    return [*OF_THE_PROXY, *(name for one in counting for name in listed_names(one))]
 
 
 def connection_names(fields: Fields) -> list[str]:
@@ -178,10 +183,6 @@ def last_modified(response: Response) -> str | None:
     """The ``Last-Modified`` that is stored with a response."""
     values = lines(stored_fields(response)[0], "last-modified")
     return values[0].strip(" \t") if values else None
-
-
-def has_validator(kept: Kept) -> bool:
-    return etag(kept.response) is not None or last_modified(kept.response) is not None
 
 
 # --- section 3: may it be stored? Each rule says whether it is met. ---
@@ -357,9 +358,13 @@ def within(kept: Kept, name: str, now: Moment) -> bool:
 
 
 def client_accepts_stale(request: Request, kept: Kept, now: Moment) -> bool:
-    """Section 5.2.1.2, unless section 5.2.2.10 forbids it."""
+    """Section 5.2.1.2, unless section 5.2.2.10 forbids it.
+
+    Ours: ``s-maxage`` does not where the origin itself allows as much, though for other reasons.
+    """
     accepted = [one for one in request_directives(request) if one.name == "max-stale"]
-    if not accepted or has(response_directives(kept.response), "s-maxage"):
+    allowed = within(kept, "stale-while-revalidate", now) or within(kept, "stale-if-error", now)
+    if not allowed and has(response_directives(kept.response), "s-maxage"):
         return False
     return any(
         one.argument is None or staleness(kept, now) <= (delta_seconds(one.argument) or 0)
@@ -487,18 +492,27 @@ def is_validated_with(kept: Kept) -> str | None:
 
 
 def identified_by(answer: Response, initial: list[Kept]) -> list[Kept]:
-    """The first match of three rules. ``Last-Modified`` is taken for weak."""
+    """The first match of three rules. ``Last-Modified`` is taken for weak.
+
+    Ours: an answer without any validator is about what it was asked, also if that has one.
+    """
     tag, modified = etag(answer), last_modified(answer)
     if tag is not None and is_entity_tag(tag) and not is_weak(tag):
         return [kept for kept in initial if etag(kept.response) == tag]
     if tag is not None or modified is not None:
-        return [
-            kept
-            for kept in initial
-            if (tag is not None and weakly_equal(tag, etag(kept.response) or "none"))
-            or (modified is not None and modified == last_modified(kept.response))
-        ]
-    return initial if len(initial) == 1 and not has_validator(initial[0]) else []
+        return [kept for kept in initial if any(weak_validators_agree(kept, answer))]
+    return initial
+
+
+def weak_validators_agree(kept: Kept, answer: Response) -> list[bool]:
+    """For each validator of an answer that has no strong one, whether the stored one has it."""
+    tag, modified = etag(answer), last_modified(answer)
+    agree = []
+    if tag is not None:
+        agree.append(weakly_equal(tag, etag(kept.response) or "none"))
+    if modified is not None:
+        agree.append(modified == last_modified(kept.response))
+    return agree
 
 
 def updated_fields(stored: Response, answer: Response) -> Fields:
@@ -508,7 +522,7 @@ def updated_fields(stored: Response, answer: Response) -> Fields:
     """
     own = (*connection_names(answer.fields), *OF_THE_PROXY, "content-length", "content-range")
     new = [(name, value) for name, value in answer.fields if name.lower() not in own]
-    replaced = ["date", *(name.lower() for name, _ in new)]
+    replaced = ["date", *excluded_names(stored), *(name.lower() for name, _ in new)]
     return (*(line for line in stored.fields if line[0].lower() not in replaced), *new)
 
 

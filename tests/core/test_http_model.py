@@ -1,11 +1,28 @@
 """The engine beside a model of a shared cache that was written from the RFCs alone."""
 
-import pytest
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
+import pytest
+from hypothesis import given, settings
+
+from flask_larder.ask import Ask, Hit, key_in_store
+from flask_larder.coalesce import Coalescer, LocalLeases
+from flask_larder.engine import Engine
+from flask_larder.entry import NO_TARGETS, Reads, Targets
+from flask_larder.entry import Request as LarderRequest
+from flask_larder.key import NO_QUERY, url_key
+from flask_larder.memory import LocalPurges, MemoryStore
+from flask_larder.policy import Policy
+from flask_larder.requested import directives_of, wants_only_stored
+from flask_larder.status import CacheStatus
 from tests.core.http_comparison import Comparison, Origin, Outcome
 from tests.core.http_grammar import Fields
+from tests.core.http_model import SharedCache
 from tests.core.http_rules import Moment, Request, Response
-from tests.core.http_stories import START, Step
+from tests.core.http_stories import START, Step, stories
 
 URL = "http://api.example/a"
 
@@ -28,6 +45,12 @@ class KeepsNothing:
     def answer(self, request: Request, origin: Origin) -> Outcome:
         response = origin(())
         return Outcome("passed", response) if response else Outcome("failed", Response(502))
+
+    def put_off(self) -> Request | None:
+        return None
+
+    def refresh(self, origin: Origin) -> None:
+        raise NotImplementedError
 
     def stored(self) -> list[bytes]:
         return []
@@ -99,3 +122,154 @@ def test_what_is_allowed_passes() -> None:
         comparison.play(step(0, "max-age=10"))
 
     assert comparison.seen == {"passed 200": 1, "reused": 2}
+
+
+# --- the engine ---
+
+POLICY = Policy(timeout=None, keep=3600.0)
+
+
+class OriginFailed(Exception):
+    """It cannot be reached."""
+
+
+class OnlyStored(Exception):
+    """What the adapter to Flask answers with 504."""
+
+
+class Forwarded:
+    """What the engine takes for the answer of a view."""
+
+    refusal = None
+
+    def __init__(self, response: Response, cost: float) -> None:
+        self.status = response.status
+        self.fields = response.fields
+        self.response = response
+        self._cost = cost
+
+    def targets(self) -> Targets:
+        return NO_TARGETS
+
+    def cost(self) -> float:
+        return self._cost
+
+    def value(self) -> None:
+        return None
+
+    def read_body(self, limit: int) -> bytes:
+        return self.response.body
+
+    def reads(self) -> Reads:
+        return Reads()
+
+
+class RecordingStore(MemoryStore):
+    """Remembers all that was ever stored."""
+
+    def __init__(self, larder: "Larder") -> None:
+        super().__init__(max_entries=1000, max_bytes=10**7, clock=lambda: larder.elapsed)
+        self.written: list[bytes] = []
+
+    def set(self, key: str, value: bytes, ttl: float) -> bool:
+        self.written.append(value)
+        return super().set(key, value, ttl)
+
+
+class Larder:
+    """The engine, as an adapter drives it for ``http_cached``."""
+
+    def __init__(self) -> None:
+        self.shown, self.elapsed = START, 0.0
+        self.store = RecordingStore(self)
+        self.due: tuple[Request, Hit] | None = None
+        coalescer = Coalescer(LocalLeases(), self.clock, wait_seconds=10.0)
+        purges = LocalPurges(1000, self.clock)
+        self.engine = Engine(self.store, purges, self.clock, lambda: 1.0, coalescer)
+
+    def clock(self) -> float:
+        return self.shown
+
+    def now(self) -> Moment:
+        return Moment(self.shown, self.elapsed)
+
+    def wait(self, seconds: float) -> None:
+        self.shown += seconds
+        self.elapsed += max(0.0, seconds)
+
+    def stored(self) -> list[bytes]:
+        return self.store.written
+
+    def answer(self, request: Request, origin: Origin) -> Outcome:
+        asked, self.due = ask(request), None
+        try:
+            found, status = self.engine.answer(asked, self.forwarding(asked, origin))
+        except OriginFailed:
+            return Outcome("failed", Response(502))
+        except OnlyStored:
+            return Outcome("timeout", Response(504))
+        if not isinstance(found, Hit):
+            return Outcome("passed", found.response, stored=status.stored)
+        self.due = (request, found) if found.is_due else None
+        stored = found.response
+        response = Response(stored.status, stored.fields, stored.body)
+        return Outcome("reused", response, found.age, status.stored)
+
+    def forwarding(self, asked: Ask, origin: Origin) -> Callable[[CacheStatus, Fields], Forwarded]:
+        def forward(status: CacheStatus, conditions: Fields) -> Forwarded:
+            if wants_only_stored(asked.directives):
+                raise OnlyStored
+            began = self.elapsed
+            response = origin(tuple((name.lower(), value) for name, value in conditions))
+            if response is None:
+                raise OriginFailed
+            return Forwarded(response, self.elapsed - began)
+
+        return forward
+
+    def put_off(self) -> Request | None:
+        """As that of the client, but for nobody, and without what it asks of the cache."""
+        if self.due is None:
+            return None
+        request = self.due[0]
+        fields = tuple(line for line in request.fields if line[0] not in OF_THE_CLIENT)
+        return replace(request, method="GET", fields=fields)
+
+    def refresh(self, origin: Origin) -> None:
+        request = self.put_off()
+        assert request is not None
+        assert self.due is not None
+        hit = self.due[1]
+        asked = replace(ask(request), replaces=hit.response.stored_at)
+        with self.engine.claim(key_in_store(asked, hit.names)) as claim:
+            assert claim is not None
+            with suppress(OriginFailed):
+                self.engine.revalidate(asked, self.forwarding(asked, origin), claim)
+
+
+OF_THE_CLIENT = (
+    *("cache-control", "pragma", "authorization", "if-none-match", "if-modified-since"),
+)
+
+
+def ask(request: Request) -> Ask:
+    scheme, _, rest = request.url.partition("://")
+    host, _, path = rest.partition("/")
+    fields = dict(request.fields)
+    asked = LarderRequest(
+        *(request.method, scheme, host, "", f"/{path}", b"", fields, request.has_body)
+    )
+    return Ask(
+        *(asked, POLICY, url_key(asked, NO_QUERY), hashlib.sha256),
+        position=(1, 0),
+        directives=directives_of(asked),
+    )
+
+
+@settings(max_examples=300)
+@given(stories)
+def test_the_engine_does_what_the_model_allows(story: list[Step]) -> None:
+    """Sequences of requests and of what an origin answers, with a clock that steps."""
+    comparison = Comparison(Larder(), model=SharedCache(invalidates=False))
+    for one in story:
+        comparison.play(one)
