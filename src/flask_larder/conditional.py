@@ -48,15 +48,17 @@ def is_unmodified_since(
 ) -> bool:
     """Whether ``Last-Modified`` is not later than an ``If-Modified-Since`` (section 13.1.3).
 
-    What is no date is ignored. A stored response that has no ``Last-Modified`` was changed when it
-    was made, at the latest (RFC 9111 section 4.3.2).
+    What is no date is ignored. Of a stored response that has none, its ``Date`` counts, or else
+    when it came (RFC 9111 section 4.3.2), in whole seconds as in dates.
     """
     latest = parse_date(since, now)
-    modified = values_of(fields, "last-modified")
-    if latest is None or len(modified) > 1:
+    changes = values_of(fields, "last-modified")
+    if not changes and made_at is not None:
+        changes = values_of(fields, "date")
+    if latest is None or len(changes) > 1:
         return False
-    changed_at = parse_date(modified[0], now) if modified else made_at
-    return changed_at is not None and changed_at <= latest
+    changed_at = parse_date(changes[0], now) if changes else made_at
+    return changed_at is not None and int(changed_at) <= latest
 
 
 # --- of this cache ---

@@ -11,11 +11,10 @@ beginning, followed by a digest of all of it.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import SplitResult, quote, unquote_to_bytes
 
 from flask_larder.entry import Request, RequestFields, Targets
 
@@ -33,6 +32,7 @@ _SAFE_IN_QUERY: Final = "/!$'()*,;:@"
 _SAFE_IN_EXACT_QUERY: Final = _SAFE_IN_QUERY + "&=+%?"
 _SAFE_IN_PREFIX: Final = "/!$&'()*+,;@"
 _SAFE_IN_HOST: Final = ":[]"
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _SAFE_IN_NAME: Final = "/!$&'()*+,;=:@?[]{}<>|^\"`\\"
 
 HashMethod = Callable[[bytes], Any]
@@ -134,6 +134,19 @@ def site_of(scheme: str, host: str) -> str:
     return f"{quote(scheme, safe='')}://{quote(host, safe=_SAFE_IN_HOST)}"
 
 
+def site_of_url(parts: SplitResult) -> str | None:
+    """The site of a URL, as :func:`site_of` has it; ``None`` where it has none that HTTP knows.
+
+    Raises ``ValueError`` for a host or a port that cannot be one.
+    """
+    scheme, host = parts.scheme.lower(), parts.hostname
+    if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc:
+        return None
+    shown = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
+    is_default = parts.port in {None, _DEFAULT_PORTS[scheme]}
+    return site_of(scheme, shown if is_default else f"{shown}:{parts.port}")
+
+
 def url_targets(request: Request) -> Targets:
     """By what purges the very URL of *request* is meant."""
     return Targets(
@@ -181,19 +194,27 @@ def variant_key(key: str, names: Iterable[str], fields: RequestFields) -> str:
 
 
 _FREE_CASE: Final = frozenset({"accept-charset", "accept-encoding", "accept-language"})
-_AROUND: Final = re.compile(r"[ \t]*([,;])[ \t]*")
+_CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 def normalised(name: str, value: str | None) -> str | None:
     """*value* in a form that it shares with those of the same meaning (RFC 9111 section 4.1).
 
-    White space between the members of ``Accept*`` fields, and the case of what they name, say
-    nothing. The order does, to many who read it; and so may all of the other fields.
+    White space around commas says nothing: it is there, or not, where several lines of one name
+    have been made one (RFC 9110 section 5.3). For ``Accept*`` that goes for semicolons, too, and
+    the case of languages and codings. Order counts with many who read it, and a credential, or what
+    is in quotes, stays as it is.
     """
-    if value is None or not name.startswith("accept") or '"' in value:
+    if value is None or name in _CREDENTIALS or '"' in value:
         return value
-    compact = _AROUND.sub(r"\1", value.strip(" \t"))
+    compact = _without_space_around(",", value)
+    if name.startswith("accept"):
+        compact = _without_space_around(";", compact)
     return compact.lower() if name in _FREE_CASE else compact
+
+
+def _without_space_around(separator: str, value: str) -> str:
+    return separator.join(part.strip(" \t") for part in value.split(separator))
 
 
 def stored_key(key: str, hash_method: HashMethod = hashlib.sha256) -> str:

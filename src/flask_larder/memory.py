@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from flask_larder.budget import Counts
 from flask_larder.entry import Position
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
@@ -184,7 +185,7 @@ class LocalPurges:
     def load(self) -> None:
         """There is nothing to read."""
 
-    def add(self, *purges: Purge) -> None:
+    def add(self, *purges: Purge, counts: Counts = Counts.NEVER) -> None:  # noqa: ARG002
         """See :class:`~flask_larder.purges.PurgeLog`."""
         here = self._here()
         with here.lock:
@@ -226,7 +227,7 @@ class NoPurges:
     def load(self) -> None:
         """There is nothing to read."""
 
-    def add(self, *purges: Purge) -> None:  # noqa: ARG002
+    def add(self, *purges: Purge, counts: Counts = Counts.NEVER) -> None:  # noqa: ARG002
         """See :class:`~flask_larder.purges.PurgeLog`. Always raises."""
         raise StoreUnavailable(
             f"the {self._store} has no log of purges; set CACHE_TYPE to RedisCache, or delete "

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeAlias
 
+from flask_larder.budget import Counts
 from flask_larder.entry import Position, Targets
 
 Kind: TypeAlias = Literal["all", "tag", "view", "key", "path", "url", "prefix"]
@@ -20,6 +21,9 @@ Target: TypeAlias = tuple[str, str]
 
 MOST_TARGETS: Final = 100
 """What one record of the log names at most."""
+
+LONGEST_NAME: Final = 8000
+"""In bytes: how long a URL, path or prefix is at most. Each process keeps those of many purges."""
 
 _ANY_QUERY: Final = "url of"  # the kind of a URL's path, for what is stored without the query
 
@@ -197,6 +201,9 @@ class PurgeLog(Protocol):
         """Read the log, if nothing is known of it. Raises nothing."""
         ...
 
-    def add(self, *purges: Purge) -> None:
-        """Have the log keep *purges*, and know them here. Raises ``StoreUnavailable``."""
+    def add(self, *purges: Purge, counts: Counts = Counts.NEVER) -> None:
+        """Have the log keep *purges*, and know them here. Raises ``StoreUnavailable``.
+
+        *counts* tells whether the time for that draws on the budget of the request.
+        """
         ...

@@ -32,6 +32,7 @@ def may_offer(directives: Directives, age: float, ttl: float) -> Reason | None:
     return (
         wants_validation(directives)
         or is_too_old(directives, age)
+        or is_unwelcome_stale(directives, ttl)
         or is_too_near_its_end(directives, ttl)
     )
 
@@ -45,6 +46,12 @@ def is_too_old(directives: Directives, age: float) -> Reason | None:
     """Section 5.2.1.1."""
     limit = _seconds(directives, "max-age")
     return "max-age" if limit is not None and age > limit else None
+
+
+def is_unwelcome_stale(directives: Directives, ttl: float) -> Reason | None:
+    """Section 5.2.1.1: who gives a ``max-age`` takes what is stale only with a ``max-stale``."""
+    is_unwelcome = _seconds(directives, "max-age") is not None and "max-stale" not in directives
+    return "max-age" if ttl < 0 and is_unwelcome else None
 
 
 def is_too_near_its_end(directives: Directives, ttl: float) -> Reason | None:

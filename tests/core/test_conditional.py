@@ -7,12 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_larder.conditional import (
+    conditions_for,
     entity_tag_of,
     has_entity_tag,
+    is_confirmed_by_head,
     is_not_modified,
     is_unmodified_since,
+    validates,
 )
-from flask_larder.headers import parse_date, parse_entity_tags
+from flask_larder.entry import StoredResponse
+from flask_larder.headers import Fields, parse_date, parse_entity_tags
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC).timestamp()
 MODIFIED = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -195,3 +199,91 @@ def test_if_none_match_stands_above_if_modified_since(
 ) -> None:
     """Section 13.2.2."""
     assert is_not_modified(request_fields, BOTH, NOW) == expected
+
+
+# --- of this cache (RFC 9111 section 4.3) ---
+
+
+def stored(*fields: tuple[str, str], body: bytes = b"x") -> StoredResponse:
+    return StoredResponse("http://api.example", 200, fields, body, NOW, 60.0)
+
+
+def test_a_stored_response_is_asked_for_by_its_validators() -> None:
+    """RFC 9111 section 4.3.1; a tag that was made here is not the origin's."""
+    given_tag, modified = ("ETag", 'W/"a"'), ("last-modified", MODIFIED)
+    own_tag = ("ETag", entity_tag_of(b"x"))
+
+    both = (("If-None-Match", 'W/"a"'), ("If-Modified-Since", MODIFIED))
+    assert conditions_for(stored(given_tag, ("X-A", "1"), modified)) == both
+    assert conditions_for(stored(own_tag, modified)) == both[1:]
+    assert conditions_for(stored(own_tag)) == ()
+    assert conditions_for(stored(("X-ETag", '"a"'))) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_valid"),
+    [
+        ((), True),
+        ((("ETag", '"a"'),), True),
+        ((("ETag", 'W/"a"'),), True),
+        ((("ETag", '"b"'),), False),
+        ((("ETag", '"A"'),), False),
+        ((("Last-Modified", MODIFIED),), True),
+        ((("Last-Modified", LATER),), False),
+        ((("ETag", '"a"'), ("Last-Modified", LATER)), True),
+        ((("ETag", '"b"'), ("Last-Modified", MODIFIED)), False),
+    ],
+)
+def test_a_304_is_about_what_its_validators_name(fields: Fields, *, is_valid: bool) -> None:
+    """RFC 9111 section 4.3.4: the tag stands above the date; one without answers the question."""
+    assert validates(stored(*BOTH), fields) == is_valid
+
+
+def test_a_weak_tag_does_not_stand_for_a_strong_one() -> None:
+    """RFC 9111 section 4.3.4: a strong one in the 304 has to be a strong one in the store."""
+    weak = stored(("ETag", 'W/"a"'))
+    assert not validates(weak, (("ETag", '"a"'),))
+    assert validates(weak, (("ETag", 'W/"a"'),))
+    assert not validates(stored(("Last-Modified", MODIFIED)), (("ETag", '"a"'),))
+
+
+@pytest.mark.parametrize(
+    ("fields", "tells"),
+    [
+        ((), None),
+        ((("Content-Length", "1"),), None),
+        ((("Content-Length", "2"),), False),
+        ((("ETag", '"a"'),), True),
+        ((("ETag", '"a"'), ("Content-Length", "1")), True),
+        ((("ETag", '"a"'), ("Content-Length", "2")), False),
+        ((("ETag", '"b"'),), False),
+        ((("Last-Modified", MODIFIED),), True),
+        ((("Last-Modified", LATER),), False),
+        ((("ETag", '"a"'), ("Last-Modified", LATER)), False),
+    ],
+)
+def test_a_head_tells_whether_what_is_stored_is_the_same(
+    fields: Fields, tells: bool | None
+) -> None:
+    """RFC 9111 section 4.3.5: all that is there has to match, and there has to be something."""
+    assert is_confirmed_by_head(stored(*BOTH), fields) is tells
+
+
+@pytest.mark.parametrize(
+    ("fields", "made_at", "is_unmodified"),
+    [
+        ((), MODIFIED_AT, True),
+        ((), MODIFIED_AT + 0.9, True),
+        ((), MODIFIED_AT + 1, False),
+        ((), None, False),
+        ((("Date", MODIFIED),), MODIFIED_AT + 100, True),
+        ((("Date", LATER),), MODIFIED_AT, False),
+        ((("Date", MODIFIED),), None, False),
+        ((("Last-Modified", LATER), ("Date", MODIFIED)), MODIFIED_AT, False),
+    ],
+)
+def test_what_has_no_last_change_was_changed_when_it_was_made(
+    fields: Fields, made_at: float | None, *, is_unmodified: bool
+) -> None:
+    """RFC 9111 section 4.3.2, for what is stored."""
+    assert is_unmodified_since(fields, MODIFIED, NOW, made_at) == is_unmodified

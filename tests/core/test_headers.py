@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from flask_larder.headers import (
     LONGEST_DELTA,
+    is_about_all,
+    named_fields,
     parse_cache_control,
     parse_delta,
     parse_list,
     parse_vary,
+    updated_fields,
     values_of,
     without_connection_fields,
 )
@@ -203,4 +206,61 @@ def test_fields_of_one_connection_are_dropped() -> None:
         ("Content-Type", "text/plain"),
         ("X-Kept", "a"),
         ("X-Kept", "b"),
+    )
+
+
+# --- fields that a directive names (RFC 9111 sections 5.2.2.4 and 5.2.2.7) ---
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ('private="X-A"', {"x-a"}),
+        ('private="X-A, set-cookie ,,"', {"x-a", "set-cookie"}),
+        ("private=X-A", {"x-a"}),
+        ('private="X-A", max-age=1, private="X-B"', {"x-a", "x-b"}),
+    ],
+)
+def test_a_directive_may_name_fields(line: str, names: set[str]) -> None:
+    """As a quoted string, or as a token."""
+    directives = cache_control(line)
+    assert named_fields(directives, "private") == names
+    assert not is_about_all(directives, "private")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["private", "private=", 'private=""', 'private="a b"', 'private, private="a"', 'private="a"x'],
+)
+def test_a_directive_that_names_none_is_about_all(line: str) -> None:
+    """The form without an argument, or one that cannot be understood, is the stricter one."""
+    directives = cache_control(line)
+    assert named_fields(directives, "private") == frozenset()
+    assert is_about_all(directives, "private")
+
+
+def test_a_directive_that_is_not_there_is_about_nothing() -> None:
+    """Neither about all nor about some."""
+    assert not is_about_all({}, "private")
+    assert named_fields({}, "private") == frozenset()
+
+
+# --- fields that change (RFC 9111 section 3.2) ---
+
+
+def test_newer_fields_take_the_place_of_stored_ones() -> None:
+    """All lines of a name; not the length, and nothing that is for one connection only."""
+    stored = [("X-A", "1"), ("x-b", "1"), ("X-B", "2"), ("Content-Length", "5")]
+    newer = [
+        ("X-B", "3"),
+        ("X-C", "4"),
+        ("content-length", "0"),
+        ("Connection", "X-D"),
+        ("X-D", "5"),
+    ]
+    assert updated_fields(stored, newer) == (
+        ("X-A", "1"),
+        ("Content-Length", "5"),
+        ("X-B", "3"),
+        ("X-C", "4"),
     )

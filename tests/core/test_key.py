@@ -544,3 +544,57 @@ def test_a_forged_scheme_is_encoded() -> None:
     )
     named = url_key(request("/x", host="h", scheme="key"), NO_QUERY, "%s")
     assert named != named_key("//h/x")
+
+
+# --- values that mean the same (RFC 9111 section 4.1) ---
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("accept-language", ["de, en;q=0.5", "DE,en ; q=0.5", " de ,\ten;q=0.5 "]),
+        ("accept-encoding", ["gzip, br", "GZIP,BR"]),
+        ("accept", ["text/html, */*;q=0.1", "text/html,*/* ; q=0.1"]),
+        ("x-parts", ["1, 2", "1,2", "1 ,2"]),  # of several lines a server has made one
+    ],
+)
+def test_values_that_mean_the_same_have_one_variant(name: str, values: list[str]) -> None:
+    """White space says nothing, and neither does the case of languages and codings."""
+    assert len({variant_key("k", [name], {name: value}) for value in values}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("accept-language", "de, en", "en, de"),
+        ("accept", "text/html;level=A", "text/html;level=a"),
+        ("x-parts", "1; 2", "1;2"),
+        ("x-parts", "a", "A"),
+        ("x-parts", "a b", "ab"),
+        ("x-parts", '"a, b"', '"a,b"'),
+        ("cookie", "user=a, b", "user=a,b"),
+        ("authorization", "Bearer a, b", "Bearer a,b"),
+        ("accept", "", None),
+    ],
+)
+def test_values_that_may_mean_something_else_stay_apart(
+    name: str, one: str | None, other: str | None
+) -> None:
+    """Order counts with many; a quoted text and a credential are what they are."""
+    fields = ({name: value} if value is not None else {} for value in (one, other))
+    first, second = (variant_key("k", [name], own) for own in fields)
+    assert first != second
+
+
+@given(st.binary(), st.binary())
+def test_an_exact_query_is_injective(one: bytes, other: bytes) -> None:
+    """As far as bytes beyond ASCII that are not encoded count as those that are."""
+    exact = QueryRule(None, exact=True)
+    if exact.canonical(one) == exact.canonical(other):
+        assert unquote_to_bytes(one) == unquote_to_bytes(other)
+
+
+def test_an_exact_query_may_leave_parameters_out() -> None:
+    """In the order and the form in which the others are there."""
+    exact = QueryRule(None, ("utm_*", "x"), exact=True)
+    assert exact.canonical(b"b=%31&utm_a=1&%78=2&a=&&c") == "b=%31&a=&&c"

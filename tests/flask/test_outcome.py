@@ -92,9 +92,3 @@ def test_view_without_cache_has_no_fields(app: Flask, cache: Cache, get: Get) ->
     """Other views of the app are left as they are."""
     app.add_url_rule("/", "view", lambda: "x")
     assert not {"Cache-Status", "Server-Timing", "Age"} & {name for name, _ in get("/").headers}
-
-
-def test_no_hooks_are_added(app: Flask) -> None:
-    """The extension registers no hooks on the app, which would run for every request."""
-    Cache(app)
-    assert not any((app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs))

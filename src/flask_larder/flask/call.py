@@ -3,7 +3,7 @@
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,9 +173,7 @@ class Call:
 
     def tell_failure(self, how: str) -> None:
         """Log that its answers are errors which nobody sees, and *how*; once a minute at most."""
-        now = time.monotonic()
-        if now >= self.wiring.failures_told.get(self.name, 0.0):
-            self.wiring.failures_told[self.name] = now + 60.0
+        if self.wiring.may_tell(self.name):
             _log.warning("%s fails, and what was stored is sent: %s", self.name, how)
 
     def _warn(self, warning: str, *, exc_info: bool = False) -> None:
@@ -195,12 +193,24 @@ def answers_request(function: Callable[..., Any]) -> bool:
     """
     if not has_request_context():
         return False
-    view: Any = current_app.view_functions.get(current_request.endpoint or "")
-    candidates = [view]
+    view = current_app.view_functions.get(current_request.endpoint or "")
+    return any(wraps(each, function) for each in functions_of(view, current_request.method))
+
+
+def functions_of(view: Any, method: str) -> list[Any]:
+    """What may answer a *method* at a *view*: itself and, where it is a class, what that has."""
+    functions = [view]
     if view_class := getattr(view, "view_class", None):
-        names = (current_request.method.lower(), "get", "dispatch_request")
-        candidates += [vars(kind).get(name) for kind in view_class.__mro__ for name in names]
-    return any(wraps(candidate, function) for candidate in candidates)
+        names = (method.lower(), "get", "dispatch_request")
+        functions += [vars(kind).get(name) for kind in view_class.__mro__ for name in names]
+    return functions
+
+
+def decorated_in(outer: Any, known: Container[Any]) -> Any | None:
+    """Which of the *known* functions *outer* is, or is a decorator around; ``None`` if of none."""
+    while callable(outer) and outer not in known:
+        outer = getattr(outer, "__wrapped__", None)
+    return outer if callable(outer) else None
 
 
 def wraps(outer: Any, function: Callable[..., Any]) -> bool:

@@ -11,6 +11,7 @@ from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
 from flask_larder.flask.call import Call, answers_request
+from flask_larder.flask.invalidation import register_invalidation
 from flask_larder.flask.options import (
     URL_PREFIX,
     Options,
@@ -95,10 +96,12 @@ class Cache(PurgeMethods):
         app's. Connects to nothing yet. Raises ``InvalidConfig`` for a value that cannot be used.
         """
         settings = Settings({**app.config, **self._config, **_checked_config(config)})
-        wiring = wire(settings)
+        wiring = wire(settings, self._options)
         self._check_tags(wiring)
         caches_of(app)[self] = wiring
         track_requests(app)
+        if settings["CACHE_INVALIDATE_UNSAFE"]:
+            register_invalidation(app)
         self._apps.add(app)
 
     # --- responses ---

@@ -10,7 +10,7 @@ from flask import current_app, has_app_context, has_request_context, request
 
 from flask_larder.errors import InvalidPurge
 from flask_larder.flask.asking import core_request
-from flask_larder.flask.call import answers_request, wraps
+from flask_larder.flask.call import answers_request, decorated_in, wraps
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import (
     call_target,
@@ -130,11 +130,9 @@ class PurgeMethods:
 
     def _decorated(self, function: Any) -> Any:
         """The cached function that *function* is, or is a decorator around."""
-        found = getattr(function, "__func__", function)
-        while callable(found):
-            if found in self._options:
-                return found
-            found = getattr(found, "__wrapped__", None)
+        found = decorated_in(getattr(function, "__func__", function), self._options)
+        if found is not None:
+            return found
         raise InvalidPurge(f"{function!r} is not cached by {self!r}; give a decorated function")
 
     def _delete_name(self, name: str) -> bool:

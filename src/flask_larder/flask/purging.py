@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import UUID
 
 from flask_larder.errors import InvalidPurge
@@ -17,19 +17,15 @@ from flask_larder.key import (
     encode_path,
     named_key,
     named_view_key,
-    site_of,
+    site_of_url,
     stored_key,
 )
-from flask_larder.purges import MOST_TARGETS, Purge, Target, call_of
+from flask_larder.purges import LONGEST_NAME, MOST_TARGETS, Purge, Target, call_of
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _OWNERS: Final = frozenset({"self", "cls"})
 _PLAIN: Final = frozenset({type(None), bool, int, float, Decimal, str, bytes, date, datetime, UUID})
 _MOST_ITEMS: Final = 10
 """How many a tuple has at most that is an argument of a purge."""
-
-LONGEST_NAME: Final = 8000
-"""In bytes: how long a URL, path or prefix is at most. Each process keeps those of many purges."""
 
 
 def checked_soft(soft: Any) -> bool:
@@ -88,7 +84,7 @@ def _parts(url: Any, name: str) -> tuple[str, str, bytes]:
             path, _, query = rest.partition("?")
             return "", _canonical(path), query.encode()
         parts = urlsplit(url)
-        site = _site(parts)
+        site = site_of_url(parts)
     except ValueError:
         site = None
     if site is None:
@@ -109,15 +105,6 @@ def _bounded(url: str, name: str) -> str:
 
 def _canonical(path: str) -> str:
     return encode_path(unquote_to_bytes(path))
-
-
-def _site(parts: SplitResult) -> str | None:
-    scheme, host = parts.scheme.lower(), parts.hostname
-    if scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc:
-        return None
-    shown = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
-    is_default = parts.port in {None, _DEFAULT_PORTS[scheme]}
-    return site_of(scheme, shown if is_default else f"{shown}:{parts.port}")
 
 
 # --- functions ---

@@ -66,6 +66,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "CACHE_JITTER": Setting(parsers.fraction, 0.0, "a fraction from 0 to 0.9"),
     "CACHE_REQUEST_DIRECTIVES": Setting(parsers.flag, False, "true or false"),
+    "CACHE_INVALIDATE_UNSAFE": Setting(parsers.flag, True, "true or false"),
     "CACHE_PURGE_LOG": Setting(
         parsers.integer(1000, 10_000_000), 100_000, "a whole number from 1000 to 10000000"
     ),

@@ -1,9 +1,9 @@
 """Which store and which clock are used: decided here, once for each cache and app."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from flask import has_request_context, request
 from redis.exceptions import OutOfMemoryError
@@ -15,6 +15,7 @@ from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.engine import Engine
 from flask_larder.entry import StoredValue
 from flask_larder.errors import InvalidConfig, StoreUnavailable
+from flask_larder.flask.options import Options
 from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
@@ -44,12 +45,14 @@ class _Backend:
 class Wiring:
     """All that one cache is in one app.
 
+    *options* has those of each function that the cache decorates, in any app.
     *enabled* is false where nothing is ever kept. *warned* has the warnings that were logged.
     *left_out* tells until when views are not revalidated in the background, *failures_told* until
     when nothing is said of their failures, by the monotonic clock.
     """
 
     settings: Settings
+    options: Mapping[Any, Options]
     store: Store
     purges: PurgeLog
     engine: Engine
@@ -65,6 +68,14 @@ class Wiring:
     def has_purges(self) -> bool:
         """Whether purges reach what is stored."""
         return not isinstance(self.purges, NoPurges)
+
+    def may_tell(self, failure: str) -> bool:
+        """Whether to log this *failure* now, which is so once a minute."""
+        now = time.monotonic()
+        if now < self.failures_told.get(failure, 0.0):
+            return False
+        self.failures_told[failure] = now + 60.0
+        return True
 
     def clear(self, *, soft: bool) -> None:
         """Forget everything, or find it stale. Raises ``StoreUnavailable``."""
@@ -84,8 +95,8 @@ class Wiring:
             self.purges.add(Purge((ALL,)))
 
 
-def wire(settings: Settings) -> Wiring:
-    """Build what *settings* describe. Connects to nothing yet."""
+def wire(settings: Settings, options: Mapping[Any, Options]) -> Wiring:
+    """Build what *settings* describe, for functions with *options*. Connects to nothing yet."""
     if "CACHE_TYPE" not in settings.given and not settings["CACHE_NO_NULL_WARNING"]:
         warn_caller(
             "CACHE_TYPE is not set, so nothing is cached; set it to RedisCache or SimpleCache, "
@@ -96,6 +107,7 @@ def wire(settings: Settings) -> Wiring:
     wait_seconds = _wait_seconds(settings)
     return Wiring(
         settings=settings,
+        options=options,
         store=store,
         purges=purges,
         engine=Engine(

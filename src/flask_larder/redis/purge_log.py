@@ -83,14 +83,14 @@ class RedisPurges:
             self._catch_up(here, Counts.ALWAYS)
         return reply
 
-    def add(self, *purges: Purge) -> None:
+    def add(self, *purges: Purge, counts: Counts = Counts.NEVER) -> None:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         here = self._following()
         try:
             if not here.watch.is_loaded:  # who adds to a log that is gone would hide that
-                self._catch_up(here, Counts.NEVER)
+                self._catch_up(here, counts)
             for purge in purges:
-                self._add(here, purge)
+                self._add(here, purge, counts)
         except StoreUnavailable as error:
             raise StoreUnavailable(_explained(error)) from error.__cause__
 
@@ -103,9 +103,9 @@ class RedisPurges:
         here.follower.start()
         return here
 
-    def _add(self, here: "_Here", purge: Purge) -> None:
-        position = position_of(self._ask(Counts.NEVER, here.reader.addition(purge)))
-        self._catch_up(here, Counts.NEVER)
+    def _add(self, here: "_Here", purge: Purge, counts: Counts) -> None:
+        position = position_of(self._ask(counts, here.reader.addition(purge)))
+        self._catch_up(here, counts)
         last = here.reader.table.last
         if last is None or last < position:
             raise StoreUnavailable("it is no longer in the log, which another server may have now")
