@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from tests.core.http_grammar import Fields, entity_tags, lines, names
+from tests.core.http_grammar import Fields, entity_tags, is_entity_tag, lines, names
 from tests.core.http_model import Reuse, SharedCache
 from tests.core.http_rules import (
     ERRORS,
@@ -15,6 +15,7 @@ from tests.core.http_rules import (
     Response,
     connection_names,
     excluded_names,
+    is_not_modified,
     why_not_stored,
 )
 from tests.core.http_stories import Step, sent
@@ -51,6 +52,10 @@ class Cache(Protocol):
         """Answer *request*, with the help of *origin* or without."""
         ...
 
+    def tells_not_modified(self, request: Request, outcome: Outcome) -> bool:
+        """Whether the client is told 304 instead, since it has the same already."""
+        ...
+
     def put_off(self) -> Request | None:
         """The request by which it wants to revalidate what it has just sent, if it does."""
         ...
@@ -84,12 +89,24 @@ class Comparison:
             check_stored(outcome, begun, forwarded[-1])
         else:
             self.seen[begun.check_answered(outcome)] += 1
+        self.check_not_modified(step.request, outcome)
         put_off = self.cache.put_off()
         if put_off is not None and step.refreshes:
             self.seen["refreshed"] += 1
             later = replace(step, request=put_off, wait=0.0)
             self.cache.refresh(Asked(self.model, later, self.cache, waits=False).forward)
         check_contents(self.cache.stored(), [one for one in self.model.exchanges if one.response])
+
+    def check_not_modified(self, request: Request, outcome: Outcome) -> None:
+        """RFC 9111 section 4.3.2: 304 only where it may be; by tags, also where it must be."""
+        told, is_stored = self.cache.tells_not_modified(request, outcome), outcome.kind == "reused"
+        received = Moment(self.cache.now().shown - outcome.age, 0.0)
+        status, fields = outcome.response.status, outcome.response.fields
+        allowed = is_not_modified(request, status, fields, received, is_stored=is_stored)
+        assert told <= allowed, "304 though it was modified"
+        if lines(request.fields, "if-none-match") and is_entity_tag("".join(lines(fields, "etag"))):
+            assert told == allowed, "200 though it was not modified"
+        self.seen["304"] += told
 
 
 class Asked:

@@ -43,6 +43,7 @@ from tests.core.http_rules import (
     matches,
     request_directives,
     stored_fields,
+    told,
     vary,
     weak_validators_agree,
     why_not_reused,
@@ -65,20 +66,15 @@ class Reuse:
 
 @dataclass
 class SharedCache:
-    """All exchanges with the origin, in order; nothing else is remembered.
-
-    *invalidates* tells whether unsafe requests come to it at all.
-    """
+    """All exchanges with the origin, in order; nothing else is remembered."""
 
     exchanges: list[Exchange] = field(default_factory=list)
-    invalidates: bool = True
 
     def kept(self, end: int | None = None) -> list[Kept]:
         """What may be held after the first *end* exchanges, in the order of their receipt."""
         found: list[Kept] = []
         for index, exchange in enumerate(self.exchanges[:end]):
-            if self.invalidates or exchange.request.method in SAFE:
-                found = after(exchange, index, found)
+            found = after(exchange, index, found)
         return sorted(found, key=lambda kept: kept.index)
 
     def reusable(self, request: Request, now: Moment) -> list[Reuse]:
@@ -298,7 +294,7 @@ def after_not_modified(exchange: Exchange, index: int, kept: list[Kept]) -> list
     assert exchange.response is not None
     initial = choosable(kept, exchange.request)
     found = identified_by(exchange.response, initial)
-    tag = etag(exchange.response)
+    tag = told(exchange.response, "etag")
     strong = tag is not None and is_entity_tag(tag) and not is_weak(tag)
     after_it: list[Kept] = []
     for one in kept:
@@ -306,8 +302,8 @@ def after_not_modified(exchange: Exchange, index: int, kept: list[Kept]) -> list
             after_it.append(one)
         elif strong or (len(found) == 1 and all(weak_validators_agree(one, exchange.response))):
             # Ours: what came later may have taken its place, and then cannot be updated.
-            one = replace(one, sure=one.sure and one is initial[-1])
-            after_it.extend(updated_or_unsure(one, exchange, index))
+            is_held = one.sure and one is initial[-1]
+            after_it.extend(updated_or_unsure(replace(one, sure=is_held), exchange, index))
         else:
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)
@@ -316,7 +312,7 @@ def after_not_modified(exchange: Exchange, index: int, kept: list[Kept]) -> list
 
 def says_nothing(answer: Response) -> bool:
     """Ours: without a validator, a HEAD need not be about what is stored."""
-    return etag(answer) is None and last_modified(answer) is None
+    return told(answer, "etag") is None and told(answer, "last-modified") is None
 
 
 def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:

@@ -185,6 +185,12 @@ def last_modified(response: Response) -> str | None:
     return values[0].strip(" \t") if values else None
 
 
+def told(answer: Response, name: str) -> str | None:
+    """A validator as an answer tells it, whether that is to be stored or not."""
+    values = lines(answer.fields, name)
+    return values[0].strip(" \t") if values else None
+
+
 # --- section 3: may it be stored? Each rule says whether it is met. ---
 
 
@@ -378,8 +384,10 @@ def may_be_sent_stale(request: Request, kept: Kept, now: Moment) -> bool:
         return False
     if client_accepts_stale(request, kept, now):
         return True
-    asks_for_fresh = has(request_directives(request), "max-age")  # section 5.2.1.1
-    asks_for_fresh |= has(request_directives(request), "min-fresh")
+    asked = request_directives(request)
+    limits = [delta_seconds(one.argument) for one in asked if one.name == "max-age"]
+    # Section 5.2.1.1.
+    asks_for_fresh = any(limit is not None for limit in limits) and not has(asked, "max-stale")
     return within(kept, "stale-while-revalidate", now) and not asks_for_fresh
 
 
@@ -496,7 +504,7 @@ def identified_by(answer: Response, initial: list[Kept]) -> list[Kept]:
 
     Ours: an answer without any validator is about what it was asked, also if that has one.
     """
-    tag, modified = etag(answer), last_modified(answer)
+    tag, modified = told(answer, "etag"), told(answer, "last-modified")
     if tag is not None and is_entity_tag(tag) and not is_weak(tag):
         return [kept for kept in initial if etag(kept.response) == tag]
     if tag is not None or modified is not None:
@@ -506,7 +514,7 @@ def identified_by(answer: Response, initial: list[Kept]) -> list[Kept]:
 
 def weak_validators_agree(kept: Kept, answer: Response) -> list[bool]:
     """For each validator of an answer that has no strong one, whether the stored one has it."""
-    tag, modified = etag(answer), last_modified(answer)
+    tag, modified = told(answer, "etag"), told(answer, "last-modified")
     agree = []
     if tag is not None:
         agree.append(weakly_equal(tag, etag(kept.response) or "none"))
@@ -549,8 +557,8 @@ def freshened(kept: Kept, exchange: Exchange, index: int) -> Kept:
 def agrees_with(kept: Kept, answer: Response) -> bool:
     """Validators, where received, and ``Content-Length`` are the same."""
     stored = kept.response
-    same_tag = etag(answer) is None or etag(answer) == etag(stored)
-    same_date = last_modified(answer) is None or last_modified(answer) == last_modified(stored)
+    same_tag = told(answer, "etag") in (None, etag(stored))
+    same_date = told(answer, "last-modified") in (None, last_modified(stored))
     received = lines(answer.fields, "content-length")
     length = lines(stored.fields, "content-length") or [str(len(stored.body))]
     return same_tag and same_date and (not received or received[0] == length[0])
@@ -559,8 +567,13 @@ def agrees_with(kept: Kept, answer: Response) -> bool:
 # --- section 4.3.2: a client's own conditions ---
 
 
-def is_not_modified(request: Request, status: int, fields: Fields, received: Moment) -> bool:
-    """Whether the client is told 304 rather than sent a stored 200 (RFC 9110 section 13.2.2)."""
+def is_not_modified(
+    request: Request, status: int, fields: Fields, received: Moment, *, is_stored: bool = True
+) -> bool:
+    """Whether the client is told 304 rather than sent a 200 (RFC 9110 section 13.2.2).
+
+    Where a stored one lacks ``Last-Modified``, its ``Date`` counts.
+    """
     if request.method not in ("GET", "HEAD") or status != 200:
         return False
     tags, since = lines(request.fields, "if-none-match"), lines(request.fields, "if-modified-since")
@@ -570,5 +583,7 @@ def is_not_modified(request: Request, status: int, fields: Fields, received: Mom
         return any_tag or any(weakly_equal(tag, one) for tag in entity_tags(tags) for one in own)
     asked = http_date(since[0], received.shown) if len(since) == 1 else None
     modified = lines(fields, "last-modified")
+    if not modified and not is_stored:
+        return False
     date = http_date(modified[0], received.shown) if modified else received_date(fields, received)
     return asked is not None and date is not None and date <= asked
