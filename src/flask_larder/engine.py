@@ -20,38 +20,29 @@ from flask_larder.freshness import (
     current_age,
     longest_window,
     remaining_lifetime,
-    spread_lifetime,
     staleness,
 )
-from flask_larder.headers import Fields, parse_vary, without, without_connection_fields
+from flask_larder.headers import Fields
 from flask_larder.key import origin_of, stored_key
 from flask_larder.policy import (
     SERVER_ERRORS,
-    Exchange,
     Reason,
-    body_is_incomplete,
     is_about_resource,
-    may_be_tagged,
     may_reuse,
-    may_share,
-    may_store,
-    unstored_fields,
 )
 from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
-from flask_larder.requested import forbids_storing, wants_only_stored
+from flask_larder.requested import wants_only_stored
 from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store
-from flask_larder.times import longest_life, times_of
+from flask_larder.storing import kept_fields, to_store
+from flask_larder.times import longest_life
 from flask_larder.validation import Freshened
 
 F = TypeVar("F", bound=Forwarded)
 Forward: TypeAlias = Callable[[CacheStatus, Fields], F]
 
 OTHER_KEY: Final = "other-key"
-
-# Of the connection, or of the one request that was measured; a stored copy tells its own.
-_OWN_FIELDS = frozenset({"age", "server-timing"})
 
 
 class Engine:
@@ -202,7 +193,7 @@ class Engine:
 
         Comes with what was made of it to be kept, which is there where the store is away, too.
         """
-        made = self._make(ask, miss, forwarded)
+        made = to_store(ask, miss.names, forwarded, self._clock, self._chance)
         if isinstance(made, str):
             self._discard_stale(ask, miss, forwarded)
             return (replace(miss.status, detail=made) if miss.may_store else miss.status), None
@@ -243,7 +234,7 @@ class Engine:
         freshened = Freshened(stored, confirmation)
         status, made = self.store(asked, miss, freshened)
         if made is None:
-            sent = replace(stored, fields=_kept_fields(freshened, frozenset()))
+            sent = replace(stored, fields=kept_fields(freshened, frozenset()))
             return Hit(sent, 0.0, status, miss.names), None
         age = current_age(made.response, self._clock())
         return Hit(made.response, age, status, made.names), made
@@ -260,47 +251,6 @@ class Engine:
         if is_confirmed is False:
             self._discard(ask, miss)
         return None
-
-    def _make(self, ask: Ask, miss: Miss, forwarded: Forwarded) -> Shared | Reason:
-        """What is to be stored, or the reason why nothing is."""
-        policy = ask.policy
-        exchange = Exchange.of(ask.request, forwarded.status, forwarded.fields, policy.targeted)
-        refusal = forbids_storing(ask.directives) or forwarded.refusal
-        if reason := refusal or may_store(exchange, policy):
-            return reason
-        times = times_of(exchange, policy, forwarded.cost(), self._clock())
-        if policy.jitter:
-            times = replace(
-                times, lifetime=spread_lifetime(times.lifetime, policy.jitter, self._chance())
-            )
-        if not times.is_of_use:
-            return "not-fresh"
-        body = forwarded.read_body(policy.body_limit)
-        if body is None:
-            return "body-too-large"
-        # A streamed body is made by the view too: only now is known what the view has read.
-        reads, targets = forwarded.reads(), forwarded.targets()
-        refusal = may_share(reads, exchange, policy) or may_be_tagged(targets)
-        if reason := refusal or body_is_incomplete(exchange.fields, body):
-            return reason
-        response = StoredResponse(
-            origin=origin_of(ask.request),
-            status=forwarded.status,
-            fields=_kept_fields(forwarded, reads.selecting, unstored_fields(exchange.directives)),
-            body=body,
-            stored_at=self._clock() - times.initial_age,
-            lifetime=times.lifetime,
-            position=ask.position,
-            targets=targets,
-            cost=forwarded.cost(),
-            stale_while_revalidate=times.stale_while_revalidate,
-            stale_if_error=times.stale_if_error,
-            max_stale=times.max_stale,
-            keep=times.keep,
-            value=forwarded.value(),
-        )
-        names = miss.names | parse_vary(forwarded.fields) | reads.selecting
-        return Shared(selected_key(ask, names), names, response)
 
     def _keep(self, ask: Ask, status: CacheStatus, made: Shared) -> CacheStatus:
         """Put the response where a later lookup finds it.
@@ -436,13 +386,3 @@ def is_error(forwarded: Forwarded) -> bool:
 
 def _shared(ask: Ask, hit: Hit) -> Shared:
     return Shared(selected_key(ask, hit.names), hit.names, hit.response)
-
-
-def _kept_fields(
-    forwarded: Forwarded, selecting: frozenset[str], unstored: frozenset[str] = frozenset()
-) -> tuple[tuple[str, str], ...]:
-    """The fields to store. What the view selected by without saying so joins its ``Vary``."""
-    fields = without(without_connection_fields(forwarded.fields), _OWN_FIELDS | unstored)
-    if unsaid := selecting - parse_vary(forwarded.fields):
-        fields += (("Vary", ", ".join(name.title() for name in sorted(unsaid))),)
-    return fields

@@ -33,20 +33,25 @@ class Gate:
         assert self._entered.acquire(timeout=SOON)
         return future
 
-    def behind(self, asked: Ask, answer: Answer) -> Future[tuple[bytes, str]]:
-        """Send a request, and return once it waits."""
+    def behind(
+        self, asked: Ask, answer: Answer, works: Callable[[], object] = lambda: None
+    ) -> Future[tuple[bytes, str]]:
+        """Send a request, and return once it waits. If its view runs, it *works* for its answer."""
         before = self._waiting()
-        future = self.send(asked, answer)
+        future = self.send(asked, answer, works)
         until(lambda: self._waiting() > before)
         return future
 
-    def send(self, asked: Ask, answer: Answer) -> Future[tuple[bytes, str]]:
+    def send(
+        self, asked: Ask, answer: Answer, works: Callable[[], object] = lambda: None
+    ) -> Future[tuple[bytes, str]]:
         """Send a request. Comes with the body and the status that it gets."""
 
         def view(_: CacheStatus, __: Fields = ()) -> Answer:
             self.runs += 1
             self._entered.release()
             self._open.wait(SOON)
+            works()
             return answer
 
         def get() -> tuple[bytes, str]:

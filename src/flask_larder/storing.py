@@ -1,0 +1,99 @@
+"""What is kept of what a view has answered, or why nothing is (RFC 9111 section 3)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from flask_larder.ask import Ask, Shared, selected_key
+from flask_larder.entry import Forwarded, StoredResponse
+from flask_larder.freshness import spread_lifetime
+from flask_larder.headers import parse_vary, without, without_connection_fields
+from flask_larder.key import origin_of
+from flask_larder.policy import (
+    Exchange,
+    Reason,
+    body_is_incomplete,
+    may_be_tagged,
+    may_share,
+    may_store,
+    unstored_fields,
+)
+from flask_larder.requested import forbids_storing
+from flask_larder.times import Times, times_of
+
+# Of the connection, or of the one request that was measured; a stored copy tells its own.
+_OWN_FIELDS: Final = frozenset({"age", "server-timing"})
+
+
+def to_store(
+    ask: Ask,
+    names: frozenset[str],
+    forwarded: Forwarded,
+    clock: Callable[[], float],
+    chance: Callable[[], float],
+) -> Shared | Reason:
+    """What is to be stored of the answer to *ask*, or the reason why nothing is.
+
+    *names* are the fields by which responses of its URL are known to vary. *clock* and *chance* are
+    as those of an :class:`~flask_larder.engine.Engine`.
+    """
+    policy, came_at = ask.policy, clock()
+    exchange = Exchange.of(ask.request, forwarded.status, forwarded.fields, policy.targeted)
+    refusal = forbids_storing(ask.directives) or forwarded.refusal
+    if reason := refusal or may_store(exchange, policy):
+        return reason
+    times = times_of(exchange, policy, forwarded.cost(), came_at)
+    if policy.jitter:
+        times = replace(times, lifetime=spread_lifetime(times.lifetime, policy.jitter, chance()))
+    if not times.is_of_use:
+        return "not-fresh"
+    body = forwarded.read_body(policy.body_limit)
+    if body is None:
+        return "body-too-large"
+    # A streamed body is made by the view too: only now is known what the view has read.
+    reads = forwarded.reads()
+    refusal = may_share(reads, exchange, policy) or may_be_tagged(forwarded.targets())
+    if reason := refusal or body_is_incomplete(exchange.fields, body):
+        return reason
+    fields = kept_fields(forwarded, reads.selecting, unstored_fields(exchange.directives))
+    # A timeout counts from when it is there, and what the response says from when it came.
+    made_at = (came_at if policy.timeout is None else clock()) - times.initial_age
+    names = names | parse_vary(forwarded.fields) | reads.selecting
+    response = _stored(ask, forwarded, fields, body, made_at, times)
+    return Shared(selected_key(ask, names), names, response)
+
+
+def _stored(
+    ask: Ask,
+    forwarded: Forwarded,
+    fields: tuple[tuple[str, str], ...],
+    body: bytes,
+    made_at: float,
+    times: Times,
+) -> StoredResponse:
+    return StoredResponse(
+        origin=origin_of(ask.request),
+        status=forwarded.status,
+        fields=fields,
+        body=body,
+        stored_at=made_at,
+        lifetime=times.lifetime,
+        position=ask.position,
+        targets=forwarded.targets(),
+        cost=forwarded.cost(),
+        stale_while_revalidate=times.stale_while_revalidate,
+        stale_if_error=times.stale_if_error,
+        max_stale=times.max_stale,
+        keep=times.keep,
+        value=forwarded.value(),
+    )
+
+
+def kept_fields(
+    forwarded: Forwarded, selecting: frozenset[str], unstored: frozenset[str] = frozenset()
+) -> tuple[tuple[str, str], ...]:
+    """The fields to store. What the view selected by without saying so joins its ``Vary``."""
+    fields = without(without_connection_fields(forwarded.fields), _OWN_FIELDS | unstored)
+    if unsaid := selecting - parse_vary(forwarded.fields):
+        fields += (("Vary", ", ".join(name.title() for name in sorted(unsaid))),)
+    return fields
