@@ -24,19 +24,26 @@ from flask_larder.errors import CorruptEntry, UnstorableValue
 from flask_larder.headers import (
     LONGEST_DELTA,
     are_well_formed,
+    is_about_all,
     is_field_name,
+    named_fields,
+    parse_age,
     parse_cache_control,
     parse_date,
     parse_delta,
     parse_entity_tags,
     parse_list,
     parse_vary,
+    updated_fields,
     without_connection_fields,
 )
-from flask_larder.key import WHOLE_QUERY, QueryRule, stored_key, url_key
+from flask_larder.invalidation import named_by, target_of
+from flask_larder.key import WHOLE_QUERY, QueryRule, normalised, stored_key, url_key
+from flask_larder.purges import LONGEST_NAME
 from flask_larder.redis.purge_record import fields_of, purge_of
 from flask_larder.requested import directives_of, forbids_storing, may_offer, takes_stale
 from flask_larder.signing import Signer
+from flask_larder.targeted import targeted_directives
 
 NOW: Final = 1_700_000_000.0
 
@@ -59,6 +66,9 @@ def cache_control(data: bytes) -> None:
     found = parse_cache_control([("Cache-Control", line) for line in lines(data)])
     assert all(name == name.lower() for name in found)
     assert all(0 <= parse_delta(value) <= LONGEST_DELTA for value in found.values())
+    for name in ("private", "no-cache"):
+        assert all(is_field_name(field) for field in named_fields(found, name))
+        assert not (is_about_all(found, name) and named_fields(found, name))
 
 
 def lists(data: bytes) -> None:
@@ -70,6 +80,26 @@ def lists(data: bytes) -> None:
 def vary(data: bytes) -> None:
     names = parse_vary([("Vary", line) for line in lines(data)])
     assert names == {"*"} or "*" not in names
+
+
+def targeted(data: bytes) -> None:
+    """RFC 9213: read as structured fields."""
+    fields = [("CDN-Cache-Control", line) for line in lines(data)]
+    found = targeted_directives(fields, ["cdn-cache-control"])
+    assert found is None or all(parse_delta(value) >= 0 for value in found.values())
+
+
+def age(data: bytes) -> None:
+    found = parse_age([("Age", line) for line in lines(data)])
+    assert found is None or 0 <= found <= LONGEST_DELTA
+
+
+def update(data: bytes) -> None:
+    """The fields of a 304: no more than its own are added, and none twice."""
+    newer = [("X-A", line) for line in lines(data)] + [("Connection", text(data))]
+    found = updated_fields([("X-A", "old"), ("Content-Length", "1")], newer)
+    assert ("X-A", "old") not in found or "x-a" in text(data).lower()
+    assert ("Content-Length", "1") in found
 
 
 def delta(data: bytes) -> None:
@@ -117,6 +147,23 @@ def directives(data: bytes) -> None:
         assert may_offer(found, 1.0, 1.0) in (None, "no-cache", "max-age", "min-fresh")
         assert takes_stale(found, 1.0) in (True, False)
         assert forbids_storing(found) in (None, "request-no-store")
+
+
+def reference(data: bytes) -> None:
+    """What ``Location`` names is of the same origin, within the mount, and can stand in a purge."""
+    target = Request("GET", "http", "api.example", "/app", "/a/b", b"x=1", {})
+    found = named_by(text(data), target)
+    if found is not None:
+        assert (found.scheme, found.host, found.script_name) == ("http", "api.example", "/app")
+        assert found.path.isascii()
+        assert len(target_of(found)[1]) <= LONGEST_NAME
+
+
+def selecting(data: bytes) -> None:
+    """What is normalised stays so."""
+    for name in ("accept", "accept-language", "x-a"):
+        found = normalised(name, text(data))
+        assert normalised(name, found) == found
 
 
 def query(data: bytes) -> None:
@@ -188,6 +235,7 @@ TARGETS: Final[dict[str, Target]] = {
     one.__name__: one
     for one in (
         *(cache_control, lists, vary, delta, date, entity_tags, connection, well_formed),
+        *(targeted, age, update, reference, selecting),
         *(conditions, directives, query, entry, stored_value, value, signed, purge_record),
         encoded_value,
     )
@@ -215,6 +263,7 @@ WORDS: Final = (
         b"*",
     ),
     *(b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sunday, 06-Nov-94 08:49:37 GMT", b"close", b"utm_a=1"),
+    *(b"http://api.example/app/", b"//", b"?", b"%2e%2e/", b";q=0.5", b":", b"?0", b"=?1"),
     *(b"Sun Nov  6 08:49:37 1994", b"larder1r", b"larder1v", b"larder1d", b"larder1e", b"larder1s"),
     *(
         b"tag",
