@@ -106,7 +106,8 @@ class Comparison:
         assert told <= allowed, "304 though it was modified"
         if lines(request.fields, "if-none-match") and is_entity_tag("".join(lines(fields, "etag"))):
             assert told == allowed, "200 though it was not modified"
-        self.seen["304"] += told
+        if told:
+            self.seen["304"] += 1
 
 
 class Asked:

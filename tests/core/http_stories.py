@@ -96,7 +96,7 @@ DIRECTIVES = (
     *('private="set-cookie"', "no-cache=x-a", 'private="etag"', 'no-cache="last-modified"'),
     *('max-age="10"', "max-age=1.5", "max-age=-1", "max-age", "max-age=99999999999", "max-age=²"),
     *("s-maxage=x", "MAX-AGE=60", "foo", 'foo="no-store, private"', "max-age =60", "immutable"),
-    *("stale-while-revalidate=x", 'private=""', 'foo="bar', "no-store=1", ""),
+    *("stale-while-revalidate=x", 'private=""', 'foo="bar', 'private="x-a', "no-store=1", ""),
 )
 
 controls = st.lists(st.sampled_from(DIRECTIVES), min_size=1, max_size=3).flatmap(

@@ -25,7 +25,7 @@ from flask_larder.status import CacheStatus
 from tests.core.http_comparison import Comparison, Origin, Outcome
 from tests.core.http_grammar import Fields
 from tests.core.http_rules import Moment, Request, Response
-from tests.core.http_stories import START, Step, stories
+from tests.core.http_stories import START, Step, numbered, stories
 
 URL = "http://api.example/a"
 
@@ -280,6 +280,28 @@ class Larder:
 OF_THE_CLIENT = (
     *("cache-control", "pragma", "authorization", "if-none-match", "if-modified-since"),
 )
+
+
+TAG = ("ETag", '"a"')
+FOUND = [
+    # What took long to make counted as old again each time that it was validated.
+    [
+        replace(step(0, "max-age=0", TAG), delay=6.0),
+        replace(step(1, "max-age=0", TAG), not_modified=(TAG, ("Cache-Control", "max-age=5"))),
+        step(1, "no-store"),
+    ],
+    # A quote left open in one directive took the list of another apart.
+    [step(0, 'max-age=10, private="X-A, X-B", foo="bar', ("X-B", "x-b@number")), step(1, "")],
+    [step(0, 'max-age=10, private="x-a', ("X-A", "x-a@number")), step(1, "")],
+]
+
+
+@pytest.mark.parametrize("story", FOUND)
+def test_what_was_found(story: list[Step]) -> None:
+    """Once the engine did what the model does not allow."""
+    comparison = Comparison(Larder())
+    for one in numbered(story):
+        comparison.play(one)
 
 
 @pytest.mark.timeout(600)  # what fails is made smaller first
