@@ -34,6 +34,7 @@ from tests.core.http_rules import (
     fields_match,
     freshened,
     has,
+    has_unqualified,
     identified_by,
     is_never_sent_stale,
     is_surely_stored,
@@ -42,6 +43,7 @@ from tests.core.http_rules import (
     lifetime,
     matches,
     request_directives,
+    response_directives,
     stored_fields,
     told,
     vary,
@@ -154,8 +156,7 @@ class SharedCache:
         asked = request_directives(request)
         if kept is None or has(asked, "no-store") or has(asked, "no-cache") or kept.must_validate:
             return None
-        recent = age(kept, now)[1] < lifetime(kept) + HOUR
-        return is_validated_with(kept) if recent else None
+        return is_validated_with(kept) if is_surely_held(kept, now) else None
 
     def validated(self, exchange: Exchange) -> list[Reuse]:
         """What may be sent after a 304: the identified ones, updated (section 4.3.4)."""
@@ -212,17 +213,20 @@ def choosable(kept: list[Kept], request: Request) -> list[Kept]:
     that omits ``Vary`` is not to be preferred to one that has it (section 4.1).
     """
     found = [one for one in kept if matches(one, request)]
-    nominated = {
-        name for one in kept if one.requests[0].url == request.url for name in vary(one.response)
-    }
     return [
         one
         for at, one in enumerate(found)
         if not any(
-            later.sure and fields_match(sorted(nominated), later.requests[-1], one.requests[-1])
-            for later in found[at + 1 :]
+            later.sure and is_held_for(one, later.requests[-1], kept) for later in found[at + 1 :]
         )
     ]
+
+
+def is_held_for(one: Kept, request: Request, kept: list[Kept]) -> bool:
+    """Ours: whether one key has both, by all fields by which the URL has varied."""
+    same = [other.response for other in kept if other.requests[0].url == request.url]
+    nominated = {name for response in same for name in vary(response)}
+    return fields_match(sorted(nominated - {"*"}), request, one.requests[-1])
 
 
 def after(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
@@ -243,13 +247,19 @@ def after(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
         sure=False,
     )
     is_hidden = response.status in ERRORS and usable_on_error(kept, request, exchange.answered)
-    return [*kept, replace(new, sure=is_surely_stored(new) and not is_hidden)]
+    is_sure = is_surely_stored(new) and not is_hidden
+    return [*(kept if is_sure else outdated(exchange, kept)), replace(new, sure=is_sure)]
+
+
+def is_surely_fresh(kept: Kept, now: Moment) -> bool:
+    must_validate = has_unqualified(response_directives(kept.response), "no-cache")
+    return age(kept, now)[1] < lifetime(kept) and not must_validate
 
 
 def outdated(exchange: Exchange, kept: list[Kept]) -> list[Kept]:
     """Ours: what is stale may be forgotten when an answer comes that does not take its place."""
     return [
-        replace(one, sure=one.sure and age(one, exchange.answered)[1] < lifetime(one))
+        replace(one, sure=one.sure and is_surely_fresh(one, exchange.answered))
         if matches(one, exchange.request)
         else one
         for one in kept
@@ -281,16 +291,27 @@ def updates(kept: Kept, exchange: Exchange, index: int) -> list[Kept]:
     return [replace(new, sure=False), replace(dated, sure=False)]
 
 
+def is_surely_held(kept: Kept, now: Moment) -> bool:
+    """Ours: what has a validator is kept for an hour longer than it is fresh."""
+    longer = HOUR if is_validated_with(kept) is not None else 0.0
+    return age(kept, now)[1] < lifetime(kept) + longer
+
+
 def updated_or_unsure(kept: Kept, exchange: Exchange, index: int) -> list[Kept]:
     """Updated, unless the update must not be stored: then as it was, if at all."""
     new = updates(kept, exchange, index)
     if any(why_not_stored(exchange.request, one.response) for one in new):
         return [replace(kept, sure=False)]
-    return [replace(one, sure=one.sure and is_surely_stored(one)) for one in new]
+    sure = is_surely_held(kept, exchange.asked)
+    return [replace(one, sure=one.sure and sure and is_surely_stored(one)) for one in new]
 
 
 def after_not_modified(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
-    """Section 4.3.4. Weak validators may fit several, or one that has only some of them."""
+    """Section 4.3.4. Weak validators may fit several, or one that has only some of them.
+
+    Ours: others that could be chosen are held for requests that differ in a field by which the URL
+    has varied, and need not be found.
+    """
     assert exchange.response is not None
     initial = choosable(kept, exchange.request)
     found = identified_by(exchange.response, initial)
@@ -300,10 +321,10 @@ def after_not_modified(exchange: Exchange, index: int, kept: list[Kept]) -> list
     for one in kept:
         if not any(one is other for other in found):
             after_it.append(one)
-        elif strong or (len(found) == 1 and all(weak_validators_agree(one, exchange.response))):
-            # Ours: what came later may have taken its place, and then cannot be updated.
-            is_held = one.sure and one is initial[-1]
-            after_it.extend(updated_or_unsure(replace(one, sure=is_held), exchange, index))
+        elif is_held_for(one, exchange.request, kept) and (
+            strong or all(weak_validators_agree(one, exchange.response))
+        ):
+            after_it.extend(updated_or_unsure(one, exchange, index))
         else:
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)
@@ -325,7 +346,7 @@ def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
             after_it.append(one)
         elif one.response.status != 200:  # ours: then it is about something else
             after_it.append(replace(one, sure=False))
-        elif agrees_with(one, exchange.response) and says_nothing(exchange.response):
+        elif not is_held_for(one, exchange.request, kept) or says_nothing(exchange.response):
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)
         elif agrees_with(one, exchange.response):

@@ -283,7 +283,9 @@ def is_surely_stored(kept: Kept) -> bool:
     """Ours: what will be fresh, or can be validated, is stored if it is an answer to GET."""
     status, found = kept.response.status, response_directives(kept.response)
     odd = any(is_odd(one) for one in found) or "*" in vary(kept.response)
-    useful = lifetime(kept) > age(kept, kept.answered)[1] or is_validated_with(kept) is not None
+    is_fresh_at_first = lifetime(kept) > age(kept, kept.answered)[1]
+    may_be_reused = is_fresh_at_first and not has_unqualified(found, "no-cache")
+    useful = may_be_reused or is_validated_with(kept) is not None
     return kept.requests[0].method == "GET" and 200 <= status < 600 and useful and not odd
 
 
