@@ -61,11 +61,25 @@ class QueryRule:
         """Whether every parameter is part of the key."""
         return self._names is None and not self._ignored
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no parameter is part of the key."""
+        return self._names is not None and not self._names
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every parameter is part of the key but those that are ignored by name."""
+        return self._names is None
+
     def selects(self, name: str) -> bool:
         """Whether the parameter *name* is part of the key."""
         if self._names is not None and name not in self._names:
             return False
-        return not any(fnmatchcase(name, pattern) for pattern in self._ignored)
+        return not self.ignores(name)
+
+    def ignores(self, name: str) -> bool:
+        """Whether the developer has said that the parameter *name* does not matter."""
+        return any(fnmatchcase(name, pattern) for pattern in self._ignored)
 
     def canonical(self, query: bytes) -> str:
         """The selected parameters, sorted by name and encoded in one way, unless it is exact.

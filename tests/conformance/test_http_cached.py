@@ -297,3 +297,23 @@ def test_an_error_makes_the_cache_forget_nothing(origin: Origin, ask: Ask, path:
     ask(path)
     ask(path, "POST")
     assert ask(path).is_hit
+
+
+# --- ranges (RFC 9110 section 14) ---
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000], ids=["stored", "too large to store"])
+def test_the_origin_is_asked_for_the_whole(origin: Origin, ask: Ask, path: str, size: int) -> None:
+    """And the client gets its part of it, be it stored or cut out as it passes."""
+    body = bytes(range(250)) * (size // 250)
+    origin.will_send(path, FRESH, 'ETag: "a"', "Content-Type: text/plain", body=body)
+    for _ in range(2):
+        part = ask(path, Range=f"bytes={size - 600}-{size - 101}", If_Range='"a"')
+        assert (part.status, part.body) == (206, body[-600:-100])
+        assert part.fields["Content-Range"] == f"bytes {size - 600}-{size - 101}/{size}"
+        assert part.fields["Content-Length"] == "500"
+        assert ask(path, Range=f"bytes={size}-").status == 416
+    whole = ask(path)
+    assert (whole.status, whole.body) == (200, body)
+    assert whole.is_hit == (size == 1000)
+    assert not any("range" in fields for fields in origin.asked[path])

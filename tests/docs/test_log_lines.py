@@ -20,4 +20,7 @@ def test_each_line_is_explained() -> None:
         longest = max(re.split(r"%[.\w]+", line), key=len).strip(" :")
         assert longest in page or longest == "", line
     assert "is not cached: " in page
+    assert "which its key ignores: " in page
+    assert "a hook or decorator before " in page
+    assert "unless= of " in page
     assert "is not revalidated in the background: " in page

@@ -359,6 +359,50 @@ def test_hidden_view_of_a_user_that_was_loaded_before(app: Flask, cache: Cache, 
     each_sees_own(get)
 
 
+@pytest.mark.parametrize("option", [{"key_prefix": "page"}, {"make_cache_key": lambda: "page"}])
+@pytest.mark.parametrize("is_class", [True, False])
+def test_hidden_view_under_a_name_of_its_own(
+    app: Flask, cache: Cache, get: Get, option: dict[str, Any], *, is_class: bool
+) -> None:
+    """A decorator that takes anything, and says not what it decorates, may have loaded the user."""
+
+    def login(view: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            g.user = read_cookie()
+            return view(*args, **kwargs)
+
+        return checked
+
+    @login
+    @cache.cached(**option)
+    def view(*_: object) -> str:
+        return f"hello {g.user}"
+
+    class Page(MethodView):
+        get = view
+
+    app.add_url_rule("/", "view", Page.as_view("page") if is_class else view)
+    each_sees_own(get)
+
+
+def test_helper_that_such_a_decorator_calls(
+    app: Flask, cache: Cache, get: Get, count: Counter
+) -> None:
+    """It is kept where nobody was looked for before, and is not taken for the view."""
+    countries = cache.cached(key_prefix="countries")(lambda: [count()])
+    empty: Any
+
+    def counted(view: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(**kwargs: Any) -> Any:
+            return f"{countries()} {view(**kwargs)}{empty if kwargs else ''}"
+
+        return checked
+
+    app.add_url_rule("/", "view", counted(lambda: read_cookie()))
+    each_sees_own(get, greeting="[1] ")
+    empty = ""
+
+
 def test_helper_does_not_take_the_place_of_the_page(
     app: Flask, cache: Cache, get: Get, count: Counter
 ) -> None:

@@ -271,6 +271,43 @@ def test_a_view_that_unless_keeps_away_does_not_run(
     assert warning.endswith("without its user, it is not cached (unless)")
 
 
+def test_a_view_that_an_error_of_its_guard_keeps_away_is_left_out(
+    app: Flask,
+    cache: Cache,
+    get: Get,
+    count: Counter,
+    quiet: Quiet,
+    warnings: Callable[[], list[str]],
+) -> None:
+    """An exception of which the app makes an answer is one, as those that token checks raise."""
+
+    class NoToken(Exception):
+        pass
+
+    @app.errorhandler(NoToken)
+    def refuse(_: NoToken) -> tuple[str, int]:
+        return "no token", 401
+
+    @app.before_request
+    def check() -> None:
+        if "HTTP_AUTHORIZATION" not in request.environ:
+            raise NoToken
+
+    @app.get("/")
+    @cache.cached(stale_while_revalidate=60)
+    def page() -> Response:
+        return Response(str(count()), headers={"Cache-Control": "public"})
+
+    ann = {"headers": {"Authorization": "Bearer ann"}}
+    get("/", **ann)
+    cache.clear(soft=True)
+    assert "stale-while-revalidate" in status_of(get("/", **ann))
+    quiet()
+    assert get("/", **ann).text == "2"  # it waits, since nobody can do it in the background
+    (warning,) = warnings()
+    assert warning.endswith("a hook or a decorator has answered without its user")
+
+
 def test_what_is_revalidated_has_the_tags_of_its_new_answer(
     app: Flask, cache: Cache, get: Get, count: Counter, quiet: Quiet
 ) -> None:

@@ -6,6 +6,7 @@ from typing import assert_type
 from flask import Flask, Response, request
 
 from flask_larder import Cache, cache_view_hit
+from flask_larder.testing import forbid_unkeyed_reads
 
 app = Flask(__name__)
 cache = Cache(app, config={"CACHE_TYPE": "RedisCache"}, name="main")
@@ -68,3 +69,5 @@ assert_type(cache.set("a", 1, timeout=5), bool)
 assert_type(cache.delete_many("a", "b"), list[str])
 cache_view_hit.connect(lambda sender: None)
 square("4")  # type: ignore[arg-type]
+with forbid_unkeyed_reads(app, ignore=["headers['X-Request-Id']"]) as found:
+    assert_type(found.lines, list[str])

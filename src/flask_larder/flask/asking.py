@@ -14,6 +14,7 @@ from werkzeug.sansio.utils import host_is_trusted
 from flask_larder.codec import encode_value
 from flask_larder.entry import NO_TARGETS, Request, Targets
 from flask_larder.errors import InvalidPolicy
+from flask_larder.flask.named_reads import query_of
 from flask_larder.flask.options import Options
 from flask_larder.key import (
     encode_path,
@@ -38,7 +39,7 @@ def core_request(request: FlaskRequest) -> Request:
         # From the raw bytes: Werkzeug's text has one character for all that is not UTF-8.
         script_name=encode_path(environ.get("SCRIPT_NAME", "").encode("latin-1")),
         path=encode_path(environ.get("PATH_INFO", "").encode("latin-1")),
-        query=request.query_string,
+        query=query_of(request),
         fields=EnvironHeaders(environ),
         has_body=length != "0" or "HTTP_TRANSFER_ENCODING" in environ,
     )

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from flask import current_app, has_request_context
@@ -14,7 +15,7 @@ from flask_larder.codec import encode_value
 from flask_larder.entry import NO_TARGETS, Position, StoredValue
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import Asked, core_request, host_is_refused
-from flask_larder.flask.call import Call, OptionFailed
+from flask_larder.flask.call import Call, OptionFailed, may_answer_request
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
@@ -24,6 +25,7 @@ from flask_larder.flask.reads import (
 )
 from flask_larder.flask.tagging import give_tags, tagging
 from flask_larder.flask.tracking import track_requests
+from flask_larder.flask.unkeyed import NOTHING, Known, recall, remember, tell_unkeyed
 from flask_larder.flask.values import NO_VALUE, decoded
 from flask_larder.freshness import spread_lifetime
 from flask_larder.policy import Policy, may_be_tagged, may_reuse
@@ -77,6 +79,8 @@ class _Evaluation:
         self._call = call
         self._context = context
         self._covered: frozenset[str] = frozenset()
+        self._known = NOTHING
+        self._watch: Watch | None = None
         self._key = ""
         self._targets = NO_TARGETS
         self._judged: dict[bytes, _Answer | None] = {}
@@ -126,6 +130,8 @@ class _Evaluation:
         answer = self._judged[shared.data]
         if answer is not None:
             give_tags(shared.targets.tags)
+            if self._context is not None:
+                recall(self._call, self._context)
         return answer
 
     def settle(self) -> None:
@@ -154,6 +160,8 @@ class _Evaluation:
         if reason := may_be_tagged(value.targets):
             call.warn(f"it has {reason.replace('-', ' ')}")
             return _Answer(result), None
+        if self._watch is not None:
+            tell_unkeyed(call, self._known, self._watch.named(), frozenset(), is_view=False)
         assert call.timeout is not None  # noqa: S101 - else nobody asks for it
         lifetime = spread_lifetime(call.timeout, call.jitter, CHANCE.random())
         call.wiring.values.keep(self._key, value, lifetime)
@@ -172,21 +180,30 @@ class _Evaluation:
             making_key = Watch(context)
             asked = call.asked(core_request(context.request), is_view=False)
             self._covered = covered_by(call.options, making_key)
+            before, by_key = making_key.named_before(), making_key.named()
+            self._known = Known(before if before and self._may_be_view else frozenset(), by_key)
         except OptionFailed:
             return None, False
         return asked, is_forced
+
+    @cached_property
+    def _may_be_view(self) -> bool:
+        """Whether it may be a view that was not recognised as one, by its key or by its place.
+
+        Then the user may be one that was loaded before; else only what it reads itself counts.
+        """
+        return self._call.options.is_template or may_answer_request(self._call.decorated)
 
     def _run(self) -> tuple[Any, str | None]:
         """What the function returns, and why that is not to be kept."""
         call, context = self._call, self._context
         if context is None:
             return _joined(call.run()), None
-        watch = Watch(context)
+        watch = self._watch = Watch(context)
         result = _joined(call.run())
+        remember(call, watch.named())
         lacking = watch.unkeyed()
-        if call.options.is_template:
-            # By its key it may be a view that was not recognised as one, and the user one that
-            # was loaded before.
+        if self._may_be_view:
             lacking |= watch.unkeyed_before()
         lacking -= self._covered
         if not (call.options.has_own_key or call.options.vary_by):

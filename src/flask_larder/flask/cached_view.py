@@ -1,7 +1,7 @@
 """A cached view: what it answers is kept as a response."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
@@ -19,6 +19,7 @@ from flask_larder.entry import Reads, Request, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
+from flask_larder.flask.conditions import on_condition
 from flask_larder.flask.outcome import Outcome, write_fields
 from flask_larder.flask.reads import (
     Watch,
@@ -39,14 +40,24 @@ from flask_larder.flask.revalidation import (
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
 from flask_larder.flask.tagging import Tags, give_tags, tagging
 from flask_larder.flask.tracking import SESSION, track_requests
+from flask_larder.flask.unkeyed import (
+    NOTHING,
+    Known,
+    present_fields,
+    recall,
+    remember,
+    tell_unkeyed,
+)
 from flask_larder.flask.view import ViewAnswer
-from flask_larder.headers import Fields
+from flask_larder.headers import Fields, parse_vary
 from flask_larder.policy import Directives, Policy, Reason
 from flask_larder.requested import NO_DIRECTIVES, directives_of, wants_only_stored
 from flask_larder.status import CacheStatus
 
 _DIRECTIVES: Final = "CACHE_REQUEST_DIRECTIVES"
-_CONDITIONS: Final = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
+
+# What may be stored, and was lost on the way there.
+_NOT_KEPT_AFTER_ALL: Final = frozenset({"purged", "store-refused", "store-unavailable"})
 
 # What tells nobody's name: Flask-Login reads the last two to protect sessions.
 _NAMES_NOBODY: Final = frozenset(
@@ -76,6 +87,7 @@ class _Visit:
         self._context = context
         self._settings = call.wiring.settings
         self._harmless: frozenset[str] = frozenset()
+        self._known = NOTHING
         self._made: ViewAnswer | None = None
         self._outcome = Outcome(
             CacheStatus("bypass"),
@@ -103,7 +115,9 @@ class _Visit:
 
     def _answer(self, ask: Ask) -> Any:
         outcome, watch = self._outcome, Watch(self._context)
-        with tagging() as tags:
+        outcome.whole = True
+        # Also while a body that streams is read.
+        with tagging() as tags, on_condition(self._context.request, ()):
             forward = self._forwarding(ask, watch, tags)
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if isinstance(answer, Hit):
@@ -114,10 +128,13 @@ class _Visit:
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
+            recall(self._call, self._context)
             note_selecting(answer.names)
             outcome.age = answer.age
             if answer.is_due:
                 revalidate_later(self._call, self._context.request.environ, ask, answer)
+        else:
+            self._tell_unkeyed(answer, watch)
         return self._returned(answer)
 
     def _replace(self, ask: Ask | Reason, revalidation: Revalidation) -> Any:
@@ -131,14 +148,17 @@ class _Visit:
             return current_app.response_class()
         at = revalidation.stored_at
         ask = replace(ask, refresh=False, replaces=at, directives=NO_DIRECTIVES)
+        watch = Watch(self._context)
         with tagging() as tags:
-            forward = self._forwarding(ask, Watch(self._context), tags)
+            forward = self._forwarding(ask, watch, tags)
             made = self._call.wiring.engine.revalidate(ask, forward, revalidation.claim)
         if isinstance(made, str):
             if made == OTHER_KEY:
                 revalidation.failure = "without its user, its Vary selects something else"
             return current_app.response_class()
         self._outcome.status = made[1]
+        if isinstance(made[0], ViewAnswer):
+            self._tell_unkeyed(made[0], watch)
         if isinstance(made[0], ViewAnswer) and is_error(made[0]):
             self._call.tell_failure(made[0].failure)
         return self._returned(made[0])
@@ -153,7 +173,7 @@ class _Visit:
             self._outcome.status = replace(status, detail="error")  # holds where the view raises
             # Only where something stale is there does it matter which exceptions are errors.
             asks_handler = status.fwd == "stale"
-            with _on_condition(self._context.request.environ, conditions):
+            with on_condition(self._context.request, conditions):
                 self._made = self._run_view(ask, watch, tags, asks_handler=asks_handler)
             return self._made
 
@@ -170,6 +190,14 @@ class _Visit:
         if answer.raised is not None:
             raise answer.raised
         return answer.returned
+
+    def _tell_unkeyed(self, made: ViewAnswer, watch: Watch) -> None:
+        """Tell what was read that the key does not hold, where the answer is for others, too."""
+        remember(self._call, reads := watch.named())
+        status = self._outcome.status
+        if status.stored or (status.fwd != "bypass" and status.detail in _NOT_KEPT_AFTER_ALL):
+            fields = parse_vary(made.fields)
+            tell_unkeyed(self._call, self._known, reads, fields, is_view=True)
 
     def _tell_failure(self, hit: Hit) -> None:
         """Tell of what *hit* is sent in place of, if it is."""
@@ -207,12 +235,17 @@ class _Visit:
             watch = Watch(self._context)
             if call.bypasses():
                 return "unless"
+            by_unless = watch.named()
             refresh = call.is_forced()
             self._harmless = self._harmless_reads(watch)
             request = core_request(self._context.request)
             making_key = Watch(self._context)
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
+            if watch.is_naming:
+                environ = self._context.request.environ
+                by_unless = present_fields(by_unless, environ, _NAMES_NOBODY)
+                self._known = Known(watch.named_before(), making_key.named(), by_unless)
         except OptionFailed:
             return "option-failed"
         return Ask(
@@ -323,23 +356,6 @@ class _Visit:
             call = self._call
             signal = cache_view_hit if isinstance(answer, Hit) else cache_view_miss
             signal.send(call.cache, cache_key=key, args=call.args, kwargs=call.kwargs)
-
-
-@contextmanager
-def _on_condition(environ: dict[str, Any], conditions: Fields) -> Iterator[None]:
-    """Set aside what the client makes its request depend on, and send *conditions* instead.
-
-    The view makes a whole response, which can be stored, or says that what is stored is still the
-    same; then it is judged whether the client has that already (RFC 9111 section 4.3.2).
-    """
-    aside: dict[str, Any] = {n: environ.pop(n) for n in _CONDITIONS if n in environ}
-    environ |= {f"HTTP_{n.upper().replace('-', '_')}": value for n, value in conditions}
-    try:
-        yield
-    finally:
-        for name in _CONDITIONS:
-            environ.pop(name, None)
-        environ |= aside
 
 
 def _response_of(stored: StoredResponse) -> Response:

@@ -4,8 +4,10 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from types import FunctionType
+from typing import Any, Final
 
 from flask import current_app, has_app_context, has_request_context
 from flask import request as current_request
@@ -13,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from flask_larder.entry import Request, Targets
 from flask_larder.flask.asking import Asked, asked_of, source_of
+from flask_larder.flask.named_reads import unnamed
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import arguments_of, name_of
 from flask_larder.flask.tagging import checked_tags
@@ -20,6 +23,10 @@ from flask_larder.flask.wiring import Wiring
 from flask_larder.policy import Policy
 
 _log = logging.getLogger("flask_larder")
+
+
+# What other options look at decides what is done with an answer, and not what is in it.
+_READ_FOR_THE_ANSWER: Final = frozenset({"key", "unless"})
 
 
 class OptionFailed(Exception):
@@ -153,7 +160,10 @@ class Call:
 
     def _ask(self, option: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            if option in _READ_FOR_THE_ANSWER:
+                return function(*args, **kwargs)
+            with unnamed():
+                return function(*args, **kwargs)
         except HTTPException as error:  # such as for a parameter that the request lacks
             raise OptionFailed from error
         except Exception as error:
@@ -165,6 +175,10 @@ class Call:
     def warn(self, why: str, *, exc_info: bool = False) -> None:
         """Log that the function is not cached, and *why*; once for each function and reason."""
         self._warn(f"{self.name} is not cached: {why}", exc_info=exc_info)
+
+    def tell_unkeyed(self, line: str) -> None:
+        """Log *line*, which tells of a reading that the key does not hold; once."""
+        self._warn(line)
 
     def leave_out(self, why: str, seconds: float) -> None:
         """Revalidate it no more in the background for *seconds*, and log *why*, once."""
@@ -191,10 +205,43 @@ def answers_request(function: Callable[..., Any]) -> bool:
 
     What it is decorated with does not tell a view from a function that a view calls.
     """
+    return any(wraps(candidate, function) for candidate in _views_of_request())
+
+
+def may_answer_request(function: Callable[..., Any]) -> bool:
+    """Whether *function* may be that view beneath a decorator that does not say what it decorates.
+
+    Such a decorator, without ``functools.wraps``, takes any arguments, and holds the function; but
+    it may hold others, too, which it calls.
+    """
+    candidates, seen = _views_of_request(), set[int]()
+    while candidates:
+        outer = candidates.pop()
+        if outer is function:
+            return True
+        if isinstance(outer, FunctionType) and id(outer) not in seen:
+            seen.add(id(outer))
+            candidates += [getattr(outer, "__wrapped__", None), *_held_by(outer)]
+    return False
+
+
+def _held_by(outer: FunctionType) -> list[Any]:
+    """What *outer* holds, where that may be what it decorates."""
+    if not outer.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return []
+    held = []
+    for cell in outer.__closure__ or ():
+        with suppress(ValueError):  # it is empty
+            held.append(cell.cell_contents)
+    return held
+
+
+def _views_of_request() -> list[Any]:
+    """What Flask calls for the current request, or may come to call for it in the end."""
     if not has_request_context():
-        return False
+        return []
     view = current_app.view_functions.get(current_request.endpoint or "")
-    return any(wraps(each, function) for each in functions_of(view, current_request.method))
+    return functions_of(view, current_request.method)
 
 
 def functions_of(view: Any, method: str) -> list[Any]:

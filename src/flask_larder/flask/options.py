@@ -163,7 +163,7 @@ def query_rule(selected: bool | Iterable[str], ignored: Iterable[str]) -> QueryR
     """Which parameters of the query select, from ``query_string`` and ``ignore_query``."""
     ignored = _names("ignore_query", ignored)
     if isinstance(selected, bool):
-        return QueryRule(None, ignored) if selected else NO_QUERY
+        return QueryRule(None if selected else (), ignored)
     return QueryRule(_names("query_string", selected), ignored)
 
 

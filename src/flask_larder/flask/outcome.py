@@ -10,6 +10,7 @@ from flask import Response, request
 from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.conditional import is_not_modified
+from flask_larder.flask.partial import apply_range
 from flask_larder.key import encode_path
 from flask_larder.policy import SAFE_METHODS
 from flask_larder.status import CacheStatus
@@ -32,7 +33,8 @@ class Outcome:
 
     *age* is in seconds and ``None`` unless the answer was stored; the times that the cache and
     the view took are in milliseconds, *view_ms* ``None`` where the view did not run. *vary* are
-    the header fields that select. *send* tells whether the client may see the status.
+    the header fields that select. *send* tells whether the client may see the status, and *whole*
+    that the whole was made or found, though the client may want a part.
     """
 
     status: CacheStatus
@@ -44,6 +46,7 @@ class Outcome:
     hit_indication: bool = False
     send_tags: bool = False
     tags: tuple[str, ...] = ()
+    whole: bool = False
 
     def __str__(self) -> str:
         return str(self.status)
@@ -84,7 +87,10 @@ def write_fields(response: Response) -> Response:
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
     now = time()
-    _validate(response, now, None if outcome.age is None else now - outcome.age)
+    made_at = None if outcome.age is None else now - outcome.age
+    _validate(response, now, made_at)
+    if outcome.whole:
+        apply_range(response, now, made_at)
     return response
 
 

@@ -24,7 +24,7 @@ from flask_larder.flask.purging import (
 )
 from flask_larder.flask.tagging import checked_tags, give_tags, purgeable_tags
 from flask_larder.flask.wiring import Wiring
-from flask_larder.key import NO_QUERY, WHOLE_QUERY
+from flask_larder.key import WHOLE_QUERY
 from flask_larder.purges import Target
 
 QueryArgs: TypeAlias = str | Mapping[str, Any] | Sequence[tuple[str, Any]]
@@ -181,7 +181,7 @@ def _targets_of_answer(
             )
     else:
         return _targets_of_call(function, arguments)
-    if options.query is NO_QUERY:
+    if options.query.is_empty:
         return [path_target(each) for each in paths]
     return [url_target(f"{each}?{query}" if query else each) for each in paths]
 

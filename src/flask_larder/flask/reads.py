@@ -12,6 +12,7 @@ from flask.ctx import RequestContext
 
 from flask_larder.entry import Position
 from flask_larder.flask.credentials import is_credential
+from flask_larder.flask.named_reads import Read
 from flask_larder.flask.options import Options
 from flask_larder.flask.tracking import (
     ALL_FIELDS,
@@ -71,6 +72,23 @@ class Watch:
         self._log = context.request.reads
         track_session(context, self._log)
         self._start = self._log.now()
+        self._named_log = context.request.named_reads
+        self._named_start = 0 if self._named_log is None else self._named_log.now()
+
+    @property
+    def is_naming(self) -> bool:
+        """Whether readings are noted by name, too."""
+        return self._named_log is not None
+
+    def named(self) -> frozenset[Read]:
+        """What was read since, by name; nothing where that is not noted."""
+        log = self._named_log
+        return frozenset() if log is None else log.since(self._named_start)
+
+    def named_before(self) -> frozenset[Read]:
+        """What was read before, by name."""
+        log = self._named_log
+        return frozenset() if log is None else log.before(self._named_start)
 
     def names(self) -> frozenset[str]:
         """The names of the header fields, and of the rest, that were read since."""

@@ -127,7 +127,7 @@ def _is_replayed(name: str, value: Any) -> bool:
 
 
 def _has_ended(app: Flask, environ: dict[str, Any]) -> bool:
-    """Dispatch a request as Flask does, as far as to the view; false if something raises.
+    """Dispatch a request as Flask does, as far as to the view; false if something fails.
 
     What it answers is for nobody.
     """
@@ -142,8 +142,7 @@ def _has_ended(app: Flask, environ: dict[str, Any]) -> bool:
             if response is not None:
                 response.close()
         except Exception as error:  # noqa: BLE001 - it is told as that of any request
-            _tell_unhandled(app, error)
-            return False
+            return _is_answer(app, error)
     return True
 
 
@@ -153,12 +152,14 @@ def _this_app() -> Flask:
     return app
 
 
-def _tell_unhandled(app: Flask, error: Exception) -> None:
-    """Tell of *error*, unless the app has a handler for it."""
+def _is_answer(app: Flask, error: Exception) -> bool:
+    """Whether the app has a handler that makes an answer of *error*; if not, it is told."""
     try:
-        app.handle_user_exception(error)
+        app.make_response(app.handle_user_exception(error)).close()
     except Exception as unhandled:  # noqa: BLE001 - that, or what the handler has raised
         tell_error(unhandled)
+        return False
+    return True
 
 
 def tell_error(error: Exception) -> None:

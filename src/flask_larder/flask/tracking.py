@@ -3,13 +3,13 @@
 What a view takes from ``request.environ`` itself is not seen.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Final, Protocol
 
-from flask import Flask
+from flask import Flask, current_app, has_request_context
 from flask import Request as FlaskRequest
 from flask.ctx import RequestContext
+from flask.globals import request_ctx
 from flask.sessions import SessionMixin
 from werkzeug.datastructures import (
     EnvironHeaders,
@@ -18,6 +18,18 @@ from werkzeug.datastructures import (
 from werkzeug.routing import Rule
 
 from flask_larder.entry import Position
+from flask_larder.flask.named_reads import (
+    ARGS,
+    HEADERS,
+    SESSION_PART,
+    NamedReads,
+    Read,
+    name_mapping,
+    name_reads,
+    read_of_field,
+    wants_names,
+)
+from flask_larder.flask.read_log import ReadLog
 from flask_larder.purges import PurgeLog
 
 # Stand among the names of header fields for what is none.
@@ -28,50 +40,13 @@ REMOTE_USER: Final = ":remote-user"
 SESSION: Final = ":session"
 
 
-class ReadLog:
-    """The names of what was read, each with the numbers of its first and latest reading.
-
-    It only grows, so that several threads that share a request cannot take a reading from each
-    other.
-    """
-
-    __slots__ = ("_count", "_first", "_latest")
-
-    def __init__(self) -> None:
-        self._count = itertools.count(1)
-        self._first: dict[str, int] = {}
-        self._latest: dict[str, int] = {}
-
-    def note(self, name: str) -> None:
-        """Note that *name* was read."""
-        number = next(self._count)
-        self._first.setdefault(name, number)
-        self._latest[name] = number
-
-    def now(self) -> int:
-        """A number above that of every reading until now, and below that of every later one."""
-        return next(self._count)
-
-    def before(self, number: int) -> frozenset[str]:
-        """What was read before *number*, a result of :meth:`now`."""
-        return frozenset(name for name, first in self._first.copy().items() if first < number)
-
-    def since(self, number: int = 0) -> frozenset[str]:
-        """What was read after *number*."""
-        return frozenset(name for name, latest in self._latest.copy().items() if latest > number)
-
-    def forget_all_but(self, names: frozenset[str]) -> None:
-        """Begin anew, as if only *names* had been read."""
-        self._first = dict.fromkeys(names, next(self._count))
-        self._latest = self._first.copy()
-
-
 class TrackedHeaders(EnvironHeaders):
     """Header fields that note in *reads* which of them were asked for, in lower case."""
 
-    def __init__(self, environ: dict[str, Any], reads: ReadLog) -> None:
+    def __init__(self, environ: dict[str, Any], reads: ReadLog[str]) -> None:
         super().__init__(environ)
         self.reads = reads
+        self.named_reads: NamedReads | None = None
 
     def __getitem__(self, key: str) -> str:  # type: ignore[override]
         self.note(key)
@@ -88,11 +63,16 @@ class TrackedHeaders(EnvironHeaders):
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         self.reads.note(ALL_FIELDS)
+        if self.named_reads is not None:
+            self.named_reads.note(Read(HEADERS))
         return super().__iter__()
 
     def note(self, name: str) -> None:
         """Note that the field was read."""
-        self.reads.note(str(name).lower().replace("_", "-"))
+        name = str(name).lower().replace("_", "-")
+        self.reads.note(name)
+        if self.named_reads is not None:
+            self.named_reads.note(read_of_field(name))
 
 
 class Purged(Protocol):
@@ -115,10 +95,13 @@ class TrackedRequest(FlaskRequest):
     caches: Mapping[object, "Purged"] = {}
     """The caches of the app, and what each has."""
 
+    named_reads: NamedReads | None = None
+    """What was read, by name, where that is noted."""
+
     _url_rule: Rule | None = None
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        self.reads = ReadLog()
+        self.reads: ReadLog[str] = ReadLog()
         # Before anything is read, by hooks or by the view, that a purge may be about.
         self._positions = {cache: has.purges.position() for cache, has in self.caches.items()}
         super().__init__(environ, *args, **kwargs)
@@ -150,7 +133,23 @@ class TrackedRequest(FlaskRequest):
         if self._url_rule is None:
             self.reads.forget_all_but(self._read_in_init)
             self._load_positions()
+            self._name_reads()
         self._url_rule = rule
+
+    def _name_reads(self) -> None:
+        """Note by name, too, what is read from now on, where that is wanted."""
+        if not (has_request_context() and wants_names(current_app)):
+            return
+        context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        fields = self._headers
+        if context.request is not self or not isinstance(fields, TrackedHeaders):
+            return
+        reads = fields.named_reads = name_reads(self)
+        for name in self._read_in_init:
+            if read := _read_in_init(name):
+                reads.note(read)
+        track_session(context, self.reads)
+        name_mapping(_session_of(context), reads, SESSION_PART)
 
     def _load_positions(self) -> None:
         """Read the logs of which nothing is known, before hooks run, and within the budget."""
@@ -171,6 +170,15 @@ class TrackedRequest(FlaskRequest):
         if not self.environ.get("SERVER_PROTOCOL", "HTTP/1.1").startswith("HTTP/1."):
             self.reads.note(BODY)
         return super().stream
+
+
+def _read_in_init(name: str) -> Read | None:
+    """What was read in the making of a request, when nothing is noted by name as yet."""
+    if name == _QUERY:
+        return Read(ARGS)
+    if name == ALL_FIELDS:
+        return Read(HEADERS)
+    return None if name.startswith(":") else read_of_field(name)
 
 
 class _Noted:
@@ -194,6 +202,7 @@ for _attribute, _name in {
     "cookies": "cookie",  # asking for any of them counts as reading all
     "authorization": "authorization",
     "args": _QUERY,
+    "values": _QUERY,
     "remote_user": REMOTE_USER,
     "accept_mimetypes": "accept",
     "accept_charsets": "accept-charset",
@@ -206,7 +215,7 @@ for _attribute, _name in {
 class _TrackedSession(SessionMixin):
     """Mixed into the class of a session: notes each use, of which Flask keeps only whether."""
 
-    _reads: ReadLog
+    _reads: ReadLog[str]
 
     @property
     def accessed(self) -> bool:
@@ -228,10 +237,9 @@ def _tracked_kind(kind: type[Any]) -> type[Any]:
     return _tracked_kinds[kind]
 
 
-def track_session(context: RequestContext, reads: ReadLog) -> None:
+def track_session(context: RequestContext, reads: ReadLog[str]) -> None:
     """Let the session note in *reads* when it is used. One that cannot counts as used, always."""
-    # Without the public property, which would count as using it.
-    session: Any = context.__dict__["_session" if "_session" in context.__dict__ else "session"]
+    session = _session_of(context)
     if isinstance(session, _TrackedSession):
         if session._reads is reads:  # noqa: SLF001
             return
@@ -247,6 +255,11 @@ def track_session(context: RequestContext, reads: ReadLog) -> None:
             was_used = True
     if was_used:
         reads.note(SESSION)
+
+
+def _session_of(context: RequestContext) -> Any:
+    """The session, without the public property, which would count as using it."""
+    return context.__dict__["_session" if "_session" in context.__dict__ else "session"]
 
 
 def track_requests(app: Flask) -> None:

@@ -1,9 +1,10 @@
 """Which store and which clock are used: decided here, once for each cache and app."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 from flask import has_request_context, request
 from redis.exceptions import OutOfMemoryError
@@ -15,6 +16,7 @@ from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.engine import Engine
 from flask_larder.entry import StoredValue
 from flask_larder.errors import InvalidConfig, StoreUnavailable
+from flask_larder.flask.named_reads import Read
 from flask_larder.flask.options import Options
 from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
@@ -48,7 +50,8 @@ class Wiring:
     *options* has those of each function that the cache decorates, in any app.
     *enabled* is false where nothing is ever kept. *warned* has the warnings that were logged.
     *left_out* tells until when views are not revalidated in the background, *failures_told* until
-    when nothing is said of their failures, by the monotonic clock.
+    when nothing is said of their failures, by the monotonic clock. *read_by* has what functions
+    were seen to read, where that is noted by name.
     """
 
     settings: Settings
@@ -63,6 +66,7 @@ class Wiring:
     warned: set[str] = field(default_factory=set)
     left_out: dict[str, float] = field(default_factory=dict)
     failures_told: dict[str, float] = field(default_factory=dict)
+    read_by: MutableMapping[Any, frozenset[Read]] = field(default_factory=WeakKeyDictionary)
 
     @property
     def has_purges(self) -> bool:

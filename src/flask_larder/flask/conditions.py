@@ -1,0 +1,50 @@
+"""What a request makes its answer depend on: the client's conditions, and the cache's own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from flask import Request
+
+from flask_larder.headers import Fields
+from flask_larder.policy import SAFE_METHODS
+
+# By their names in the environ, those under which Werkzeug keeps what it has parsed of them.
+_CONDITIONS: Final = {
+    "HTTP_IF_MODIFIED_SINCE": "if_modified_since",
+    "HTTP_IF_NONE_MATCH": "if_none_match",
+    "HTTP_IF_RANGE": "if_range",
+    "HTTP_RANGE": "range",
+}
+
+
+@contextmanager
+def on_condition(request: Request, conditions: Fields) -> Iterator[None]:
+    """Set aside what the client makes its request depend on, and send *conditions* instead.
+
+    The view makes a whole response, which can be stored, or says that what is stored is still the
+    same; then it is judged whether the client has that already (RFC 9111 section 4.3.2), and which
+    part of it it wants. Other methods than GET and HEAD are for the view alone to judge.
+    """
+    if request.method not in SAFE_METHODS:
+        yield
+        return
+    aside = _taken_out(request)
+    sent = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in conditions}
+    request.environ.update(sent)
+    try:
+        yield
+    finally:
+        _taken_out(request)
+        environ, parsed = aside
+        request.environ.update(environ)
+        request.__dict__.update(parsed)
+
+
+def _taken_out(request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The request's conditions as they arrived, and as they were parsed; it has them no more."""
+    environ, parsed = request.environ, request.__dict__
+    return (
+        {name: environ.pop(name) for name in _CONDITIONS if name in environ},
+        {name: parsed.pop(name) for name in _CONDITIONS.values() if name in parsed},
+    )

@@ -1,0 +1,45 @@
+"""What was read of a request, and in which order."""
+
+import itertools
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+class ReadLog(Generic[Name]):
+    """The names of what was read, each with the numbers of its first and latest reading.
+
+    It only grows, so that several threads that share a request cannot take a reading from each
+    other.
+    """
+
+    __slots__ = ("_count", "_first", "_latest")
+
+    def __init__(self) -> None:
+        self._count = itertools.count(1)
+        self._first: dict[Name, int] = {}
+        self._latest: dict[Name, int] = {}
+
+    def note(self, name: Name) -> None:
+        """Note that *name* was read."""
+        number = next(self._count)
+        self._first.setdefault(name, number)
+        self._latest[name] = number
+
+    def now(self) -> int:
+        """A number above that of every reading until now, and below that of every later one."""
+        return next(self._count)
+
+    def before(self, number: int) -> frozenset[Name]:
+        """What was read before *number*, a result of :meth:`now`."""
+        return frozenset(name for name, first in self._first.copy().items() if first < number)
+
+    def since(self, number: int = 0) -> frozenset[Name]:
+        """What was read after *number*."""
+        return frozenset(name for name, latest in self._latest.copy().items() if latest > number)
+
+    def forget_all_but(self, names: frozenset[Name]) -> None:
+        """Begin anew, as if only *names* had been read."""
+        self._first = dict.fromkeys(names, next(self._count))
+        self._latest = self._first.copy()
