@@ -40,6 +40,7 @@ from flask_larder.headers import (
 from flask_larder.invalidation import named_by, target_of
 from flask_larder.key import WHOLE_QUERY, QueryRule, normalised, stored_key, url_key
 from flask_larder.purges import LONGEST_NAME
+from flask_larder.ranges import Part, wanted_part
 from flask_larder.redis.purge_record import fields_of, purge_of
 from flask_larder.requested import directives_of, forbids_storing, may_offer, takes_stale
 from flask_larder.signing import Signer
@@ -141,6 +142,16 @@ def conditions(data: bytes) -> None:
     assert is_not_modified({"if-modified-since": asked}, date, NOW) in (True, False)
 
 
+def part(data: bytes) -> None:
+    """The first line is the range, the second its condition. A part is within the whole."""
+    wanted, _, condition = text(data).partition("\n")
+    asked = {"range": wanted, "if-range": condition} if condition else {"range": wanted}
+    fields = (("ETag", '"a"'), ("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT"))
+    found = wanted_part(asked, fields, 10, NOW, NOW)
+    if isinstance(found, Part):
+        assert 0 <= found.first <= found.last < found.length == 10
+
+
 def directives(data: bytes) -> None:
     for name in ("cache-control", "pragma"):
         found = directives_of(request(b"", **{name: text(data)}))
@@ -236,7 +247,7 @@ TARGETS: Final[dict[str, Target]] = {
     for one in (
         *(cache_control, lists, vary, delta, date, entity_tags, connection, well_formed),
         *(targeted, age, update, reference, selecting),
-        *(conditions, directives, query, entry, stored_value, value, signed, purge_record),
+        *(conditions, part, directives, query, entry, stored_value, value, signed, purge_record),
         encoded_value,
     )
 }
@@ -263,7 +274,19 @@ WORDS: Final = (
         b"*",
     ),
     *(b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sunday, 06-Nov-94 08:49:37 GMT", b"close", b"utm_a=1"),
-    *(b"http://api.example/app/", b"//", b"?", b"%2e%2e/", b";q=0.5", b":", b"?0", b"=?1"),
+    *(
+        b"http://api.example/app/",
+        b"//",
+        b"?",
+        b"%2e%2e/",
+        b";q=0.5",
+        b":",
+        b"?0",
+        b"=?1",
+        b"bytes=",
+        b"1-2",
+        b"-5",
+    ),
     *(b"Sun Nov  6 08:49:37 1994", b"larder1r", b"larder1v", b"larder1d", b"larder1e", b"larder1s"),
     *(
         b"tag",
