@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev keys test test-all tools verify lock clean
+.PHONY: help run dev keys test test-all fuzz tools verify lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,12 @@ test: $(VENV)/dev  ## Format, lint, types, layers and all tests
 test-all: test  ## The slow proofs, too: they load servers, one after the other
 	$(BIN)/pytest -m slow $(TESTS)
 
+# Without a wheel for this Python and machine, tests.fuzz says that it skips.
+fuzz: $(VENV)/dev  ## Feed parsers and decoders with made-up input: FUZZ_SECONDS=60 for each
+	-@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --only-binary :all: \
+		--require-hashes -r requirements/fuzz.txt
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),60)
+
 tools:  ## Install what some tests need beyond Python (Debian, Ubuntu; as root)
 	.ci/tools
 
@@ -50,6 +56,7 @@ lock:  ## Write requirements/*.txt anew from pyproject.toml (needs uv)
 	$(UV_LOCK) -c requirements/dev.txt $(SERVICE) -o requirements/service.txt
 	$(UV_LOCK) -c requirements/dev.txt pyproject.toml --extra service -o requirements/image.txt
 	$(UV_LOCK) -c requirements/dev.txt --group build -o requirements/build.txt
+	$(UV_LOCK) -c requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 
 clean:  ## Remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

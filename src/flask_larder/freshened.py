@@ -30,8 +30,8 @@ class Freshened:
         return replace(now, tags=tuple(dict.fromkeys((*self._stored.targets.tags, *now.tags))))
 
     def cost(self) -> float:
-        """What it takes to make it, which the confirmation may not tell."""
-        return max(self._stored.cost, self._confirmation.cost())
+        """What it took to confirm it: with that it came, and is as old (RFC 9111 section 4.2.3)."""
+        return self._confirmation.cost()
 
     def value(self) -> bytes | None:
         """What is kept beside the response."""

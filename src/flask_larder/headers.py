@@ -66,47 +66,53 @@ def parse_list(values: Iterable[str]) -> list[str]:
 def _split_unquoted(value: str) -> list[str]:
     if '"' not in value:
         return value.split(",")
-    parts, start, quoted, escaped = [], 0, False, False
+    parts, start, opened, escaped = [], 0, None, False
     for position, char in enumerate(value):
         if escaped:
             escaped = False
-        elif quoted and char == "\\":
+        elif opened is not None and char == "\\":
             escaped = True
         elif char == '"':
-            quoted = not quoted
-        elif char == "," and not quoted:
+            opened = position if opened is None else None
+        elif char == "," and opened is None:
             parts.append(value[start:position])
             start = position + 1
-    if quoted:  # never closed: then nothing is quoted, so that no directive is hidden
-        return value.split(",")
-    parts.append(value[start:])
-    return parts
+    if opened is None:
+        return [*parts, value[start:]]
+    # Never closed: then it quotes nothing, so that no directive is hidden.
+    last, *others = value[opened:].split(",")
+    return [*parts, value[start:opened] + last, *others]
 
 
 def parse_cache_control(fields: Fields) -> dict[str, str | None]:
     """The directives of all ``Cache-Control`` lines, names in lower case (RFC 9111 section 5.2).
 
-    A directive without an argument has ``None``; quotes around an argument are removed. Of a
+    A directive without an argument has ``None``; quotes are removed where both are there. Of a
     directive that is given twice the first counts, except that a shorter time wins: section 4.2.1
     lets a cache take either, and the shorter one is never wrong. So does the wider ``private`` or
     ``no-cache``.
     """
-    directives: dict[str, str | None] = {}
+    given: dict[str, list[str | None]] = {}
     for member in parse_list(values_of(fields, "cache-control")):
         name, separator, argument = member.partition("=")
-        name = name.strip(" \t").lower()
-        value = argument.strip(" \t").strip('"') if separator else None
-        directives[name] = _stricter(name, directives[name], value) if name in directives else value
-    return directives
+        value = _unquoted(argument.strip(" \t")) if separator else None
+        given.setdefault(name.strip(" \t").lower(), []).append(value)
+    return {name: _strictest(name, values) for name, values in given.items()}
 
 
-def _stricter(name: str, first: str | None, second: str | None) -> str | None:
-    """Which argument of a directive that is given twice counts."""
+def _unquoted(argument: str) -> str:
+    is_quoted = len(argument) > 1 and argument[0] == argument[-1] == '"'
+    return argument[1:-1] if is_quoted else argument
+
+
+def _strictest(name: str, values: list[str | None]) -> str | None:
+    """Which argument of a directive counts; a later look at each would take quadratic time."""
     if name in _TIMES:
-        return second if parse_delta(second) < parse_delta(first) else first
+        return min(values, key=parse_delta)
     if name in _MAY_NAME_FIELDS:
-        return f"{first},{second}" if first and second else None
-    return first
+        named = [value for value in values if value]
+        return ",".join(named) if len(named) == len(values) else None
+    return values[0]
 
 
 def named_fields(directives: Mapping[str, str | None], name: str) -> frozenset[str]:

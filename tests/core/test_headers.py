@@ -58,6 +58,13 @@ def test_an_open_quote_hides_nothing() -> None:
     assert "no-store" in parse_cache_control([("Cache-Control", 'ext=", no-store')])
 
 
+def test_an_open_quote_takes_no_other_apart() -> None:
+    """What stands in quotes that are closed stays one member, also where another is not."""
+    assert parse_list(['a="1,2" x, b="3, c']) == ['a="1,2" x', 'b="3', "c"]
+    directives = cache_control('private="X-A, X-B", ext="open')
+    assert named_fields(directives, "private") == {"x-a", "x-b"}
+
+
 @given(st.lists(LIST_TEXT, max_size=4))
 def test_any_list_is_read(lines: list[str]) -> None:
     """No text raises, and what comes back is trimmed, not empty, and was there."""
@@ -103,6 +110,15 @@ def test_other_fields_are_not_cache_control() -> None:
 def test_the_shorter_of_two_max_ages_counts(line: str, value: str | None) -> None:
     """Of conflicting lifetimes the one that is never wrong counts (RFC 9111 section 4.2.1)."""
     assert cache_control(line) == {"max-age": value}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['private="X-A, X-B', 'private=X-A"', 'private="X-A, X-B", private', 'private, private="X-A"'],
+)
+def test_a_list_of_fields_that_is_none_is_about_all(line: str) -> None:
+    """A quote that is forgotten must not let a field out that was meant to stay."""
+    assert is_about_all(cache_control(line), "private")
 
 
 @given(st.lists(LIST_TEXT, max_size=4))
