@@ -214,10 +214,14 @@ def is_private(exchange: Exchange, _: Policy) -> Reason | None:
     return "private" if is_about_all(exchange.directives, "private") else None
 
 
-def is_no_cache(exchange: Exchange, _: Policy) -> Reason | None:
-    """RFC 9111 section 5.2.2.4: not to be reused unvalidated, for which it needs a validator."""
+def is_no_cache(exchange: Exchange, policy: Policy) -> Reason | None:
+    """RFC 9111 section 5.2.2.4: not to be reused unvalidated, for which it needs a validator.
+
+    To ask a view each time whether a timeout counts would make that pointless.
+    """
+    can_be_validated = policy.timeout is None and own_validators(exchange.fields)
     is_said = is_about_all(exchange.directives, "no-cache")
-    return "no-cache" if is_said and not own_validators(exchange.fields) else None
+    return "no-cache" if is_said and not can_be_validated else None
 
 
 def request_is_authorized(exchange: Exchange, policy: Policy) -> Reason | None:

@@ -165,7 +165,9 @@ def test_no_cache_is_not_stored_without_a_validator(line: str) -> None:
 
     assert is_no_cache(marked, POLICY) == "no-cache"
     assert may_store(marked, POLICY) == "no-cache"
-    assert may_store(exchange(("Cache-Control", line), ("ETag", '"a"')), POLICY) is None
+    tagged = exchange(("Cache-Control", line), ("ETag", '"a"'))
+    assert may_store(tagged, POLICY) == "no-cache"
+    assert may_store(tagged, BY_RESPONSE) is None
 
 
 @pytest.mark.parametrize(
