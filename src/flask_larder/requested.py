@@ -32,7 +32,7 @@ def directives_of(request: Request) -> Directives:
 def may_offer(directives: Directives, age: float, ttl: float) -> Reason | None:
     """Why the request does not want a response of that *age* and freshness, or ``None``.
 
-    Both are in seconds; *ttl* is below 0 for what is stale.
+    Both are in seconds; *ttl* is 0 or below for what is stale.
     """
     return (
         wants_validation(directives)
@@ -56,7 +56,7 @@ def is_too_old(directives: Directives, age: float) -> Reason | None:
 def is_unwelcome_stale(directives: Directives, ttl: float) -> Reason | None:
     """Section 5.2.1.1: who gives a ``max-age`` takes what is stale only with a ``max-stale``."""
     is_unwelcome = _seconds(directives, "max-age") is not None and "max-stale" not in directives
-    return "max-age" if ttl < 0 and is_unwelcome else None
+    return "max-age" if ttl <= 0 and is_unwelcome else None
 
 
 def is_too_near_its_end(directives: Directives, ttl: float) -> Reason | None:

@@ -10,6 +10,7 @@ from flask_larder.requested import (
     forbids_storing,
     is_too_near_its_end,
     is_too_old,
+    is_unwelcome_stale,
     may_offer,
     takes_stale,
     wants_only_stored,
@@ -56,6 +57,24 @@ def test_the_directives_of_a_request(
 def test_max_age(directives: dict[str, str | None], age: float, reason: str | None) -> None:
     """Nothing that is older; what is malformed asks for nothing."""
     assert is_too_old(directives, age) == reason
+
+
+@pytest.mark.parametrize(
+    ("directives", "ttl", "reason"),
+    [
+        ({"max-age": "30"}, 0.1, None),
+        ({"max-age": "30"}, 0.0, "max-age"),
+        ({"max-age": "30"}, -1.0, "max-age"),
+        ({"max-age": "30", "max-stale": None}, -1.0, None),
+        ({"max-age": "x"}, -1.0, None),
+        ({}, -1.0, None),
+    ],
+)
+def test_who_gives_a_max_age_wants_nothing_stale(
+    directives: dict[str, str | None], ttl: float, reason: str | None
+) -> None:
+    """RFC 9111 section 5.2.1.1; what has no time left is stale (section 4.2)."""
+    assert is_unwelcome_stale(directives, ttl) == reason
 
 
 @pytest.mark.parametrize(
