@@ -49,8 +49,18 @@ def rarely(name: str, *values: str) -> st.SearchStrategy[Fields]:
     return st.sampled_from([()] * 7 * len(values) + [((name, value),) for value in values])
 
 
+def sometimes(name: str, *values: str) -> st.SearchStrategy[Fields]:
+    return st.sampled_from([()] * 2 * len(values) + [((name, value),) for value in values])
+
+
 def joined(*parts: st.SearchStrategy[Fields]) -> st.SearchStrategy[Fields]:
     return st.tuples(*parts).map(lambda found: tuple(line for part in found for line in part))
+
+
+def mixed(*weighted: tuple[int, st.SearchStrategy]) -> st.SearchStrategy:
+    """One of these, as often as its number says."""
+    choices = [choice for count, choice in weighted for _ in range(count)]
+    return st.integers(0, len(choices) - 1).flatmap(lambda number: choices[number])
 
 
 # --- requests ---
@@ -61,12 +71,19 @@ ASKED = (
     *("no-cache", "no-store", "max-age=0", "max-age=5", "max-age=30", "max-stale", "max-stale=5"),
     *("max-stale=100", "min-fresh=5", "only-if-cached", "max-age=5, max-stale=20", "foo=bar"),
     *("max-age=x", 'max-age="5"', "no-cache, only-if-cached", "stale-if-error=100", "MAX-AGE=5"),
-    *("max-stale=x", "min-fresh=x", "max-stale, only-if-cached", "min-fresh=5, max-stale=9"),
+    *(
+        "max-age=30",
+        "max-age=30",
+        "max-stale=x",
+        "min-fresh=x",
+        "max-stale, only-if-cached",
+        "min-fresh=5, max-stale=9",
+    ),
 )
 # Not for unsafe methods: what becomes of these is up to the adapter.
 ONLY_STORED = {("cache-control", value) for value in ASKED if "only-if-cached" in value}
 
-requests = st.builds(
+any_requests = st.builds(
     Request,
     st.sampled_from(METHODS),
     st.sampled_from(URLS),
@@ -82,6 +99,15 @@ requests = st.builds(
     ),
     st.sampled_from([False] * 19 + [True]),
 ).filter(lambda request: request.method in SAFE or not ONLY_STORED & set(request.fields))
+
+# These select the same, and so meet the same response.
+similar_requests = st.builds(
+    Request,
+    st.sampled_from(("GET",) * 5 + ("HEAD",)),
+    st.just(URLS[0]),
+    joined(rarely("x-v", "1"), sometimes("cache-control", *ASKED)),
+)
+requests = mixed((1, similar_requests), (1, any_requests))
 
 # --- responses: "@" is replaced when it is sent ---
 
@@ -114,6 +140,7 @@ simple_controls = st.sampled_from(
         for lifetime in LIFETIMES
         for more in (
             *("", "", ", stale-if-error=5000", ", stale-while-revalidate=20", ", must-revalidate"),
+            *(", stale-while-revalidate=20", ", must-understand"),
         )
     ]
 )
@@ -132,13 +159,7 @@ others = joined(
 )
 
 
-def mixed(*weighted: tuple[int, st.SearchStrategy]) -> st.SearchStrategy:
-    """One of these, as often as its number says."""
-    choices = [choice for count, choice in weighted for _ in range(count)]
-    return st.integers(0, len(choices) - 1).flatmap(lambda number: choices[number])
-
-
-answers = st.builds(
+any_answers = st.builds(
     Response,
     st.sampled_from(STATUSES),
     joined(
@@ -146,6 +167,17 @@ answers = st.builds(
         *(tags, modified, dates, ages, expiries, varies, others),
     ),
 )
+
+lasting_answers = st.builds(
+    Response,
+    st.sampled_from((200,) * 9 + (299, 404, 503, 503)),
+    joined(
+        simple_controls,
+        optional("ETag", '"a"', '"b"'),
+        *(st.just((("Date", "@0"),)), rarely("Vary", "x-v"), others),
+    ),
+)
+answers = mixed((1, lasting_answers), (1, any_answers))
 
 not_modified = joined(
     mixed((2, st.just(())), (1, simple_controls), (1, controls)),
@@ -158,7 +190,7 @@ not_modified = joined(
 
 steps = st.builds(
     Step,
-    st.sampled_from([0.0, 1.0, 1.0, 4.0, 5.0, 9.5, 10.0, 11.0, 31.0, 61.0, 3000.0, -3.0]),
+    st.sampled_from([0.0, 1.0, 1.0, 4.0, 5.0, 9.5, 10.0, 11.0, 11.0, 31.0, 61.0, 3000.0, -3.0]),
     requests,
     mixed((9, answers), (1, st.none())),
     mixed((2, not_modified), (1, st.none())),
