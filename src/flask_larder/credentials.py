@@ -1,5 +1,6 @@
 """Which header fields tell who asks, by the names that WSGI environs have for them."""
 
+import functools
 import re
 from typing import Final
 
@@ -51,6 +52,7 @@ _TELLING: Final = re.compile(
 _TELLING_NOBODY: Final = re.compile(r"user-agent|sec-(fetch|websocket)-.*|idempotency-key")
 
 
+@functools.lru_cache(maxsize=1024)
 def may_tell_who_asks(name: str) -> bool:
     """Whether the header field *name*, in lower case, tells who asks, as far as its name says."""
     if is_credential_field(name):

@@ -116,7 +116,8 @@ class Reads:
     """What a view looked at, beyond its arguments, while it made a response.
 
     *unkeyed* names what no key holds by itself: ``cookie``, ``session``, ``authorization``,
-    ``remote-user``, ``headers`` (all of them) and ``body``; of these, *before* has what only
+    ``remote-user``, ``headers`` (all of them) and ``body``, and other header fields that tell who
+    asks, in lower case; of these, *before* has what only
     something before the view has looked at. *selecting* are the ``Accept*``
     fields, in lower case. *after_this_request* tells that the view registered a function for its
     own response, which a stored copy would never run.

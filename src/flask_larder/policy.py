@@ -279,6 +279,14 @@ def is_about_request(reason: Reason) -> bool:
 # --- May it be stored, after what the view did to make it? ---
 
 
+_SURE_TO_TELL: Final = frozenset(
+    {"authorization", "body", "cookie", "headers", "remote-user", "session", ""}
+)
+
+NEVER_FOR_ALL: Final = frozenset({"body", "remote-user", "session"})
+"""What a view may have read that is no header field, and that no response can vary by."""
+
+
 def may_share(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None:
     """Why what the view looked at forbids answering others with its response, or ``None``."""
     return read_what_key_lacks(reads, exchange, policy) or registered_after_this_request(reads)
@@ -299,13 +307,21 @@ def covered_by_response(reads: Reads, exchange: Exchange, policy: Policy) -> fro
     ``must-revalidate`` is no such word: who says it means to be careful. A session, which is read
     to know who asks, is never for all.
     """
-    covered = parse_vary(exchange.fields) & {"authorization", "cookie"}
-    if not exchange.directives.keys() & {"public", "s-maxage"}:
-        return covered
-    if policy.timeout is None:
-        return covered | {"authorization", "cookie", "headers"}
-    is_authorized = exchange.request.fields.get("authorization") is not None
-    return covered | (reads.before & {"authorization"} if is_authorized else frozenset())
+    covered = parse_vary(exchange.fields) - {"headers"}
+    if exchange.directives.keys() & {"public", "s-maxage"}:
+        covered |= reads.unkeyed if policy.timeout is None else _shown(reads.before, exchange)
+    return covered - NEVER_FOR_ALL
+
+
+def _shown(credentials: frozenset[str], exchange: Exchange) -> frozenset[str]:
+    """Those of the *credentials* that the request has."""
+    return frozenset(n for n in credentials if exchange.request.fields.get(n) is not None)
+
+
+def is_about_field(reason: Reason | None) -> bool:
+    """Whether it is that a header field was read that only by its name may tell who asks."""
+    name = (reason or "").removeprefix("read-")
+    return name != reason and name not in _SURE_TO_TELL
 
 
 def registered_after_this_request(reads: Reads) -> Reason | None:

@@ -167,6 +167,14 @@ def test_an_error_replaces_nothing(house: House) -> None:
     assert house.body(asked) == b"old"
 
 
+def test_an_error_in_the_background_replaces_nothing_that_is_sent(house: House) -> None:
+    """Though it may be stored, and though what is stored may not be sent in place of errors."""
+    asked = stale_ask(statuses=frozenset({200, 500}), stale_if_error=0.0)
+    house.clock.now += 55
+    revalidate(house, asked, OOPS)
+    assert house.body(asked) == b"old"
+
+
 def test_an_error_leaves_what_is_sent_meanwhile(house: House) -> None:
     """Also where it is not sent in place of errors."""
     asked = stale_ask(stale_if_error=0.0)

@@ -341,9 +341,9 @@ def test_where_the_cache_cannot_know_it_says_so(
 def test_log_says_so(app: Flask, cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
     """In debug mode the very same lines are in the log, once."""
     app.debug = True
-    site = Site(app, cache, UNKNOWN["headers['X-Api-Key']"])
+    site = Site(app, cache, UNKNOWN["headers['X-Who']"])
     by_hook(site, "/", cache.cached())
     list(visits(site, "/"))
     assert site.leaks  # which is why it is told
     lines = [record.getMessage() for record in caplog.records]
-    assert len([line for line in lines if "reads headers['X-Api-Key']" in line]) == 1
+    assert len([line for line in lines if "reads headers['X-Who']" in line]) == 1

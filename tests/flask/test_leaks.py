@@ -7,6 +7,7 @@ import pytest
 from flask import (
     Flask,
     Response,
+    abort,
     after_this_request,
     flash,
     g,
@@ -462,3 +463,60 @@ def test_vary_of_the_response(app: Flask, cache: Cache, get: Get) -> None:
         assert get("/X-Tenant", headers={"X-Tenant": tenant}).data == tenant.encode()
     assert is_hit(get("/X-Tenant", headers={"X-Tenant": "b"}))
     assert status_of(get("/*")) == "larder; fwd=uri-miss; detail=vary-star"
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-User", "Cf-Access-Jwt-Assertion", "X-Api-Key"])
+@pytest.mark.parametrize("decorate", ["cached", "http_cached"])
+def test_a_field_that_by_its_name_tells_who_asks(
+    app: Flask, cache: Cache, get: Get, name: str, decorate: str
+) -> None:
+    """As gateways set it, or applications: it counts as a cookie does."""
+
+    def view() -> Response:
+        return Response(request.headers.get(name), headers={"Cache-Control": "max-age=60"})
+
+    app.add_url_rule("/", "view", getattr(cache, decorate)()(view))
+    app.add_url_rule("/vary", "vary", getattr(cache, decorate)(vary=name)(view))
+    ann, bob = {"headers": {name: "ann"}}, {"headers": {name: "bob"}}
+    assert status_of(get("/", **ann)) == f"larder; fwd=uri-miss; detail=read-{name.lower()}"
+    assert get("/", **bob).text == "bob"
+    for _ in range(2):
+        assert (get("/vary", **ann).text, get("/vary", **bob).text) == ("ann", "bob")
+    assert is_hit(get("/vary", **ann))
+
+
+def test_a_key_that_a_hook_has_checked_does_not_void_the_responses_word(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """As for ``Authorization``: who may see it is one thing, and for whom it was made another."""
+
+    @app.before_request
+    def check() -> None:
+        if "X-Api-Key" not in request.headers:
+            abort(401)
+
+    app.add_url_rule("/", "view", cache.cached()(lambda: "x"))
+    app.add_url_rule(
+        "/public", "public", cache.cached()(lambda: ("x", {"Cache-Control": "public"}))
+    )
+    key = {"headers": {"X-Api-Key": "ann"}}
+    for path in ("/", "/public"):
+        get(path, **key)
+    assert not is_hit(get("/", **key))
+    assert is_hit(get("/public", headers={"X-Api-Key": "bob"}))
+
+
+@pytest.mark.parametrize("name", ["Session", "Headers", "Body", "Remote-User"])
+def test_a_vary_that_sounds_like_something_else_covers_nothing(
+    app: Flask, cache: Cache, get: Get, name: str
+) -> None:
+    """A header field of that name is not what the view has looked at."""
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> Response:
+        session.get("user")
+        list(request.headers)
+        return Response(str(request.remote_user), headers={"Vary": name})
+
+    assert "detail=read-" in status_of(get("/"))

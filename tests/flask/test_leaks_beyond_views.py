@@ -1,9 +1,10 @@
 """Leaks by way of hooks, helpers, threads, sessions of other kinds, and keys of one's own."""
 
 import contextvars
+import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from flask import (
@@ -557,3 +558,66 @@ def test_parameter_that_the_key_lacks(
     app.add_url_rule("/", "view", cached(lambda: "x"))
     assert status_of(get("/")) == "larder; fwd=bypass; detail=option-failed"
     assert not caplog.records
+
+
+class Login:
+    """A decorator that is a class, and says nothing of what it decorates."""
+
+    def __init__(self, view: Callable[..., Any]) -> None:
+        self.view = view
+        self.__name__ = "login"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return as_user(self.view, *args, **kwargs)
+
+
+class SlottedLogin:
+    __slots__ = ("__name__", "_view")
+
+    def __init__(self, view: Callable[..., Any]) -> None:
+        self._view = [view]
+        self.__name__ = "login"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return as_user(self._view[0], *args, **kwargs)
+
+
+def as_user(view: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    g.user = session.get("user", "nobody")
+    return view(*args, **kwargs)
+
+
+def by_default(view: Callable[..., Any]) -> Callable[..., Any]:
+    def login(*args: Any, _view: Callable[..., Any] = view, **kwargs: Any) -> Any:
+        return as_user(_view, *args, **kwargs)
+
+    return login
+
+
+def named_partial(view: Callable[..., Any]) -> Callable[..., Any]:
+    login: Any = functools.partial(as_user, view)
+    login.__name__ = "login"
+    return cast("Callable[..., Any]", login)
+
+
+@pytest.mark.parametrize(
+    "login",
+    [Login, SlottedLogin, by_default, named_partial, lambda view: Login(view).__call__],
+    ids=["class", "slots", "default", "partial", "method"],
+)
+def test_a_view_under_a_name_beneath_any_decorator_that_hides_it(
+    app: Flask, cache: Cache, login: Callable[..., Any]
+) -> None:
+    """It counts as a view, since that is what the decorator holds: the user was loaded for it."""
+    view = cache.cached(key_prefix="page")(lambda: f"hello {g.user}")
+    app.add_url_rule("/", "page", login(view))
+
+    @app.get("/login/<user>")
+    def log_in(user: str) -> str:
+        session["user"] = user
+        return ""
+
+    for user in ("ann", "bob"):
+        client = app.test_client()
+        client.get(f"/login/{user}")
+        assert client.get("/").text == f"hello {user}"

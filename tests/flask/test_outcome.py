@@ -4,7 +4,7 @@ import logging
 import re
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 from flask_larder import Cache
 from tests.flask.answers import Get
@@ -92,3 +92,17 @@ def test_view_without_cache_has_no_fields(app: Flask, cache: Cache, get: Get) ->
     """Other views of the app are left as they are."""
     app.add_url_rule("/", "view", lambda: "x")
     assert not {"Cache-Status", "Server-Timing", "Age"} & {name for name, _ in get("/").headers}
+
+
+def test_what_makes_the_key_is_told_to_caches_on_the_way(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """They select by what a function has read, as this one does."""
+
+    def who() -> str:
+        return request.headers.get("X-Who", "") + request.cookies.get("user", "") + request.host
+
+    app.add_url_rule("/", "page", cache.cached(vary=who)(lambda: "x"))
+    app.add_url_rule("/own", "own", cache.cached(make_cache_key=who)(lambda: "x"))
+    for path in ("/", "/", "/own", "/own"):
+        assert set(get(path).vary) == {"X-Who", "Cookie"}

@@ -70,7 +70,7 @@ def test_the_request_is_made_for_nobody(app: Flask, cache: Cache, get: Get, quie
 
     @app.before_request
     def load() -> None:
-        g.loaded = request.headers.get("X-Api-Key")
+        g.loaded = request.headers.get("X-Region")
 
     @app.after_request
     def note_response(response: Response) -> Response:
@@ -101,7 +101,7 @@ def test_the_request_is_made_for_nobody(app: Flask, cache: Cache, get: Get, quie
         "Range": "bytes=0-1",
         "Cache-Control": "max-age=0",
     }
-    harmless = {"X-Api-Key": "key", "Accept": "text/plain", "User-Agent": "agent"}
+    harmless = {"X-Region": "key", "Accept": "text/plain", "User-Agent": "agent"}
     ask = {"base_url": "https://shop.example/mount", "headers": harmless}
     get("/shop/4?b=2&a=1", **ask)
     cache.clear(soft=True)
@@ -117,7 +117,7 @@ def test_the_request_is_made_for_nobody(app: Flask, cache: Cache, get: Get, quie
     _, made = seen
     assert {name: value for name, value in made.items() if name.startswith("HTTP_")} == {
         "HTTP_HOST": "shop.example",
-        "HTTP_X_API_KEY": "key",
+        "HTTP_X_REGION": "key",
         "HTTP_ACCEPT": "text/plain",
         "HTTP_USER_AGENT": "agent",
     }

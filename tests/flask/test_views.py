@@ -574,6 +574,7 @@ def test_signals(app: Flask, get: Get) -> None:
         ({"statuses": (99,)}, "status 99 cannot be stored"),
         ({"hash_method": 1}, "give a constructor of hashlib"),
         ({"timeout": True}, "timeout is True; give seconds"),
+        ({"timeout": len}, r"write @cache.cached\(\), with parentheses"),
         ({"timeout": float("nan")}, "timeout is nan s"),
     ],
 )

@@ -196,22 +196,26 @@ KNOWN = {
         jwt_required(),
         fields=("Authorization",),
     ),
+    "api-key": Way(_header("X-Api-Key"), _from_header("X-Api-Key"), fields=("X-Api-Key",)),
+    "gateway": Way(
+        _header("X-Forwarded-User"),
+        _from_header("X-Forwarded-User"),
+        fields=("X-Forwarded-User",),
+    ),
 }
-"""Those of which the cache knows that they tell who asks."""
+"""Those of which the cache knows, also by the name of a header field, that they tell who asks."""
 
 UNKNOWN = {
-    "headers['X-Api-Key']": Way(
-        _header("X-Api-Key"), _from_header("X-Api-Key"), fields=("X-Api-Key",)
-    ),
-    "headers['X-Token']": Way(
-        lambda app, user: {"headers": {"X-Token": _token(app, user)}},
+    "headers['X-Who']": Way(_header("X-Who"), _from_header("X-Who"), fields=("X-Who",)),
+    "headers['X-Pass']": Way(
+        lambda app, user: {"headers": {"X-Pass": _token(app, user)}},
         _jwt_user,
         lambda app: (
-            app.config.update(JWT_HEADER_NAME="X-Token", JWT_HEADER_TYPE=""),
+            app.config.update(JWT_HEADER_NAME="X-Pass", JWT_HEADER_TYPE=""),
             _jwt("headers")(app),
         ),
         jwt_required(),
-        fields=("X-Token",),
+        fields=("X-Pass",),
     ),
     "args['key']": Way(
         lambda _, user: {"query_string": {"key": user}},

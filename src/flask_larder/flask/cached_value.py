@@ -12,6 +12,7 @@ from flask.globals import request_ctx
 
 from flask_larder.chance import CHANCE
 from flask_larder.codec import encode_value
+from flask_larder.credentials import may_tell_who_asks
 from flask_larder.entry import NO_TARGETS, Position, StoredValue
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import Asked, core_request, host_is_refused
@@ -81,6 +82,7 @@ class _Evaluation:
         self._covered: frozenset[str] = frozenset()
         self._known = NOTHING
         self._watch: Watch | None = None
+        self._lacks_field = False
         self._key = ""
         self._targets = NO_TARGETS
         self._judged: dict[bytes, _Answer | None] = {}
@@ -148,6 +150,8 @@ class _Evaluation:
             result, reason = self._run()
         if (result is None and not call.options.cache_none) or call.filters_out(result):
             return _Answer(result), None
+        if self._watch is not None and (reason is None or self._lacks_field):
+            tell_unkeyed(call, self._known, self._watch.named(), frozenset(), is_view=False)
         if reason is not None:
             call.warn(reason)
             return _Answer(result), None
@@ -206,6 +210,7 @@ class _Evaluation:
         if self._may_be_view:
             lacking |= watch.unkeyed_before()
         lacking -= self._covered
+        self._lacks_field = any(map(may_tell_who_asks, lacking - {"authorization", "cookie"}))
         if not (call.options.has_own_key or call.options.vary_by):
             lacking |= {name for name in watch.names() if name.startswith("accept")}
             lacking -= set(call.options.vary_fields)

@@ -25,6 +25,7 @@ from flask_larder.flask.reads import (
     Watch,
     covered_by,
     credentials_among,
+    fields_of_key,
     is_anonymous,
     is_watched,
     note_selecting,
@@ -50,7 +51,7 @@ from flask_larder.flask.unkeyed import (
 )
 from flask_larder.flask.view import ViewAnswer
 from flask_larder.headers import Fields, parse_vary
-from flask_larder.policy import Directives, Policy, Reason
+from flask_larder.policy import Directives, Policy, Reason, is_about_field
 from flask_larder.requested import NO_DIRECTIVES, directives_of, wants_only_stored
 from flask_larder.status import CacheStatus
 
@@ -88,6 +89,7 @@ class _Visit:
         self._settings = call.wiring.settings
         self._harmless: frozenset[str] = frozenset()
         self._known = NOTHING
+        self._of_key: frozenset[str] = frozenset()
         self._made: ViewAnswer | None = None
         self._outcome = Outcome(
             CacheStatus("bypass"),
@@ -136,6 +138,7 @@ class _Visit:
                 revalidate_later(self._call, self._context.request.environ, ask, answer)
         else:
             self._tell_unkeyed(answer, watch)
+        outcome.vary |= self._of_key
         return self._returned(answer)
 
     def _replace(self, ask: Ask | Reason, revalidation: Revalidation) -> Any:
@@ -196,10 +199,14 @@ class _Visit:
         return answer.returned
 
     def _tell_unkeyed(self, made: ViewAnswer, watch: Watch) -> None:
-        """Tell what was read that the key does not hold, where the answer is for others, too."""
+        """Tell what was read that the key does not hold, where the answer is for others, too.
+
+        Or where it is not only since such a field was read.
+        """
         remember(self._call, reads := watch.named())
         status = self._outcome.status
-        if status.stored or (status.fwd != "bypass" and status.detail in _NOT_KEPT_AFTER_ALL):
+        is_lost = status.fwd != "bypass" and status.detail in _NOT_KEPT_AFTER_ALL
+        if status.stored or is_lost or is_about_field(status.detail):
             fields = parse_vary(made.fields)
             tell_unkeyed(self._call, self._known, reads, fields, is_view=True)
 
@@ -246,6 +253,7 @@ class _Visit:
             making_key = Watch(self._context)
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
+            self._of_key = fields_of_key(call.options, making_key)
             if watch.is_naming:
                 environ = self._context.request.environ
                 by_unless = present_fields(by_unless, environ, _NAMES_NOBODY)
@@ -290,10 +298,8 @@ class _Visit:
         def reads() -> Reads:
             own, before = watch.unkeyed(), watch.unkeyed_before() - self._harmless
             if call.options.by_response:
-                fields = EnvironHeaders(self._context.request.environ)
-                selecting = parse_vary(answer.fields) | set(call.options.vary_fields)
-                own = credentials_among(own, fields.keys(), selecting)
-                before = credentials_among(before, fields.keys(), selecting)
+                names = EnvironHeaders(self._context.request.environ).keys()
+                own, before = credentials_among(own, names), credentials_among(before, names)
             return Reads(
                 unkeyed=own | before,
                 before=before - own,
@@ -309,7 +315,7 @@ class _Visit:
             refusal = "error"
         if refusal is None and call.filters_out(value):
             refusal = "response-filter"
-        answer = ViewAnswer(
+        return ViewAnswer(
             value,
             raised,
             reads,
@@ -318,7 +324,6 @@ class _Visit:
             refusal=refusal,
             is_outermost=self._is_outermost(),
         )
-        return answer
 
     def _value(self, ask: Ask, *, asks_handler: bool) -> tuple[Any, Exception | None]:
         """What the view returned; or what becomes of what it has raised, and that."""

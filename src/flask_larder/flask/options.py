@@ -108,6 +108,8 @@ def seconds_of(timeout: Timeout | None) -> float | None:
     """*timeout* in seconds, or ``None``. Raises ``InvalidPolicy``."""
     if timeout is None:
         return None
+    if callable(timeout):
+        raise InvalidPolicy(f"timeout is {timeout!r}; write @cache.cached(), with parentheses")
     try:
         return seconds(timeout)
     except (TypeError, ValueError, OverflowError) as error:

@@ -23,6 +23,7 @@ from flask_larder.flask.tracking import (
     TrackedRequest,
     track_session,
 )
+from flask_larder.policy import NEVER_FOR_ALL
 
 _UNKEYED: Final = {
     "cookie": "cookie",
@@ -111,33 +112,20 @@ class Watch:
         return frozenset(name for name in self._log.since() if name.startswith("accept"))
 
 
-def credentials_among(
-    unkeyed: frozenset[str], names: Iterable[str], selecting: frozenset[str]
-) -> frozenset[str]:
+def credentials_among(unkeyed: frozenset[str], names: Iterable[str]) -> frozenset[str]:
     """*unkeyed*, in which to have read all header fields is to have read the credentials there.
 
     So a view that hands all of them on to an upstream tells nobody apart who shows none. *names*
-    are those of the request's fields, and *selecting* those by which its answer is selected.
+    are those of the request's fields.
     """
     if "headers" not in unkeyed:
         return unkeyed
-    lower = {name.lower() for name in names} - selecting
-    told = {_CREDENTIALS.get(name, "headers") for name in lower if may_tell_who_asks(name)}
-    return (unkeyed - {"headers"}) | told
-
-
-_CREDENTIALS: Final = {"authorization": "authorization", "cookie": "cookie"}
+    return (unkeyed - {"headers"}) | {n for n in map(str.lower, names) if may_tell_who_asks(n)}
 
 
 def _unkeyed(names: frozenset[str]) -> frozenset[str]:
-    return frozenset(_UNKEYED[name] for name in names & _UNKEYED.keys())
-
-
-# What a header field that the key holds tells apart.
-_COVERED_BY_FIELD: Final = {
-    "cookie": frozenset({"cookie", "session"}),
-    "authorization": frozenset({"authorization"}),
-}
+    own = frozenset(_UNKEYED[name] for name in names & _UNKEYED.keys())
+    return own | {name for name in names - _UNKEYED.keys() if may_tell_who_asks(name)}
 
 
 def covered_by(options: Options, making_key: Watch) -> frozenset[str]:
@@ -147,14 +135,24 @@ def covered_by(options: Options, making_key: Watch) -> frozenset[str]:
     asking, and so covers also what was read before: a user whom a hook or a decorator loaded is
     the same one. *making_key* is the watch under which the key was made.
     """
-    covered: frozenset[str] = frozenset()
-    for name in options.vary_fields:
-        covered |= _COVERED_BY_FIELD.get(name, frozenset())
+    covered = frozenset(options.vary_fields) - NEVER_FOR_ALL
+    if "cookie" in covered:
+        covered |= {"session"}
     if options.has_own_key or options.vary_by:
         covered |= making_key.unkeyed()
     if options.vary_by:
         covered |= making_key.unkeyed_before()
     return covered
+
+
+def fields_of_key(options: Options, making_key: Watch) -> frozenset[str]:
+    """The header fields that a function which makes the key has read, in lower case.
+
+    Caches on the way, which do not know it, select by them. The host is in every key.
+    """
+    if not (options.has_own_key or options.vary_by):
+        return frozenset()
+    return frozenset(n for n in making_key.names() - {"host"} if n == ALL_FIELDS or n[:1] != ":")
 
 
 def registered_functions(context: RequestContext) -> list[Callable[..., Any]]:
