@@ -246,7 +246,8 @@ def after(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
         *((request,), response, response.fields, exchange.asked, exchange.answered, index),
         sure=False,
     )
-    is_hidden = response.status in ERRORS and usable_on_error(kept, request, exchange.answered)
+    # Ours: an error need not take the place of what it was asked for to replace (section 4.3.3).
+    is_hidden = response.status in ERRORS and choosable(kept, request) != []
     is_sure = is_surely_stored(new) and not is_hidden
     return [*(kept if is_sure else outdated(exchange, kept)), replace(new, sure=is_sure)]
 
