@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from flask_larder.conditional import own_validators
+from flask_larder.credentials import is_credential_field
 from flask_larder.entry import Reads, Request, Targets
 from flask_larder.errors import InvalidPolicy
 from flask_larder.freshness import HEURISTIC_STATUSES
@@ -303,19 +304,24 @@ def covered_by_response(reads: Reads, exchange: Exchange, policy: Policy) -> fro
 
     The latter only where the response speaks for itself: though the request had cookies or
     ``Authorization`` (RFC 9111 sections 3.5, 5.2.2.9 and 5.2.2.10). Otherwise a hook that only
-    checks a token does not void that word, without which the answer is not stored in any case.
+    checks a token or a key does not void that word; one that has found a user does.
     ``must-revalidate`` is no such word: who says it means to be careful. A session, which is read
     to know who asks, is never for all.
     """
     covered = parse_vary(exchange.fields) - {"headers"}
     if exchange.directives.keys() & {"public", "s-maxage"}:
-        covered |= reads.unkeyed if policy.timeout is None else _shown(reads.before, exchange)
+        covered |= reads.unkeyed if policy.timeout is None else _checked(reads.before, exchange)
     return covered - NEVER_FOR_ALL
 
 
-def _shown(credentials: frozenset[str], exchange: Exchange) -> frozenset[str]:
-    """Those of the *credentials* that the request has."""
-    return frozenset(n for n in credentials if exchange.request.fields.get(n) is not None)
+def _checked(before: frozenset[str], exchange: Exchange) -> frozenset[str]:
+    """The tokens and keys that the request has shown: no cookie, and no user of a gateway's."""
+    return frozenset(
+        name
+        for name in before
+        if exchange.request.fields.get(name) is not None
+        and (name == "authorization" or not is_credential_field(name))
+    )
 
 
 def is_about_field(reason: Reason | None) -> bool:

@@ -506,6 +506,25 @@ def test_a_key_that_a_hook_has_checked_does_not_void_the_responses_word(
     assert is_hit(get("/public", headers={"X-Api-Key": "bob"}))
 
 
+@pytest.mark.parametrize("control", ["public", "s-maxage=60", "must-revalidate"])
+def test_a_user_whom_a_hook_has_loaded_by_a_cookie_is_not_for_all(
+    app: Flask, cache: Cache, get: Get, control: str
+) -> None:
+    """Whatever the response says: a cookie names a user, and does not only open the door."""
+
+    @app.before_request
+    def load() -> None:
+        g.user = request.cookies.get("user")
+
+    app.add_url_rule("/", "view", cache.cached()(lambda: (g.user, {"Cache-Control": control})))
+    for user in ("ann", "bob"):
+        answer = get("/", headers={"Cookie": f"user={user}"})
+        assert (answer.text, status_of(answer)) == (
+            user,
+            "larder; fwd=uri-miss; detail=read-cookie",
+        )
+
+
 @pytest.mark.parametrize("name", ["Session", "Headers", "Body", "Remote-User"])
 def test_a_vary_that_sounds_like_something_else_covers_nothing(
     app: Flask, cache: Cache, get: Get, name: str
