@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from flask_larder.conditional import own_validators
-from flask_larder.credentials import is_credential_field
+from flask_larder.credentials import is_credential_field, may_tell_who_asks
 from flask_larder.entry import Reads, Request, Targets
 from flask_larder.errors import InvalidPolicy
 from flask_larder.freshness import HEURISTIC_STATUSES
@@ -316,12 +316,9 @@ def covered_by_response(reads: Reads, exchange: Exchange, policy: Policy) -> fro
 
 def _checked(before: frozenset[str], exchange: Exchange) -> frozenset[str]:
     """The tokens and keys that the request has shown: no cookie, and no user of a gateway's."""
-    return frozenset(
-        name
-        for name in before
-        if exchange.request.fields.get(name) is not None
-        and (name == "authorization" or not is_credential_field(name))
-    )
+    shown = {name for name in before if exchange.request.fields.get(name) is not None}
+    keys = {n for n in shown if may_tell_who_asks(n) and not is_credential_field(n)}
+    return frozenset(keys | (shown & {"authorization"}))
 
 
 def is_about_field(reason: Reason | None) -> bool:

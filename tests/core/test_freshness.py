@@ -15,7 +15,10 @@ from flask_larder.freshness import (
     freshness_lifetime,
     heuristic_lifetime,
     initial_age,
+    must_be_validated,
+    received_age,
     remaining_lifetime,
+    stale_window,
 )
 from flask_larder.headers import Fields
 
@@ -201,3 +204,56 @@ def test_age_and_what_remains_make_up_the_lifetime(
     assert age + remaining == pytest.approx(lifetime, abs=1e-5)
     assert current_age(response, now + later) >= age
     assert remaining_lifetime(response, now + later) <= remaining
+
+
+# --- stale (RFC 9111 section 4.2.4, RFC 5861) ---
+
+
+@pytest.mark.parametrize(
+    ("directives", "window", "longest"),
+    [
+        ({}, 60.0, 60.0),
+        ({"stale-if-error": "20"}, 20.0, 20.0),
+        ({"stale-if-error": "90"}, 60.0, 90.0),
+        ({"stale-if-error": "soon"}, 0.0, 0.0),
+        ({"stale-if-error": "99999999999"}, 60.0, LONGEST_LIFETIME),
+        ({"stale-while-revalidate": "20"}, 60.0, 60.0),
+        ({"s-maxage": "9"}, 0.0, 0.0),
+        ({"s-maxage": "9", "stale-if-error": "20"}, 20.0, 20.0),
+        ({"must-revalidate": None, "stale-if-error": "20"}, 0.0, 0.0),
+        ({"proxy-revalidate": None}, 0.0, 0.0),
+        ({"no-cache": None}, 0.0, 0.0),
+        ({"no-cache": "x-a"}, 60.0, 60.0),
+    ],
+)
+def test_a_window_is_what_the_policy_and_the_response_say(
+    directives: dict[str, str | None], window: float, longest: float
+) -> None:
+    """A response shortens the policy's 60 seconds; it lengthens them where it is the policy."""
+    given = ("stale-if-error", 60.0, directives)
+    assert stale_window(*given, may_lengthen=False) == window
+    assert stale_window(*given, may_lengthen=True) == longest
+
+
+@pytest.mark.parametrize(
+    ("directives", "must_be"),
+    [
+        ({"must-revalidate": None}, True),
+        ({"proxy-revalidate": None}, True),
+        ({"no-cache": None}, True),
+        ({"no-cache": "x-a"}, False),
+        ({"s-maxage": "1"}, False),
+        ({}, False),
+    ],
+)
+def test_some_responses_must_be_validated(
+    directives: dict[str, str | None], *, must_be: bool
+) -> None:
+    """RFC 9111 sections 5.2.2.2, 5.2.2.4 and 5.2.2.8."""
+    assert must_be_validated(directives) == must_be
+
+
+def test_a_received_age_is_a_number_or_nothing() -> None:
+    """RFC 9111 section 5.1."""
+    assert received_age((("Age", "7"),)) == 7.0
+    assert received_age((("Age", "seven"),)) == received_age(()) == 0.0

@@ -2,18 +2,30 @@
 
 import pytest
 
-from flask_larder.entry import Reads, Request
+from flask_larder.entry import Reads, Request, Targets
 from flask_larder.errors import InvalidPolicy
 from flask_larder.headers import Fields
 from flask_larder.policy import (
     DEFAULT_STATUSES,
+    LONGEST_TAG,
+    MOST_TAGS,
     Exchange,
     Policy,
     body_is_incomplete,
+    covered_by_response,
+    field_is_malformed,
+    has_precondition,
+    has_too_long_tag,
+    has_too_many_tags,
+    is_about_field,
+    is_about_request,
+    is_about_resource,
+    is_cacheable,
     is_event_stream,
     is_no_cache,
     is_no_store,
     is_private,
+    may_be_tagged,
     may_reuse,
     may_share,
     may_store,
@@ -25,6 +37,7 @@ from flask_larder.policy import (
     safe_request_has_body,
     sets_cookie,
     status_is_not_stored,
+    status_is_not_understood,
     storable_statuses,
     unstored_fields,
     varies_on_everything,
@@ -385,3 +398,127 @@ def test_a_whole_body_is_complete() -> None:
     assert body_is_incomplete([("Content-Length", " 5 ")], b"12345") is None
     assert body_is_incomplete([], b"12345") is None
     assert body_is_incomplete([("Content-Length", "0")], b"") is None
+
+
+# --- rules that lead to others, by name ---
+
+
+@pytest.mark.parametrize("name", ["if-match", "if-unmodified-since"])
+@pytest.mark.parametrize("policy", [POLICY, BY_RESPONSE])
+def test_a_precondition_is_for_the_view(name: str, policy: Policy) -> None:
+    """RFC 9111 section 4.3.2: a cache must not judge it."""
+    asked = Request("GET", "http", "api.example", "", "/", b"", {name: '"a"'})
+
+    assert has_precondition(asked) == "precondition"
+    assert may_reuse(asked, policy) == "precondition"
+    assert has_precondition(request()) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "line", "can_be"),
+    [
+        (200, "", True),
+        (302, "", False),
+        (302, "public", True),
+        (302, "no-transform", False),
+        (999, "s-maxage=0", True),
+    ],
+)
+def test_a_response_is_cacheable_by_its_status_or_its_word(
+    status: int, line: str, *, can_be: bool
+) -> None:
+    """RFC 9111 section 3, and RFC 9110 section 15.1."""
+    assert is_cacheable(exchange(("Cache-Control", line), status=status)) == can_be
+
+
+def test_a_status_that_has_to_be_understood_is_a_registered_one() -> None:
+    """RFC 9111 section 5.2.2.3."""
+    needed = ("Cache-Control", "must-understand")
+
+    assert status_is_not_understood(exchange(needed, status=299), POLICY) == "must-understand"
+    assert status_is_not_understood(exchange(needed, status=404), POLICY) is None
+    assert status_is_not_understood(exchange(status=299), POLICY) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "shown", "control", "is_covered"),
+    [
+        ("authorization", True, "public", True),
+        ("authorization", True, "s-maxage=1", True),
+        ("authorization", True, "must-revalidate", False),
+        ("authorization", True, "max-age=1", False),
+        ("authorization", False, "public", False),
+        ("x-api-key", True, "public", True),
+        ("cookie", True, "public", False),
+        ("x-forwarded-user", True, "public", False),
+        ("session", True, "public", False),
+        ("headers", True, "public", False),
+    ],
+)
+def test_a_token_that_was_only_checked_does_not_void_the_responses_word(
+    before: str, control: str, *, shown: bool, is_covered: bool
+) -> None:
+    """RFC 9111 section 3.5, where a hook has read what the request has; a user is no token."""
+    asked = Request("GET", "http", "a", "", "/", b"", {before: "x"} if shown else {})
+    made = exchange(("Cache-Control", control), asked=asked)
+    reads = Reads(unkeyed=frozenset({before}), before=frozenset({before}))
+
+    assert (before in covered_by_response(reads, made, POLICY)) == is_covered
+    own = Reads(unkeyed=frozenset({before}))
+    assert before not in covered_by_response(own, made, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_so"),
+    [
+        ("authorization", True),
+        ("request-no-store", True),
+        ("read-cookie", True),
+        ("no-store", False),
+        ("private", False),
+        ("status-404", False),
+    ],
+)
+def test_some_reasons_are_about_one_request(reason: str, *, is_so: bool) -> None:
+    """They tell nothing of what is stored."""
+    assert is_about_request(reason) == is_so
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_so"),
+    [
+        ("read-x-api-key", True),
+        ("read-session", False),
+        ("read-cookie", False),
+        ("read-", False),
+        ("set-cookie", False),
+        (None, False),
+    ],
+)
+def test_a_field_may_be_a_credential_by_its_name_only(reason: str | None, *, is_so: bool) -> None:
+    """Which debug mode tells, since it may be wrong."""
+    assert is_about_field(reason) == is_so
+
+
+@pytest.mark.parametrize(
+    ("status", "is_so"),
+    [(200, True), (302, True), (404, True), (410, True), (401, False), (503, False)],
+)
+def test_some_statuses_are_about_the_resource(status: int, *, is_so: bool) -> None:
+    """RFC 9110 sections 15.5.5 and 15.5.11; the others are about who asks, or how, or a failure."""
+    assert is_about_resource(status) == is_so
+
+
+def test_a_malformed_field_is_not_stored() -> None:
+    """RFC 9110 section 5: it could become two."""
+    assert field_is_malformed(exchange(("X-A", "a\r\nSet-Cookie: b")), POLICY) == "malformed-field"
+    assert field_is_malformed(exchange(("X-A", "a")), POLICY) is None
+
+
+def test_what_cannot_keep_its_tags_is_not_stored() -> None:
+    """A purge of any of them has to hit it."""
+    many, long = Targets(("t",) * (MOST_TAGS + 1)), Targets(("t" * (LONGEST_TAG + 1),))
+
+    assert has_too_many_tags(many) == may_be_tagged(many) == "too-many-tags"
+    assert has_too_long_tag(long) == may_be_tagged(long) == "tag-too-long"
+    assert may_be_tagged(Targets(("t" * LONGEST_TAG,) * MOST_TAGS)) is None

@@ -7,7 +7,7 @@ import pytest
 from flask_larder.entry import Request
 from flask_larder.headers import Fields
 from flask_larder.policy import Exchange, Policy
-from flask_larder.times import Times, longest_life, times_of
+from flask_larder.times import Times, longest_life, may_be_taken_stale, times_of
 
 NOW = 1_700_000_000.0
 REQUEST = Request("GET", "http", "api.example", "", "/", b"", {})
@@ -99,3 +99,19 @@ def test_a_list_of_fields_lives_as_long_as_what_it_leads_to() -> None:
     """As far as that is known before."""
     assert longest_life(STATED) == 3650.0
     assert longest_life(BY_RESPONSE) == 86400.0
+
+
+@pytest.mark.parametrize(
+    ("control", "may_be"),
+    [
+        ("max-age=1", True),
+        ("s-maxage=1", False),
+        ("s-maxage=1, stale-if-error=60", False),
+        ("must-revalidate", False),
+        ("no-cache", False),
+        ('no-cache="X-A"', True),
+    ],
+)
+def test_a_client_may_take_some_responses_stale(control: str, *, may_be: bool) -> None:
+    """RFC 9111 sections 4.2.4, 5.2.1.2 and 5.2.2.10."""
+    assert may_be_taken_stale(Exchange.of(REQUEST, 200, (("Cache-Control", control),))) == may_be
