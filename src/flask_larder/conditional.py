@@ -32,6 +32,15 @@ def is_not_modified(
     return since is not None and is_unmodified_since(fields, since, now, made_at)
 
 
+def has_condition_of_origin(request: RequestFields) -> bool:
+    """Whether the answer depends on what only the view can judge (section 13.2.2).
+
+    What is stored is sent without asking it (RFC 9111 section 4.3.2), and a part of it is not what
+    the client has agreed to.
+    """
+    return any(request.get(name) is not None for name in ("if-match", "if-unmodified-since"))
+
+
 def has_entity_tag(fields: Fields, wanted: str) -> bool:
     """Whether the value of an ``If-None-Match`` names the response (section 13.1.2).
 

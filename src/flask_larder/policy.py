@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
-from flask_larder.conditional import own_validators
+from flask_larder.conditional import has_condition_of_origin, own_validators
 from flask_larder.credentials import is_credential_field, may_tell_who_asks
 from flask_larder.entry import Reads, Request, Targets
 from flask_larder.errors import InvalidPolicy
@@ -44,7 +44,8 @@ LONGEST_TAG: Final = 250
 SERVER_ERRORS: Final = 500
 """A status code from here on is that of an error which is not the client's."""
 
-SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+GET_AND_HEAD: Final = frozenset({"GET", "HEAD"})
+"""The methods that retrieve something (RFC 9110 sections 9.3.1 and 9.3.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Policy:
 
     timeout: float | None
     statuses: frozenset[int] = DEFAULT_STATUSES
-    methods: frozenset[str] = SAFE_METHODS
+    methods: frozenset[str] = GET_AND_HEAD
     covered: frozenset[str] = frozenset()
     body_limit: int = 1024 * 1024
     stale_while_revalidate: float = 0.0
@@ -113,7 +114,7 @@ def method_is_not_cached(request: Request, policy: Policy) -> Reason | None:
 
 def safe_request_has_body(request: Request) -> Reason | None:
     """A body on GET or HEAD has no meaning that a key could hold (RFC 9110 section 9.3.1)."""
-    return "request-body" if request.has_body and request.method in SAFE_METHODS else None
+    return "request-body" if request.has_body and request.method in GET_AND_HEAD else None
 
 
 def has_precondition(request: Request) -> Reason | None:
@@ -121,8 +122,7 @@ def has_precondition(request: Request) -> Reason | None:
 
     What it then answers, perhaps 412, is for this request alone.
     """
-    names = ("if-match", "if-unmodified-since")
-    return "precondition" if any(request.fields.get(name) is not None for name in names) else None
+    return "precondition" if has_condition_of_origin(request.fields) else None
 
 
 # --- May this response be stored? ---

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from flask_larder.conditional import has_condition_of_origin
 from flask_larder.entry import RequestFields
 from flask_larder.headers import Fields, parse_date, parse_entity_tags, parse_list, values_of
 
@@ -61,14 +62,6 @@ def wanted_part(
     if condition is not None and not is_unchanged(fields, condition, now, made_at):
         return None
     return part_of(wanted, length)
-
-
-def has_condition_of_origin(request: RequestFields) -> bool:
-    """Whether the part depends on what only the view can judge (section 13.2.2).
-
-    What is stored is sent without asking it, and a part is then not what the client has agreed to.
-    """
-    return any(request.get(name) is not None for name in ("if-match", "if-unmodified-since"))
 
 
 def is_unchanged(fields: Fields, condition: str, now: float, made_at: float | None = None) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 
 from flask_larder.entry import Request
 from flask_larder.headers import parse_cache_control, parse_delta, parse_list
-from flask_larder.policy import SAFE_METHODS, Directives, Reason
+from flask_larder.policy import GET_AND_HEAD, Directives, Reason
 
 NO_DIRECTIVES: Final[Directives] = MappingProxyType({})
 
@@ -19,7 +19,7 @@ def directives_of(request: Request) -> Directives:
 
     Of a GET or HEAD: the others go to the view in any case (section 4).
     """
-    if request.method not in SAFE_METHODS:
+    if request.method not in GET_AND_HEAD:
         return NO_DIRECTIVES
     control = request.fields.get("cache-control")
     if control is not None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from flask_larder.conditional import (
     conditions_for,
     entity_tag_of,
+    has_condition_of_origin,
     has_entity_tag,
     is_confirmed_by_head,
     is_not_modified,
@@ -287,3 +288,10 @@ def test_what_has_no_last_change_was_changed_when_it_was_made(
 ) -> None:
     """RFC 9111 section 4.3.2, for what is stored."""
     assert is_unmodified_since(fields, MODIFIED, NOW, made_at) == is_unmodified
+
+
+@pytest.mark.parametrize("name", ["if-match", "if-unmodified-since"])
+def test_a_condition_of_the_origin_is_for_the_view(name: str) -> None:
+    """RFC 9110 section 13.2.2: only the view can judge it."""
+    assert has_condition_of_origin({name: '"a"'})
+    assert not has_condition_of_origin({"if-range": '"a"', "if-none-match": '"a"'})

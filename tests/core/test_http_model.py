@@ -18,7 +18,7 @@ from flask_larder.entry import Request as LarderRequest
 from flask_larder.invalidation import invalidated, target_of
 from flask_larder.key import NO_QUERY, url_key, url_targets
 from flask_larder.memory import LocalPurges, MemoryStore
-from flask_larder.policy import SAFE_METHODS, Policy
+from flask_larder.policy import GET_AND_HEAD, Policy
 from flask_larder.purges import Purge
 from flask_larder.requested import directives_of, wants_only_stored
 from flask_larder.status import CacheStatus
@@ -251,7 +251,7 @@ class Larder:
         return forward
 
     def tells_not_modified(self, request: Request, outcome: Outcome) -> bool:
-        if request.method not in SAFE_METHODS or outcome.response.status != 200:
+        if request.method not in GET_AND_HEAD or outcome.response.status != 200:
             return False
         made_at = self.shown - outcome.age if outcome.kind == "reused" else None
         fields = outcome.response.fields

@@ -11,7 +11,6 @@ from flask_larder.headers import Fields
 from flask_larder.ranges import (
     Part,
     Unsatisfiable,
-    has_condition_of_origin,
     has_strong_date,
     has_strong_tag,
     is_unchanged,
@@ -253,10 +252,3 @@ def test_what_a_request_wants(
     """Section 14.2: a part of what is a whole, on the client's condition."""
     found = wanted_part(request_fields, fields, 10, NOW)
     assert (None if found is None else str(found)) == content_range
-
-
-@pytest.mark.parametrize("name", ["if-match", "if-unmodified-since"])
-def test_a_condition_of_the_origin_makes_it_whole(name: str) -> None:
-    """RFC 9110 section 13.2.2: only the view can judge it."""
-    assert has_condition_of_origin({name: '"a"'})
-    assert not has_condition_of_origin({"if-range": '"a"', "if-none-match": '"a"'})

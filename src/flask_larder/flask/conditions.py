@@ -7,7 +7,7 @@ from typing import Any, Final
 from flask import Request
 
 from flask_larder.headers import Fields
-from flask_larder.policy import SAFE_METHODS
+from flask_larder.policy import GET_AND_HEAD
 
 # By their names in the environ, those under which Werkzeug keeps what it has parsed of them.
 _CONDITIONS: Final = {
@@ -26,7 +26,7 @@ def on_condition(request: Request, conditions: Fields) -> Iterator[None]:
     same; then it is judged whether the client has that already (RFC 9111 section 4.3.2), and which
     part of it it wants. Other methods than GET and HEAD are for the view alone to judge.
     """
-    if request.method not in SAFE_METHODS:
+    if request.method not in GET_AND_HEAD:
         yield
         return
     aside = _taken_out(request)

@@ -12,7 +12,7 @@ from werkzeug.datastructures import EnvironHeaders
 from flask_larder.conditional import is_not_modified
 from flask_larder.flask.partial import apply_range
 from flask_larder.key import encode_path
-from flask_larder.policy import SAFE_METHODS
+from flask_larder.policy import GET_AND_HEAD
 from flask_larder.status import CacheStatus
 
 ENVIRON_KEY: Final = "flask_larder.status"
@@ -102,7 +102,7 @@ def _validate(response: Response, now: float, made_at: float | None) -> None:
     *made_at* is when a stored response was made. Werkzeug then leaves out the body, and the fields
     that describe it.
     """
-    if request.method not in SAFE_METHODS or response.status_code != 200:
+    if request.method not in GET_AND_HEAD or response.status_code != 200:
         return
     client, fields = EnvironHeaders(request.environ), response.headers.to_wsgi_list()
     if is_not_modified(client, fields, now, made_at):
