@@ -20,6 +20,7 @@ from flask_larder.freshened import Freshened
 from flask_larder.freshness import (
     current_age,
     longest_window,
+    received_age,
     remaining_lifetime,
     staleness,
 )
@@ -230,7 +231,7 @@ class Engine:
         status, made = self.store(asked, miss, freshened)
         # Who has asked gets all fields, also those that are not for others.
         sent = replace(made.response if made else stored, fields=_fields_of(freshened))
-        age = current_age(sent, self._clock()) if made else 0.0
+        age = current_age(sent, self._clock()) if made else received_age(confirmation.fields)
         return Hit(sent, age, status, made.names if made else miss.names, is_validated=True), made
 
     def learn_from_head(self, ask: Ask, miss: Miss, head: Forwarded) -> CacheStatus | None:

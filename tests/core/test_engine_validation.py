@@ -285,6 +285,31 @@ def test_a_client_can_have_a_fresh_one_validated(house: House, view: Asked) -> N
     assert wants.directives != NO_DIRECTIVES
 
 
+def test_what_is_not_stored_is_as_old_as_it_says(view: Asked, house: House) -> None:
+    """Also where it confirms what is stored (RFC 9111 section 5.1)."""
+    view.get(by_response(), FIRST)
+    house.clock.now += 60
+    found, _ = view.get(by_response(), not_modified(TAG, ("Age", "7"), ("Vary", "*")))
+    assert isinstance(found, Hit)
+    assert found.age == 7.0
+
+
+@pytest.mark.parametrize(("policy", "age"), [(BY_RESPONSE, 5.0), (Policy(timeout=50.0), 0.0)])
+def test_a_body_that_takes_long_to_come(house: House, policy: Policy, age: float) -> None:
+    """A response is as old as its head (4.2.3); a timeout counts from when all of it is there."""
+
+    class Slow(Answer):
+        def read_body(self, limit: int) -> bytes | None:
+            house.clock.now += 5
+            return super().read_body(limit)
+
+    asked = ask(policy=policy)
+    house.get(asked, Slow(fields=(("Cache-Control", "max-age=50"),)))
+    hit, _ = house.get(asked)
+    assert isinstance(hit, Hit)
+    assert hit.age == age
+
+
 # --- at the same time ---
 
 
