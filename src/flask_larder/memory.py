@@ -1,7 +1,4 @@
-"""Stores without a server: one in the memory of a process, bounded, and one that keeps nothing.
-
-And logs of purges for stores that no other process sees, and for those that have none.
-"""
+"""What is in the memory of a process, bounded in bytes: a store, and a tier in front of another."""
 
 import os
 import threading
@@ -10,11 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from flask_larder.budget import Counts
-from flask_larder.entry import Position
-from flask_larder.errors import StoreUnavailable
-from flask_larder.per_process import PerProcess
-from flask_larder.purges import ALL, Purge, PurgeTable
 
 _OVERHEAD_BYTES: Final = 200
 """About what an entry costs beside its key and its value."""
@@ -162,74 +154,3 @@ class NullStore:
 
     def ping(self, timeout: float) -> None:
         """Always there."""
-
-
-class LocalPurges:
-    """The log of purges of a store that no other process sees. Keeps the *most* recent ones.
-
-    *clock* returns seconds since the epoch.
-    """
-
-    def __init__(self, most: int, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._here = PerProcess(lambda: _Purges(most))
-
-    def known(self) -> PurgeTable:
-        """See :class:`~flask_larder.purges.PurgeLog`."""
-        return self._here().table
-
-    def position(self) -> Position | None:
-        """See :class:`~flask_larder.purges.PurgeLog`."""
-        return self.known().last
-
-    def load(self) -> None:
-        """There is nothing to read."""
-
-    def add(self, *purges: Purge, counts: Counts = Counts.NEVER) -> None:  # noqa: ARG002
-        """See :class:`~flask_larder.purges.PurgeLog`."""
-        here = self._here()
-        with here.lock:
-            for purge in purges:
-                last = here.table.last or (0, 0)
-                now = (int(self._clock() * 1000), 0)
-                position = now if now > last else (last[0], last[1] + 1)
-                here.table.apply(position, purge)
-
-
-class _Purges:
-    """What one process has purged, from a beginning that hits nothing."""
-
-    def __init__(self, most: int) -> None:
-        self.lock = threading.Lock()
-        self.table = _begun(PurgeTable(most))
-
-
-def _begun(table: PurgeTable) -> PurgeTable:
-    table.apply((1, 0), Purge((ALL,)))
-    return table
-
-
-class NoPurges:
-    """For a *store* that no purge reaches: none ever happens, and who asks for one is told so."""
-
-    def __init__(self, store: str) -> None:
-        self._store = store
-        self._table = _begun(PurgeTable(1))
-
-    def known(self) -> PurgeTable:
-        """See :class:`~flask_larder.purges.PurgeLog`."""
-        return self._table
-
-    def position(self) -> Position | None:
-        """See :class:`~flask_larder.purges.PurgeLog`."""
-        return self._table.last
-
-    def load(self) -> None:
-        """There is nothing to read."""
-
-    def add(self, *purges: Purge, counts: Counts = Counts.NEVER) -> None:  # noqa: ARG002
-        """See :class:`~flask_larder.purges.PurgeLog`. Always raises."""
-        raise StoreUnavailable(
-            f"the {self._store} has no log of purges; set CACHE_TYPE to RedisCache, or delete "
-            f"entries by their key"
-        )

@@ -62,7 +62,8 @@ class PurgeTable:
     """The purges that one process knows: the latest for each target, *most_targets* of them.
 
     *floor* is where this knowledge begins: what is older is gone. *last* is the latest purge,
-    ``None`` before anything is known, and *server* the latest one that a purge has named.
+    ``None`` before anything is known, and *server* the latest one that a purge has named. *version*
+    is another one after each change: what was valid when it was read is so until then.
     Written by one thread at a time, read by any: *floor* rises before anything is forgotten.
     """
 
@@ -70,6 +71,7 @@ class PurgeTable:
         self.floor: Position = (0, 0)
         self.last: Position | None = None
         self.server = ""
+        self.version = 0
         self._most_targets = most_targets
         self._latest: OrderedDict[tuple[str, str, bool], Position] = OrderedDict()
         self._prefix_lengths: dict[int, int] = {}  # how many prefixes have a length
@@ -111,6 +113,7 @@ class PurgeTable:
             if kind == "url":
                 self._put((_ANY_QUERY, name.partition("?")[0], purge.soft), position)
         self.last = position
+        self.version += 1  # when all else is there: whoever sees the old one asks again
 
     def verdict(self, position: Position, *targets: Targets) -> Verdict:
         """Whether what was stored at *position* is valid, which all of *targets* belong to."""
@@ -134,6 +137,7 @@ class PurgeTable:
         self._latest.clear()
         self._prefix_lengths.clear()
         self.last = position
+        self.version += 1
 
     def _put(self, key: tuple[str, str, bool], position: Position) -> None:
         is_new = key not in self._latest
@@ -195,6 +199,10 @@ class PurgeLog(Protocol):
 
     def position(self) -> Position | None:
         """The latest purge that is known, be it all of them or not; ``None`` where none is."""
+        ...
+
+    def known_until(self) -> float:
+        """Until when :meth:`known` has an answer at least, by the monotonic clock."""
         ...
 
     def load(self) -> None:

@@ -16,7 +16,8 @@ from flask_larder.entry import Reads, Request, StoredResponse, Targets, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.headers import Fields
 from flask_larder.key import NO_QUERY, QueryRule, stored_key, url_key, variant_key
-from flask_larder.memory import LocalPurges, MemoryStore
+from flask_larder.local_purges import LocalPurges
+from flask_larder.memory import MemoryStore
 from flask_larder.policy import Policy
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store

@@ -17,7 +17,8 @@ from flask_larder.entry import Reads, Targets
 from flask_larder.entry import Request as LarderRequest
 from flask_larder.invalidation import invalidated, target_of
 from flask_larder.key import NO_QUERY, url_key, url_targets
-from flask_larder.memory import LocalPurges, MemoryStore
+from flask_larder.local_purges import LocalPurges
+from flask_larder.memory import MemoryStore
 from flask_larder.policy import GET_AND_HEAD, Policy
 from flask_larder.purges import Purge
 from flask_larder.requested import directives_of, wants_only_stored

@@ -11,7 +11,8 @@ from flask import Flask, Response, g, request, session
 from flask_larder import Cache, UnstorableValue
 from flask_larder.entry import StoredValue
 from flask_larder.flask.values import Values
-from flask_larder.memory import LocalPurges, NullStore
+from flask_larder.local_purges import LocalPurges
+from flask_larder.memory import NullStore
 from flask_larder.purges import ALL, Purge
 from tests.core.test_engine_purges import Known
 from tests.flask.answers import Counter, Get, is_hit

@@ -21,7 +21,8 @@ from flask_larder.flask.options import Options
 from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
-from flask_larder.memory import LocalPurges, MemoryStore, NoPurges, NullStore
+from flask_larder.local_purges import LocalPurges, NoPurges
+from flask_larder.memory import MemoryStore, NullStore
 from flask_larder.purges import ALL, Purge, PurgeLog
 from flask_larder.redis import RedisLeases, RedisPurges, RedisStore
 from flask_larder.signed import SignedStore

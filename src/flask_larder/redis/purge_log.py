@@ -62,6 +62,10 @@ class RedisPurges:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         return self._following().reader.table.last
 
+    def known_until(self) -> float:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        return self._here().watch.holds_until
+
     def load(self) -> None:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         here = self._following()

@@ -32,7 +32,12 @@ class Watch:
     @property
     def holds(self) -> bool:
         """Whether what is known may be used now."""
-        return time.monotonic() - self._answered_at <= self._unwatched_seconds
+        return time.monotonic() <= self.holds_until
+
+    @property
+    def holds_until(self) -> float:
+        """Until when it may, by the monotonic clock, if nothing more is heard."""
+        return self._answered_at + self._unwatched_seconds
 
     def answered(self, asked_at: float) -> None:
         """All is known that the log had when it was asked then."""
