@@ -12,6 +12,7 @@ from flask_larder.ask import Ask, Hit, Miss, Shared
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.codec import decode_entry
 from flask_larder.engine import Engine, _Attempt
+from flask_larder.entries import Entries
 from flask_larder.entry import Position, StoredResponse
 from flask_larder.errors import StoreUnavailable
 from flask_larder.headers import Fields
@@ -89,7 +90,7 @@ class Process:
         self.clock.now = redis.ms / 1000
         store = RedisStore(self.links, PREFIX, self.purges)
         coalescer: Coalescer[Shared] = Coalescer(LocalLeases(), Time.monotonic, wait_seconds=9)
-        self.engine = Engine(store, self.purges, self.clock, lambda: 1.0, coalescer)
+        self.engine = Engine(Entries(store), self.purges, self.clock, lambda: 1.0, coalescer)
         self.followed = ""
         self.knows: set[int] = set()
         self.leading: list[Visit] = []

@@ -3,11 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from flask_larder.entry import NO_TARGETS, Position, Request, StoredResponse, Targets
+from flask_larder.entry import NO_TARGETS, Entry, Position, Request, StoredResponse, Targets
 from flask_larder.key import HashMethod, stored_key, variant_key
 from flask_larder.policy import Directives, Policy
 from flask_larder.requested import NO_DIRECTIVES
 from flask_larder.status import CacheStatus
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What the store had under *key* since the request came: *entry*, or nothing."""
+
+    key: str
+    entry: Entry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,7 @@ class Ask:
     *position* is the latest purge that was known when the request came, ``None`` where none was.
     *refresh* means that a stored response is not to be used but replaced, and *replaces* that the
     one is which was stored then. *is_stale* may call a fresh one stale. *directives* are
-    those of the request, where they count.
+    those of the request, where they count. *looked_up* spares the first look-up.
     """
 
     request: Request
@@ -32,6 +40,7 @@ class Ask:
     replaces: float | None = None
     is_stale: Callable[[StoredResponse], bool] | None = None
     directives: Directives = field(default_factory=lambda: NO_DIRECTIVES)
+    looked_up: LookedUp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from uuid import UUID
 
 import msgspec
 
-from flask_larder.entry import Position, StoredResponse, StoredValue, Targets, Variants
+from flask_larder.entry import Entry, Position, StoredResponse, StoredValue, Targets, Variants
 from flask_larder.errors import CorruptEntry, UnstorableValue
 from flask_larder.headers import are_well_formed, is_field_name
 
@@ -114,6 +114,11 @@ def encode_response(stored: StoredResponse) -> bytes:
     return _join(_RESPONSE, header, stored.body)
 
 
+def encode_entry(entry: Entry) -> bytes:
+    """What :func:`decode_entry` reads."""
+    return encode_variants(entry) if isinstance(entry, Variants) else encode_response(entry)
+
+
 def encode_stored_value(stored: StoredValue) -> bytes:
     """The bytes of a value as it is stored, which has a position; they end with its own."""
     if stored.position is None:
@@ -127,7 +132,12 @@ def encode_variants(variants: Variants) -> bytes:
     return _VARIANTS + _encoder.encode(variants.names)
 
 
-def decode_entry(data: bytes) -> StoredResponse | Variants:
+def is_entry(data: bytes) -> bool:
+    """Whether *data* begins as an entry does, and not as a value."""
+    return data.startswith((_RESPONSE, _VARIANTS))
+
+
+def decode_entry(data: bytes) -> Entry:
     """What :func:`encode_response` or :func:`encode_variants` made; else ``CorruptEntry``."""
     try:
         if data.startswith(_RESPONSE):

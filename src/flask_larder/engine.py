@@ -1,21 +1,22 @@
 """Lookup, decide, forward, store: the one place where a request's way is decided.
 
-The engine knows HTTP and a :class:`~flask_larder.store.Store` of bytes; which store, and which
-clock, it is told when it is made. It raises nothing of its own: whatever fails in the store
+The engine knows HTTP and where :class:`~flask_larder.entries.Entries` are; in which store, and by
+which clock, it is told when it is made. It raises nothing of its own: whatever fails in the store
 ends in the view's answer.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from flask_larder import codec
 from flask_larder.ask import Ask, Hit, Miss, Shared, judging_once, key_in_store, selected_key
 from flask_larder.coalesce import Claim, Coalescer
 from flask_larder.conditional import conditions_for, is_confirmed_by_head, validates
-from flask_larder.entry import Forwarded, StoredResponse, Variants
-from flask_larder.errors import CorruptEntry, StoreUnavailable
+from flask_larder.entries import Entries
+from flask_larder.entry import Entry, Forwarded, StoredResponse, Variants
+from flask_larder.errors import StoreUnavailable
 from flask_larder.freshened import Freshened
 from flask_larder.freshness import (
     current_age,
@@ -37,7 +38,6 @@ from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
 from flask_larder.requested import wants_only_stored
 from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
-from flask_larder.store import Store
 from flask_larder.storing import kept_fields, to_store
 from flask_larder.times import longest_life
 
@@ -48,20 +48,20 @@ OTHER_KEY: Final = "other-key"
 
 
 class Engine:
-    """Answers requests from *store*, or from the view and then stores what it may.
+    """Answers requests from *entries*, or from the view and then stores what it may.
 
     *clock* returns seconds since the epoch, *chance* a random number above 0, and up to 1.
     """
 
     def __init__(
         self,
-        store: Store,
+        entries: Entries,
         purges: PurgeLog,
         clock: Callable[[], float],
         chance: Callable[[], float],
         coalescer: Coalescer[Shared],
     ) -> None:
-        self._store = store
+        self._entries = entries
         self._purges = purges
         self._clock = clock
         self._chance = chance
@@ -79,6 +79,7 @@ class Engine:
         found = self.lookup(ask)
         if isinstance(found, Hit):
             return found, found.status
+        ask = replace(ask, looked_up=None)  # from now on, there may be something else
         if wants_only_stored(ask.directives):
             found = replace(found, stale=None, to_validate=None)
         attempt = _Attempt(self, ask, found, forward)
@@ -117,8 +118,10 @@ class Engine:
             is_method = reason == "method"
             status = CacheStatus("method") if is_method else CacheStatus("bypass", detail=reason)
             return Miss(status, may_store=False, may_share=False)
+        if (remembered := self._in_memory(ask)) is not None:
+            return remembered
         try:
-            names, stored = self._select(ask)
+            names, stored = self._select(ask, partial(self._stored, ask))
         except StoreUnavailable:
             status = CacheStatus("bypass", detail="store-unavailable")
             return Miss(status, may_store=False)
@@ -128,29 +131,37 @@ class Engine:
             return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names)
         return self.judge(ask, names, stored)
 
-    def _select(self, ask: Ask) -> tuple[frozenset[str], StoredResponse | None]:
+    def _in_memory(self, ask: Ask) -> Hit | None:
+        """What the process remembers, if it is fresh; else the store may have something newer."""
+        if ask.position is None or self._purges.known() is None:
+            return None
+        names, stored = self._select(ask, self._entries.remembered)
+        found = None if stored is None else self.judge(ask, names, stored)
+        return found if isinstance(found, Hit) and (found.status.ttl or 0.0) > 0 else None
+
+    def _select(
+        self, ask: Ask, find: Callable[[str], Entry | None]
+    ) -> tuple[frozenset[str], StoredResponse | None]:
         """The stored response that the request selects (RFC 9111 section 4.1).
 
         Comes with the names of the fields by which the URL varies.
         """
-        entry = self._read(ask, ask.key)
-        if not isinstance(entry, Variants):
-            return frozenset(), entry
-        names = frozenset(entry.names)
-        variant = self._read(ask, selected_key(ask, names))
-        return names, variant if isinstance(variant, StoredResponse) else None
-
-    def _read(self, ask: Ask, at: str) -> StoredResponse | Variants | None:
-        data = self._store.get(stored_key(at, ask.hash_method))
-        if data is None:
-            return None
-        try:
-            entry = codec.decode_entry(data)
-        except CorruptEntry:
-            return None  # a miss, and what the view answers now replaces it
+        names = frozenset[str]()
+        entry = find(stored_key(ask.key, ask.hash_method))
+        if isinstance(entry, Variants):
+            names = frozenset(entry.names)
+            entry = find(key_in_store(ask, names))
         # A key that the developer makes may lack the host, and a forged one must poison nobody.
-        is_foreign = isinstance(entry, StoredResponse) and entry.origin != origin_of(ask.request)
-        return None if is_foreign else entry
+        if isinstance(entry, StoredResponse) and entry.origin == origin_of(ask.request):
+            return names, entry
+        return names, None
+
+    def _stored(self, ask: Ask, key: str) -> Entry | None:
+        """What the store has, unless that was looked up just now; which variants, for a while."""
+        if ask.looked_up is not None and ask.looked_up.key == key:
+            return ask.looked_up.entry
+        remembered = self._entries.remembered(key)
+        return remembered if isinstance(remembered, Variants) else self._entries.read(key)
 
     def judge(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
@@ -216,7 +227,7 @@ class Engine:
     def _discard(self, ask: Ask, miss: Miss) -> None:
         """Forget what the request has selected."""
         with suppress(StoreUnavailable):  # then it goes when its window ends
-            self._store.delete([key_in_store(ask, miss.names)])
+            self._entries.delete([key_in_store(ask, miss.names)])
 
     def freshen(
         self, ask: Ask, miss: Miss, stored: StoredResponse, confirmation: Forwarded
@@ -260,17 +271,17 @@ class Engine:
         life = max(life, 0.0) + max(longest_window(response), response.keep)
         try:
             if made.names:
-                listed = codec.encode_variants(Variants(tuple(sorted(made.names))))
+                listed = Variants(tuple(sorted(made.names)))
                 kept = self._write(ask, ask.key, listed, max(life, longest_life(ask.policy)))
-            kept = kept and self._write(ask, made.at, codec.encode_response(response), life)
+            kept = kept and self._write(ask, made.at, response, life)
         except StoreUnavailable:
             return replace(status, detail="store-unavailable")
         if not kept:
             return replace(status, detail="store-refused")
         return replace(status, stored=True, ttl=remaining_lifetime(response, self._clock()))
 
-    def _write(self, ask: Ask, at: str, data: bytes, ttl: float) -> bool:
-        return self._store.set(stored_key(at, ask.hash_method), data, ttl)
+    def _write(self, ask: Ask, at: str, entry: Entry, ttl: float) -> bool:
+        return self._entries.keep(stored_key(at, ask.hash_method), entry, ttl)
 
 
 class _Attempt(Generic[F]):

@@ -111,6 +111,10 @@ class Variants:
     names: tuple[str, ...]
 
 
+Entry: TypeAlias = StoredResponse | Variants
+"""What stands under a key of a response."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reads:
     """What a view looked at, beyond its arguments, while it made a response.

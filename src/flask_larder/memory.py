@@ -3,10 +3,12 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+from flask_larder.entry import Entry, StoredResponse
+from flask_larder.per_process import PerProcess
 
 _OVERHEAD_BYTES: Final = 200
 """About what an entry costs beside its key and its value."""
@@ -154,3 +156,144 @@ class NullStore:
 
     def ping(self, timeout: float) -> None:
         """Always there."""
+
+
+# --- in front of a store ---
+
+_MOST_CHANCES: Final = 20
+"""How many of what was used go to the back of the queue for one that comes."""
+
+_ENTRY_BYTES: Final = 1500
+"""What an entry takes beside its body, with what is rendered of it."""
+
+_FIELD_BYTES: Final = 400
+"""What a header field takes beside its text, stored and rendered."""
+
+
+class Sized(Protocol):
+    """What :class:`Recent` keeps. Whoever uses it marks it as used."""
+
+    is_used: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes."""
+        ...
+
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V", bound=Sized)
+
+
+class Recent(Generic[K, V]):
+    """What was used recently, up to *max_bytes* of it, in one process.
+
+    To look takes no lock and moves nothing; in place of that, whoever uses a value marks it. What
+    is marked has a second chance when it is the oldest (the CLOCK algorithm).
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+        self.size_bytes = 0
+        self.get: Callable[[K], V | None] = self._values.get
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def put(self, key: K, value: V) -> bool:
+        """Keep *value* in place of what was not used for long; not one that alone is too big."""
+        with self._lock:
+            self._drop(key)
+            if value.size_bytes > self._max_bytes:
+                return False
+            self._values[key] = value
+            self.size_bytes += value.size_bytes
+            self._make_room()
+            return True
+
+    def drop(self, key: K) -> None:
+        """Forget what is under *key*."""
+        with self._lock:
+            self._drop(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._values.clear()
+            self.size_bytes = 0
+
+    def _make_room(self) -> None:
+        chances = _MOST_CHANCES
+        while self.size_bytes > self._max_bytes:
+            key, oldest = next(iter(self._values.items()))
+            if oldest.is_used and chances:
+                chances -= 1
+                oldest.is_used = False
+                self._values.move_to_end(key)
+            else:
+                self._drop(key)
+
+    def _drop(self, key: K) -> None:
+        value = self._values.pop(key, None)
+        if value is not None:
+            self.size_bytes -= value.size_bytes
+
+
+@dataclass(slots=True, eq=False)
+class Remembered:
+    """An *entry* as the store had it, which is to be asked again when the clock shows *until*.
+
+    *rendered* is for whoever sends it: how that was done last.
+    """
+
+    entry: Entry
+    until: float
+    size_bytes: int
+    is_used: bool = False
+    rendered: Any = None
+
+
+class L1:
+    """The first tier: decoded entries, up to *max_bytes* of them, each for *seconds*.
+
+    A :class:`~flask_larder.store.Memory`. *clock* returns seconds on any scale that only goes
+    forward.
+    """
+
+    def __init__(self, *, max_bytes: int, seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self.here: PerProcess[Recent[str, Remembered]] = PerProcess(lambda: Recent(max_bytes))
+
+    def get(self, key: str) -> Entry | None:
+        """See :class:`~flask_larder.store.Memory`."""
+        found = self.here().get(key)
+        if found is None or self._clock() >= found.until:
+            return None
+        found.is_used = True
+        return found.entry
+
+    def put(self, key: str, entry: Entry) -> None:
+        """See :class:`~flask_larder.store.Memory`."""
+        size_bytes = len(key) + _size_of(entry)
+        self.here().put(key, Remembered(entry, self._clock() + self._seconds, size_bytes))
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """See :class:`~flask_larder.store.Memory`."""
+        here = self.here()
+        for key in keys:
+            here.drop(key)
+
+    def clear(self) -> None:
+        """See :class:`~flask_larder.store.Memory`."""
+        self.here().clear()
+
+
+def _size_of(entry: Entry) -> int:
+    if not isinstance(entry, StoredResponse):
+        return _ENTRY_BYTES
+    texts = sum(len(name) + len(value) + _FIELD_BYTES for name, value in entry.fields)
+    tags = sum(map(len, entry.targets.tags)) + _OVERHEAD_BYTES * len(entry.targets.tags)
+    return _ENTRY_BYTES + texts + tags + len(entry.body) + len(entry.value or b"")

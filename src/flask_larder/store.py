@@ -1,7 +1,9 @@
-"""The ports: to a store of bytes, and to what tells one process from the others that share it."""
+"""The ports: to what keeps entries, and to what tells one process from others that share them."""
 
 from collections.abc import Sequence
 from typing import Protocol
+
+from flask_larder.entry import Entry
 
 
 class Store(Protocol):
@@ -41,6 +43,26 @@ class Store(Protocol):
 
     def ping(self, timeout: float) -> None:
         """Return if the store answers within *timeout* seconds, or raise."""
+        ...
+
+
+class Memory(Protocol):
+    """Keeps entries for a short time in the process, in front of a store. Raises nothing."""
+
+    def get(self, key: str) -> Entry | None:
+        """The entry under *key*, or ``None``, also where the store is to be asked again."""
+        ...
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Keep *entry*, as the store has it now."""
+        ...
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """Forget *keys*."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything."""
         ...
 
 

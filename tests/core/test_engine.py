@@ -12,6 +12,7 @@ from flask_larder.ask import Ask, Hit, Miss
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.codec import encode_response, encode_value, encode_variants
 from flask_larder.engine import Engine
+from flask_larder.entries import Entries
 from flask_larder.entry import Reads, Request, StoredResponse, Targets, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.headers import Fields
@@ -81,7 +82,7 @@ class House:
         )
         self.purges = LocalPurges(1000, self.clock)
         self.engine = Engine(
-            self.store,
+            Entries(self.store),
             self.purges,
             self.clock,
             lambda: self.chance,

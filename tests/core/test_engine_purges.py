@@ -6,6 +6,7 @@ import pytest
 
 from flask_larder.ask import Ask, Hit, Miss, Shared
 from flask_larder.engine import Engine
+from flask_larder.entries import Entries
 from flask_larder.entry import Position, Targets
 from flask_larder.headers import Fields
 from flask_larder.purges import Purge, PurgeLog, PurgeTable, Target
@@ -45,7 +46,9 @@ class Away(House):
     def __init__(self) -> None:
         super().__init__()
         self.log = Known(self.purges)
-        self.engine = Engine(self.store, self.log, self.clock, lambda: 1.0, self.engine._coalescer)
+        self.engine = Engine(
+            Entries(self.store), self.log, self.clock, lambda: 1.0, self.engine._coalescer
+        )
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from flask_larder.ask import Ask, Hit, key_in_store
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.conditional import is_not_modified
 from flask_larder.engine import Engine
+from flask_larder.entries import Entries
 from flask_larder.entry import Reads, Targets
 from flask_larder.entry import Request as LarderRequest
 from flask_larder.invalidation import invalidated, target_of
@@ -193,7 +194,7 @@ class Larder:
         self.due: tuple[Request, Hit] | None = None
         coalescer = Coalescer(LocalLeases(), self.clock, wait_seconds=10.0)
         self.purges = LocalPurges(1000, lambda: self.elapsed)
-        self.engine = Engine(self.store, self.purges, self.clock, lambda: 1.0, coalescer)
+        self.engine = Engine(Entries(self.store), self.purges, self.clock, lambda: 1.0, coalescer)
 
     def clock(self) -> float:
         return self.shown

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask, Response, g, request, session
 
 from flask_larder import Cache, UnstorableValue
+from flask_larder.entries import Entries
 from flask_larder.entry import StoredValue
 from flask_larder.flask.values import Values
 from flask_larder.local_purges import LocalPurges
@@ -250,7 +251,7 @@ def test_pairs_are_values(app: Flask, cache: Cache) -> None:
 def test_who_waits_shares_a_value_while_nobody_can_tell() -> None:
     """Unless a purge was heard of since that was begun."""
     log = Known(LocalPurges(10, lambda: 1000.0))
-    values = Values(NullStore(), log, hashlib.sha256)
+    values = Values(NullStore(), Entries(NullStore()), log, hashlib.sha256)
     value = StoredValue(b"", values.position())
     log.is_away = True
     assert values.is_valid(value, values.position())

@@ -1,13 +1,14 @@
 """Values of the application, by name, in the same store as the responses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from flask_larder import codec
+from flask_larder.entries import Entries
 from flask_larder.entry import NO_TARGETS, Position, StoredResponse, StoredValue
 from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.key import HashMethod, stored_key
-from flask_larder.purges import VALID, PurgeLog
+from flask_larder.purges import VALID, Purge, PurgeLog, Target
 from flask_larder.store import Store
 
 NO_VALUE: Final = object()
@@ -21,8 +22,11 @@ class Values:
     pretend. A *timeout* is in seconds.
     """
 
-    def __init__(self, store: Store, purges: PurgeLog, hash_method: HashMethod) -> None:
+    def __init__(
+        self, store: Store, entries: Entries, purges: PurgeLog, hash_method: HashMethod
+    ) -> None:
         self._store = store
+        self._entries = entries
         self._purges = purges
         self._hash_method = hash_method
 
@@ -89,8 +93,17 @@ class Values:
         """Forget what is there; returns how many were. Raises ``StoreUnavailable``."""
         stored = [self.stored(key) for key in keys]
         found = self._store.get_many(stored)
-        self._store.delete(stored)
+        self._entries.delete(stored)
+        self._forget_everywhere(
+            key for key, data in zip(stored, found, strict=True) if data and codec.is_entry(data)
+        )
         return sum(data is not None and self._is_there(data) for data in found)
+
+    def _forget_everywhere(self, keys: Iterable[str]) -> None:
+        """Have other processes forget the responses under *keys*, where they remember any."""
+        targets: tuple[Target, ...] = tuple(("key", key) for key in keys)
+        if targets and self._entries.are_remembered:
+            self._purges.add(Purge(targets))
 
     def stored(self, key: str) -> str:
         """*key* as the store has it."""

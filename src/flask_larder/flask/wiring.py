@@ -14,6 +14,7 @@ from flask_larder.budget import Budget, BudgetSource
 from flask_larder.chance import CHANCE
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.engine import Engine
+from flask_larder.entries import Entries
 from flask_larder.entry import StoredValue
 from flask_larder.errors import InvalidConfig, StoreUnavailable
 from flask_larder.flask.named_reads import Read
@@ -22,7 +23,7 @@ from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
 from flask_larder.local_purges import LocalPurges, NoPurges
-from flask_larder.memory import MemoryStore, NullStore
+from flask_larder.memory import L1, MemoryStore, NullStore
 from flask_larder.purges import ALL, Purge, PurgeLog
 from flask_larder.redis import RedisLeases, RedisPurges, RedisStore
 from flask_larder.signed import SignedStore
@@ -59,6 +60,8 @@ class Wiring:
     options: Mapping[Any, Options]
     store: Store
     purges: PurgeLog
+    entries: Entries
+    memory: L1 | None
     engine: Engine
     values: Values
     coalescer_of_values: Coalescer[StoredValue]
@@ -88,7 +91,7 @@ class Wiring:
             self.purges.add(Purge((ALL,), soft=True))
             return
         if isinstance(self.store, MemoryStore) or not self.has_purges:
-            self.store.clear()
+            self.entries.clear()
         if not self.has_purges:
             return
         try:
@@ -96,7 +99,7 @@ class Wiring:
         except StoreUnavailable as error:
             if not isinstance(error.__cause__, OutOfMemoryError):
                 raise
-            self.store.clear()
+            self.entries.clear()
             self.purges.add(Purge((ALL,)))
 
 
@@ -110,20 +113,32 @@ def wire(settings: Settings, options: Mapping[Any, Options]) -> Wiring:
     backend = _BACKENDS[settings["CACHE_TYPE"]](settings)
     store, leases, purges = _signed(backend.store, settings), backend.leases, backend.purges
     wait_seconds = _wait_seconds(settings)
+    memory = _memory_tier(settings) if isinstance(purges, RedisPurges) else None
+    entries = Entries(store, memory)
     return Wiring(
         settings=settings,
         options=options,
         store=store,
         purges=purges,
+        entries=entries,
+        memory=memory,
         engine=Engine(
-            *(store, purges, time.time, lambda: 1.0 - CHANCE.random()),
+            *(entries, purges, time.time, lambda: 1.0 - CHANCE.random()),
             Coalescer(leases, time.monotonic, wait_seconds=wait_seconds),
         ),
-        values=Values(store, purges, settings["CACHE_HASH_METHOD"]),
+        values=Values(store, entries, purges, settings["CACHE_HASH_METHOD"]),
         coalescer_of_values=Coalescer(leases, time.monotonic, wait_seconds=wait_seconds),
         background=_BACKGROUND,
         enabled=not isinstance(store, NullStore),
     )
+
+
+def _memory_tier(settings: Settings) -> L1 | None:
+    """What each process remembers: only where it hears of purges can others forget that."""
+    max_bytes = settings["CACHE_L1_BYTES"]
+    if not max_bytes:
+        return None
+    return L1(max_bytes=max_bytes, seconds=settings["CACHE_L1_SECONDS"], clock=time.monotonic)
 
 
 def _wait_seconds(settings: Settings) -> float:
