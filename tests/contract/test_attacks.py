@@ -55,8 +55,9 @@ def redis_place(redis_server: RedisServer, redis_client: redis.Redis) -> Place:
         assert isinstance(found, bytes)
         return found
 
+    config = {"CACHE_TYPE": "redis", "CACHE_REDIS_URL": redis_server.url, "CACHE_L1_BYTES": 0}
     return Place(
-        {"CACHE_TYPE": "redis", "CACHE_REDIS_URL": redis_server.url, "CACHE_REDIS_TIMEOUT": 20},
+        {**config, "CACHE_REDIS_TIMEOUT": 20},
         read,
         lambda key, data: redis_client.set(PREFIX + key, data, keepttl=True),
     )

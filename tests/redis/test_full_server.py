@@ -30,6 +30,7 @@ class House:
         self.app = Flask(__name__)
         self.app.config |= {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": server.url}
         self.app.config |= {"CACHE_REDIS_TIMEOUT": 5.0, "CACHE_BUDGET_SECONDS": 5.0}
+        self.app.config["CACHE_L1_BYTES"] = 0  # each request asks the server
         self.cache = Cache(self.app)
         self.version = 0
 

@@ -1,9 +1,11 @@
 """``GET /square/<number>`` over HTTP, under both servers."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 
+from tests.service.conftest import SERVERS
 from tests.service.processes import Service, wait_until
 
 
@@ -28,8 +30,12 @@ def test_asked_again_it_is_not_computed_again(service: Service, number: int) -> 
     assert len(service.lines(f"Computing the square of {number}")) == 1
 
 
-def test_after_the_timeout_it_is_computed_again(service: Service, number: int) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_after_the_timeout_it_is_computed_again(
+    start: Callable[..., Service], server: str, number: int
+) -> None:
     """Once the entry has expired in the store, the view runs again."""
+    service = start(SERVER=server, CACHE_L1_BYTES="0")  # here before its time
     service.get(f"/square/{number}")
     with service.store() as store:
         (key,) = store.scan_iter(f"*/square/{number}")
