@@ -23,6 +23,7 @@ from flask_larder.budget import Budget, Counts
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, Links, RedisStore
 from flask_larder.redis.connection import MOST_CONNECTIONS
+from flask_larder.redis.exchange import Connection
 from flask_larder.redis.pool import OutOfTime, Pool
 from tests.conftest import RedisServer
 from tests.outages import (
@@ -176,7 +177,7 @@ def test_one_probe_at_a_time(server: RedisServer, monkeypatch: pytest.MonkeyPatc
     began, ends = [], threading.Event()
 
     class Place(Address):
-        def connect(self, deadline: float) -> redis.Connection:
+        def connect(self, deadline: float) -> Connection:
             began.append(threading.current_thread().name)
             if len(began) > 1:
                 ends.wait(10)
@@ -196,7 +197,7 @@ def test_one_connection_that_is_slow_to_make_does_not_keep_others_from_waiting(
     taken, connecting = threading.Event(), threading.Event()
 
     class Place(Address):
-        def connect(self, deadline: float) -> redis.Connection:
+        def connect(self, deadline: float) -> Connection:
             if taken.is_set():
                 connecting.set()
                 time.sleep(max(0.0, deadline - time.monotonic()))

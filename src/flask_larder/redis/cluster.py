@@ -10,7 +10,8 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
-from flask_larder.redis.connection import Command, Place
+from flask_larder.redis.connection import Place
+from flask_larder.redis.exchange import Command
 from flask_larder.redis.links import Links
 from flask_larder.redis.pool import NoneFree, OutOfTime
 from flask_larder.redis.slots import UNKNOWN_HOSTS, ClusterAddress, Node, Slots

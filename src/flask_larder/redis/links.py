@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,8 @@ from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
-from flask_larder.redis.connection import Command, Place, exchange, exchange_all
+from flask_larder.redis.connection import Place
+from flask_larder.redis.exchange import Command, Connection, packed
 from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
 from flask_larder.redis.replies import all_fitting
 from flask_larder.threads import Single
@@ -67,12 +68,14 @@ class Links:
         asked_at = self._admit(link)
         is_answered = False
         try:
-            with self._reporting(link.breaker, asked_at):
-                replies = _ask(link.pool, commands, asked_at + limit, usual / 2)
+            replies = _ask(link.pool, commands, asked_at + limit, usual / 2)
             is_answered = True
+        except Exception as error:  # whatever it is, the view answers
+            raise self._told(link.breaker, error, asked_at) from error
         finally:
             if budget is not None and not (is_answered and counts is Counts.UNLESS_ANSWERED):
                 budget.left -= time.monotonic() - asked_at
+        link.breaker.succeeded(asked_at)
         return replies
 
     def place_of(self, key: str) -> Place:  # noqa: ARG002 - all keys are in one place
@@ -120,16 +123,20 @@ class Links:
 
     def _ping(self, asked_at: float, deadline: float, patience: float) -> None:
         """Connect, and have an answer, before *deadline*; the answer within *patience* seconds."""
-        with self._reporting(self._here().breaker, asked_at):
+        breaker = self._here().breaker
+        try:
             connection = self._place.connect(deadline)
             try:
                 self._check(connection, min(deadline, time.monotonic() + patience))
             finally:
-                connection.disconnect()  # type: ignore[no-untyped-call]
+                connection.close()
+        except Exception as error:
+            raise self._told(breaker, error, asked_at) from error
+        breaker.succeeded(asked_at)
 
-    def _check(self, connection: redis.Connection, deadline: float) -> None:
+    def _check(self, connection: Connection, deadline: float) -> None:
         """Raise an error if the server does not answer, or says that it cannot serve."""
-        exchange(connection, ("PING",), deadline)
+        connection.ask(("PING",), deadline)
 
     def _refused(self, breaker: Breaker, error: Exception, asked_at: float) -> None:
         """Tell *breaker* that the server has answered with an error."""
@@ -137,31 +144,28 @@ class Links:
             error = ResponseError("it is a node of a Cluster; set CACHE_TYPE to RedisClusterCache")
         breaker.refused(error, asked_at)
 
-    @contextlib.contextmanager
-    def _reporting(self, breaker: Breaker, asked_at: float) -> Iterator[None]:
-        """Tell *breaker* how it went, and raise errors as our own."""
-        try:
-            yield
-        except OutOfTime as error:  # whoever makes the connections will tell if that fails
+    def _told(self, breaker: Breaker, error: Exception, asked_at: float) -> StoreUnavailable:
+        """Tell *breaker* of *error*, and return one of our own."""
+        name = self._place.name
+        if isinstance(error, OutOfTime):  # whoever makes the connections will tell if that fails
             breaker.missed()
-            raise StoreUnavailable(f"{self._place.name} is out of time: {error}") from error
-        except (ResponseError, NoneFree) as error:
+            return StoreUnavailable(f"{name} is out of time: {error}")
+        if isinstance(error, ResponseError | NoneFree):
             self._refused(breaker, error, asked_at)
-            raise StoreUnavailable(f"{self._place.name} refuses: {error}") from error
-        except Exception as error:  # whatever it is, the view answers
-            breaker.failed(error, asked_at, is_late=isinstance(error, redis.TimeoutError))
-            raise StoreUnavailable(f"{self._place.name} is away: {error}") from error
-        breaker.succeeded(asked_at)
+            return StoreUnavailable(f"{name} refuses: {error}")
+        breaker.failed(error, asked_at, is_late=isinstance(error, redis.TimeoutError))
+        return StoreUnavailable(f"{name} is away: {error}")
 
 
 def _ask(pool: Pool, commands: Sequence[Command], deadline: float, fair: float) -> Sequence[Any]:
     """The replies to *commands*, before *deadline*. Who has had *fair* seconds may be late."""
     if time.monotonic() >= deadline:
         raise OutOfTime("the request has used up what it may wait for its store")
+    message = packed(commands)
     connection = pool.take(deadline)
     began = time.monotonic()
     try:
-        found = exchange_all(connection, commands, deadline)
+        found = connection.exchange(message, len(commands), deadline)
         replies = all_fitting(commands, found)
     except ReadOnlyError:  # a master that has become a replica; a new connection may lead elsewhere
         pool.discard(connection)
