@@ -233,6 +233,24 @@ def test_a_closed_idle_connection_is_replaced(
     assert caplog.messages == []
 
 
+def test_a_connection_with_something_left_to_read_is_not_used_again() -> None:
+    """Whatever it is, it is no answer to the next question."""
+    replies = [b"*1\r\n$1\r\na\r\n*1\r\n$5\r\nwrong\r\n", b"*1\r\n$1\r\nb\r\n"]
+    talked = 0
+
+    def talk(connection: socket.socket) -> None:
+        nonlocal talked
+        talked += 1
+        connection.recv(4096)
+        connection.sendall(replies[talked - 1])
+        connection.recv(4096)
+
+    with listening(talk) as port:
+        store = store_at(port, timeout=5.0)
+        assert [store.get("k"), store.get("k")] == [b"a", b"b"]
+    assert talked == 2
+
+
 # --- it refuses ---
 
 

@@ -36,6 +36,26 @@ class Repeated(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
         self.packed: Final[bytes] = hiredis.pack_command(self)
 
 
+class Deferred(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
+    """A :data:`Command` that goes along with another one, and may be refused without harm to that.
+
+    *was_asked* once the server may have heard of it. *reply* is what came back, which may be an
+    error; :data:`UNHEARD` without.
+    """
+
+    def __new__(cls, *command: Any) -> "Deferred":
+        """Name and arguments, one by one."""
+        return super().__new__(cls, command)
+
+    def __init__(self, *_: Any) -> None:
+        self.was_asked = False
+        self.reply: Any = UNHEARD
+
+
+UNHEARD: Final = object()
+"""The reply to a command that has not been answered."""
+
+
 class Connection:
     """A connection that redis-py has *made*, for one thread at a time.
 

@@ -1,9 +1,10 @@
 """What each process has of Redis: its own connections, and a circuit breaker."""
 
 import contextlib
+import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Place
-from flask_larder.redis.exchange import Command, Connection, packed
+from flask_larder.redis.exchange import Command, Connection, Deferred, packed
 from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
 from flask_larder.redis.replies import all_fitting
 from flask_larder.threads import Single
@@ -23,11 +24,16 @@ from flask_larder.threads import Single
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """What one process has."""
+    """What one process has.
+
+    *ahead* has what goes ahead of a thread's next question, *behind* what goes behind a key's SET.
+    """
 
     pool: Pool
     breaker: Breaker
     probe: Single
+    ahead: dict[int, Deferred] = field(default_factory=dict)
+    behind: dict[str, Deferred] = field(default_factory=dict)
 
 
 class Links:
@@ -60,6 +66,61 @@ class Links:
 
         As :meth:`ask`; it raises also where only one of them is refused.
         """
+        waiting = self._here().ahead
+        ahead = waiting.pop(threading.get_ident(), None) if waiting else None
+        if ahead is None:
+            return self._replies(commands, counts)
+        return self._replies_along((ahead, *commands), ahead, counts)[1:]
+
+    @contextlib.contextmanager
+    def ahead(self, deferred: Deferred) -> Iterator[None]:
+        """Have *deferred* go ahead of what this thread asks first in the block, if anything."""
+        waiting, thread = self._here().ahead, threading.get_ident()
+        outer = waiting.get(thread)
+        waiting[thread] = deferred
+        try:
+            yield
+        finally:
+            waiting.pop(thread, None)
+            if outer is not None:
+                waiting[thread] = outer
+
+    def put_behind(self, key: str, deferred: Deferred) -> None:
+        """Have *deferred* go behind the next :meth:`ask_to_set` of *key*, if there is one."""
+        self._here().behind[key] = deferred
+
+    def take_back(self, key: str, deferred: Deferred) -> None:
+        """Let *deferred* no longer wait."""
+        waiting = self._here().behind
+        if waiting.get(key) is deferred:
+            waiting.pop(key, None)
+
+    def ask_to_set(self, key: str, *command: Any) -> Any:
+        """As :meth:`ask`, with what was to go behind that for *key*."""
+        behind = self._here().behind.pop(key, None)
+        if behind is None:
+            return self.ask(*command)
+        return self._replies_along((command, behind), behind, Counts.ALWAYS)[0]
+
+    def _replies_along(
+        self, commands: Sequence[Command], deferred: Deferred, counts: Counts
+    ) -> Sequence[Any]:
+        """The replies to *commands*, of which *deferred* is one."""
+        asked_at = time.monotonic()
+        try:
+            replies = self._replies(commands, counts)
+        except StoreUnavailable as error:
+            deferred.was_asked = error.__cause__ is not None
+            raise
+        deferred.was_asked = True
+        (deferred.reply,) = (
+            reply for command, reply in zip(commands, replies, strict=True) if command is deferred
+        )
+        if isinstance(deferred.reply, ResponseError):
+            self._refused(self._here().breaker, deferred.reply, asked_at)
+        return replies
+
+    def _replies(self, commands: Sequence[Command], counts: Counts) -> Sequence[Any]:
         budget = None if counts is Counts.NEVER else self._budget()
         timeout = self._place.timeout
         usual = timeout if budget is None else min(timeout, budget.whole)

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from redis.exceptions import InvalidResponse, RedisError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-from flask_larder.redis.exchange import Command
+from flask_larder.redis.exchange import Command, Deferred
 
 _RECORD_ID: Final = re.compile(rb"\d{1,20}-\d{1,20}")
 
@@ -25,7 +25,10 @@ def fitting(command: Command, reply: Any) -> Any:
 
 
 def all_fitting(commands: Sequence[Command], replies: Sequence[Any]) -> Sequence[Any]:
-    """*replies*, if each is :func:`fitting`. One that does not fit tells more than an error."""
+    """*replies*, if each is :func:`fitting`. One that does not fit tells more than an error.
+
+    That a :class:`Deferred` command is refused is its own affair.
+    """
     for command, reply in zip(commands, replies, strict=True):
         if not _SHAPES[command[0]](command, reply):
             break
@@ -33,7 +36,8 @@ def all_fitting(commands: Sequence[Command], replies: Sequence[Any]) -> Sequence
         return replies
     pairs = list(zip(commands, replies, strict=True))
     for command, reply in sorted(pairs, key=lambda pair: isinstance(pair[1], RedisError)):
-        fitting(command, reply)
+        if not (isinstance(command, Deferred) and isinstance(reply, ResponseError)):
+            fitting(command, reply)
     return replies
 
 

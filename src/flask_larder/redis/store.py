@@ -87,9 +87,10 @@ class RedisStore:
         self._links.ping(timeout)
 
     def _put(self, key: str, value: bytes, ttl: float, *only: str) -> bool:
-        milliseconds = max(1, math.ceil(ttl * 1000))
+        at, milliseconds = self._prefix + key, max(1, math.ceil(ttl * 1000))
+        command = ("SET", at, value, "PX", milliseconds, *only)
         try:
-            reply = self._links.ask("SET", self._prefix + key, value, "PX", milliseconds, *only)
+            reply = self._links.ask(*command) if only else self._links.ask_to_set(at, *command)
         except StoreUnavailable as error:
             if isinstance(error.__cause__, OutOfMemoryError):
                 return False
