@@ -176,6 +176,10 @@ class SimulatedLinks:
         """The replies to *command* and, where one node has both, to *then*."""
         return self.ask(*command), None if self._parts else self.ask(*then)
 
+    def ask_to_set(self, key: str, *command: Any) -> Any:
+        """The reply to *command*; there are no leases."""
+        return self.ask(*command)
+
     def parted(self, keys: Sequence[str]) -> Iterator[Sequence[str]]:
         """*keys* by the node that has them."""
         yield keys

@@ -86,6 +86,10 @@ class LocalLeases:
         """See :class:`~flask_larder.store.Leases`."""
         return UNSHARED
 
+    def acquire_and_look(self, key: str, look: Callable[[], T]) -> tuple[Lease, T]:  # noqa: ARG002
+        """See :class:`~flask_larder.store.Leases`."""
+        return UNSHARED, look()
+
     def holder(self, key: str) -> None:
         """See :class:`~flask_larder.store.Leases`."""
 
@@ -290,9 +294,11 @@ class Coalescer(Generic[T]):
         try:
             while True:
                 may_lead = flight.leaders < MOST_LEADERS
-                lease = self._acquire(key) if may_lead else None
                 # Who has just gone, here or elsewhere, may have left a result.
-                shared = task.look()
+                if may_lead:
+                    lease, shared = self._leases.acquire_and_look(key, task.look)
+                else:
+                    lease, shared = None, task.look()
                 if shared is not None and (answer := task.adopt(shared)) is not None:
                     return answer
                 if flight.leaders > flight.before:

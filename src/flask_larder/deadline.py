@@ -14,26 +14,26 @@ class DeadlineSocket:
     """
 
     def __init__(self, sock: socket.socket, deadline: float | None = None) -> None:
-        self._sock = sock
+        self.sock = sock
         self.deadline = deadline
 
     def sendall(self, data: bytes) -> None:
         """See :meth:`socket.socket.sendall`."""
         self._keep_to_deadline()
-        self._sock.sendall(data)
+        self.sock.sendall(data)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """See :meth:`socket.socket.recv`."""
         self._keep_to_deadline()
-        return self._sock.recv(size, flags)
+        return self.sock.recv(size, flags)
 
     def recv_into(self, buffer: bytearray) -> int:
         """See :meth:`socket.socket.recv_into`."""
         self._keep_to_deadline()
-        return self._sock.recv_into(buffer)
+        return self.sock.recv_into(buffer)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
+        return getattr(self.sock, name)
 
     def _keep_to_deadline(self) -> None:
         if self.deadline is None:
@@ -41,4 +41,4 @@ class DeadlineSocket:
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the time is over")
-        self._sock.settimeout(left)
+        self.sock.settimeout(left)

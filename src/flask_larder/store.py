@@ -1,9 +1,11 @@
 """The ports: to what keeps entries, and to what tells one process from others that share them."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from flask_larder.entry import Entry
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -75,13 +77,22 @@ class Lease(Protocol):
 
 
 class Leases(Protocol):
-    """Gives out leases. Every method may raise ``StoreUnavailable``.
+    """Gives out leases. Where not said otherwise, methods may raise ``StoreUnavailable``.
 
-    A lease ends by itself some time after its process has died, and is kept alive until then.
+    A lease ends by itself some time after its process has died, and is kept alive until then. It
+    may end when something is stored under its key: then others need not wait any more.
     """
 
     def acquire(self, key: str) -> Lease | None:
         """The lease for *key*, or ``None`` while another has it. Does not wait."""
+        ...
+
+    def acquire_and_look(self, key: str, look: Callable[[], T]) -> tuple[Lease | None, T]:
+        """As :meth:`acquire`, and what *look* returns, which asks the store after that.
+
+        The store answers both in one go where it can. Where it does not answer, the lease is one
+        that is not shared. Raises nothing but what *look* raises.
+        """
         ...
 
     def holder(self, key: str) -> object | None:

@@ -5,12 +5,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 
-from flask_larder.coalesce import MOST_FAILURES, REST_SECONDS, Coalescer, LocalLeases
+from flask_larder.coalesce import (
+    MOST_FAILURES,
+    REST_SECONDS,
+    UNSHARED,
+    Coalescer,
+    LocalLeases,
+)
 from flask_larder.errors import StoreUnavailable
 from flask_larder.store import Lease, Leases
+
+T = TypeVar("T")
 
 SOON = 20.0  # seconds after which a test has failed
 
@@ -25,7 +34,18 @@ class Clock:
         return self.now
 
 
-class SharedLeases:
+class Looking:
+    """Leases that are asked for before a look, in a go of their own."""
+
+    def acquire_and_look(self, key: str, look: Callable[[], T]) -> tuple[Lease | None, T]:
+        try:
+            lease = self.acquire(key)
+        except StoreUnavailable:
+            lease = UNSHARED
+        return lease, look()
+
+
+class SharedLeases(Looking):
     """The leases of several processes, which are coalescers here."""
 
     def __init__(self) -> None:
@@ -642,7 +662,7 @@ class Ended(BaseException):
 def test_a_leader_that_is_ended_while_it_gives_its_lease_back_still_lands() -> None:
     """Otherwise everybody who comes later would wait for it."""
 
-    class EndingLeases(LocalLeases):
+    class EndingLeases(Looking, LocalLeases):
         def acquire(self, key: str) -> Lease:
             return self
 

@@ -113,6 +113,22 @@ def test_leases_live_on_a_cluster(cluster: Cluster) -> None:
     assert {leases.holder(key) for key in keys} == {None}
 
 
+def test_leases_and_looks_on_a_cluster(cluster: Cluster) -> None:
+    """The lease, on another node than what is looked for, is asked for first; it is ended alone."""
+    links = ClusterLinks(address(*cluster.masters))
+    leases = RedisLeases(links, PREFIX, life_seconds=30.0, most_seconds=60.0)
+    store = RedisStore(links, PREFIX)
+    for key in KEYS[:12]:
+        lease, holder = leases.acquire_and_look(key, lambda key=key: leases.holder(key))
+        assert lease
+        assert holder
+        assert leases.acquire_and_look(key, lambda key=key: store.get(key)) == (None, None)
+        assert store.set(key, b"v", LONG)
+        assert leases.holder(key) == holder
+        lease.release()
+        assert leases.holder(key) is None
+
+
 def test_nodes_need_not_say_their_host(cluster: Cluster) -> None:
     """Behind one address that leads to all, a node tells only the port of another."""
     for node in cluster.masters:

@@ -13,8 +13,9 @@ import pytest
 import redis
 
 from flask_larder.budget import Budget
+from flask_larder.coalesce import UNSHARED
 from flask_larder.errors import StoreUnavailable
-from flask_larder.redis import Address, Links, RedisLeases
+from flask_larder.redis import Address, AnyLinks, Links, RedisLeases, RedisStore
 from tests.conftest import RedisServer
 from tests.service.processes import wait_until
 
@@ -232,3 +233,190 @@ def test_a_request_without_time_gives_its_lease_back_all_the_same(
     budget.left = 0.0
     lease.release()
     wait_until(lambda: not redis_client.exists("p_k#lease"), 5)
+
+
+# --- together with the store ---
+
+
+@pytest.fixture
+def links(redis_server: RedisServer, redis_client: redis.Redis) -> Links:
+    """What leads to the shared server, which is empty."""
+    return Links(Address(redis_server.url, timeout=5.0))
+
+
+def leases_along(links: AnyLinks) -> RedisLeases:
+    return RedisLeases(links, "p_", life_seconds=30.0, most_seconds=60.0)
+
+
+def test_who_looks_sees_what_the_last_holder_has_left(
+    links: Links, redis_client: redis.Redis
+) -> None:
+    """The lease is given before that is looked for."""
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    redis_client.set("p_k", "left")
+    lease, found = leases.acquire_and_look("k", lambda: store.get("k"))
+    assert lease
+    assert found == b"left"
+    assert leases.acquire_and_look("k", lambda: store.get("k")) == (None, b"left")
+
+
+def test_a_look_that_asks_for_nothing_gets_a_lease(links: Links) -> None:
+    """It is asked for alone, then."""
+    leases = leases_along(links)
+    lease, found = leases.acquire_and_look("k", lambda: "in memory")
+    assert lease
+    assert found == "in memory"
+    assert leases.holder("k")
+
+
+def test_a_look_within_a_look_gets_its_own(links: Links) -> None:
+    """What is asked first goes with the inner one."""
+    leases = leases_along(links)
+    outer, (inner, _) = leases.acquire_and_look(
+        "k", lambda: leases.acquire_and_look("l", lambda: links.ask("EXISTS", "x"))
+    )
+    assert outer
+    assert inner
+    assert leases.holder("k") != leases.holder("l")
+
+
+def test_a_look_that_is_ended_gives_the_lease_back(links: Links, redis_client: redis.Redis) -> None:
+    """As gevent ends a greenlet: nobody else knows of it."""
+    leases = leases_along(links)
+
+    def look() -> None:
+        assert links.ask("EXISTS", "p_k#lease") == 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leases.acquire_and_look("k", look)
+    wait_until(lambda: not redis_client.exists("p_k#lease"))
+
+
+def test_a_lease_that_was_given_unheard_beside_a_look_is_given_back(
+    start_redis: Callable[[], RedisServer],
+) -> None:
+    """The reply was late, so this process leads without it; others do not wait for nobody."""
+    server = start_redis()
+    links = Links(Address(server.url, timeout=0.3))
+    leases, store = leases_along(links), RedisStore(links, "p_")
+
+    def look() -> str:
+        with pytest.raises(StoreUnavailable):
+            store.get("k")
+        return "nothing"
+
+    with server.client() as client:
+        assert leases.holder("other") is None
+        client.execute_command("CLIENT", "PAUSE", "450", "ALL")
+        assert leases.acquire_and_look("k", look) == (UNSHARED, "nothing")
+        wait_until(lambda: client.info("commandstats").get("cmdstat_eval"))
+        wait_until(lambda: not client.exists("p_k#lease"))
+
+
+def test_where_leases_are_refused_what_is_looked_for_is_found(
+    start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each process leads for itself then; one line tells why."""
+    server = start_redis()
+    links = Links(Address(server.url, timeout=5.0))
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    store.set("k", b"v", 60.0)
+    with server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        for _ in range(3):
+            assert leases.acquire_and_look("k", lambda: store.get("k")) == (UNSHARED, b"v")
+        client.config_set("maxmemory", 0)
+    (line,) = caplog.messages
+    assert " refuses, views answer without it: command not allowed" in line
+
+
+def test_where_redis_is_away_each_process_leads(start_redis: Callable[[], RedisServer]) -> None:
+    """A look finds out; the lease is not asked for once more."""
+    server = start_redis()
+    links = Links(Address(server.url, timeout=5.0))
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    store.get("k")
+    server.kill()
+
+    def look() -> None:
+        with pytest.raises(StoreUnavailable):
+            store.get("k")
+
+    for _ in range(2):
+        assert leases.acquire_and_look("k", look) == (UNSHARED, None)
+
+
+def test_what_is_stored_under_a_key_ends_its_lease(links: Links, redis_client: redis.Redis) -> None:
+    """Since nobody needs to wait any more. What is added, or stored elsewhere, does not."""
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    lease = leases.acquire("k")
+    assert lease
+    assert store.set("l", b"v", 60.0)
+    assert store.add("k", b"v", 60.0)
+    assert leases.holder("k")
+    assert store.set("k", b"w", 60.0)
+    assert leases.holder("k") is None
+    assert redis_client.get("p_k") == b"w"
+
+    other = leases.acquire("k")
+    lease.release()  # which it has been
+    assert other
+    assert leases.holder("k") == other.token.encode()
+
+
+def test_a_lease_that_was_released_is_not_ended_again(links: Links) -> None:
+    """What is stored later does not end that of another."""
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    lease = leases.acquire("k")
+    assert lease
+    lease.release()
+    assert links._here().behind == {}
+    other = leases_along(Links(links.place_of("k"))).acquire("k")
+    assert other
+    assert store.set("k", b"v", 60.0)
+    assert leases.holder("k") == other.token.encode()
+
+
+def test_a_full_server_keeps_no_lease(start_redis: Callable[[], RedisServer]) -> None:
+    """What was to be stored is refused; the lease is given back all the same."""
+    server = start_redis()
+    links = Links(Address(server.url, timeout=5.0))
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    lease = leases.acquire("k")
+    assert lease
+    with server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        assert store.set("k", b"v", 60.0) is False
+        lease.release()
+        assert not client.exists("p_k#lease")
+
+
+def test_what_is_stored_is_kept_where_scripts_are_refused(
+    start_redis: Callable[[], RedisServer],
+) -> None:
+    """The lease ends by itself then."""
+    server = start_redis()
+    links = Links(Address(server.url, timeout=5.0))
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    lease = leases.acquire("k")
+    assert lease
+    with server.client() as client:
+        client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["-eval"])
+        assert store.set("k", b"v", 60.0) is True
+        assert store.get("k") == b"v"
+        assert client.pttl("p_k#lease") > 0
+        lease.release()
+
+
+def test_a_child_does_not_end_its_parents_lease(links: Links) -> None:
+    """What it stores under the key is its own affair."""
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    assert leases.acquire("k")
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if store.set("k", b"v", 60.0) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert leases.holder("k")

@@ -23,6 +23,7 @@ from flask_larder.budget import Budget, Counts
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, Links, RedisStore
 from flask_larder.redis.connection import MOST_CONNECTIONS
+from flask_larder.redis.exchange import Connection
 from flask_larder.redis.pool import OutOfTime, Pool
 from tests.conftest import RedisServer
 from tests.outages import (
@@ -176,7 +177,7 @@ def test_one_probe_at_a_time(server: RedisServer, monkeypatch: pytest.MonkeyPatc
     began, ends = [], threading.Event()
 
     class Place(Address):
-        def connect(self, deadline: float) -> redis.Connection:
+        def connect(self, deadline: float) -> Connection:
             began.append(threading.current_thread().name)
             if len(began) > 1:
                 ends.wait(10)
@@ -196,7 +197,7 @@ def test_one_connection_that_is_slow_to_make_does_not_keep_others_from_waiting(
     taken, connecting = threading.Event(), threading.Event()
 
     class Place(Address):
-        def connect(self, deadline: float) -> redis.Connection:
+        def connect(self, deadline: float) -> Connection:
             if taken.is_set():
                 connecting.set()
                 time.sleep(max(0.0, deadline - time.monotonic()))
@@ -230,6 +231,24 @@ def test_a_closed_idle_connection_is_replaced(
     OPERATIONS[operation](store)
 
     assert caplog.messages == []
+
+
+def test_a_connection_with_something_left_to_read_is_not_used_again() -> None:
+    """Whatever it is, it is no answer to the next question."""
+    replies = [b"*1\r\n$1\r\na\r\n*1\r\n$5\r\nwrong\r\n", b"*1\r\n$1\r\nb\r\n"]
+    talked = 0
+
+    def talk(connection: socket.socket) -> None:
+        nonlocal talked
+        talked += 1
+        connection.recv(4096)
+        connection.sendall(replies[talked - 1])
+        connection.recv(4096)
+
+    with listening(talk) as port:
+        store = store_at(port, timeout=5.0)
+        assert [store.get("k"), store.get("k")] == [b"a", b"b"]
+    assert talked == 2
 
 
 # --- it refuses ---

@@ -1,7 +1,8 @@
 """The way to the node that serves a key, in a Redis Cluster."""
 
+import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from redis.crc import key_slot
@@ -10,7 +11,8 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
-from flask_larder.redis.connection import Command, Place
+from flask_larder.redis.connection import Place
+from flask_larder.redis.exchange import Command, Deferred
 from flask_larder.redis.links import Links
 from flask_larder.redis.pool import NoneFree, OutOfTime
 from flask_larder.redis.slots import UNKNOWN_HOSTS, ClusterAddress, Node, Slots
@@ -52,6 +54,26 @@ class ClusterLinks:
     def ask_both(self, command: Command, then: Command) -> tuple[Any, Any | None]:  # noqa: ARG002
         """As :meth:`Links.ask_both`, but *then*, which may be for another node, is not asked."""
         return self.ask(*command), None
+
+    @contextlib.contextmanager
+    def ahead(self, deferred: Deferred) -> Iterator[None]:
+        """As :meth:`Links.ahead`, but *deferred*, which may be for another node, is asked alone."""
+        try:
+            deferred.reply = self.ask(*deferred)
+            deferred.was_asked = True
+        except StoreUnavailable as error:
+            deferred.was_asked = error.__cause__ is not None
+        yield
+
+    def put_behind(self, key: str, deferred: Deferred) -> None:
+        """As :meth:`Links.put_behind`, but *deferred* is left to who made it."""
+
+    def take_back(self, key: str, deferred: Deferred) -> None:
+        """As :meth:`Links.take_back`."""
+
+    def ask_to_set(self, key: str, *command: Any) -> Any:  # noqa: ARG002
+        """As :meth:`Links.ask_to_set`, with nothing behind it."""
+        return self.ask(*command)
 
     def place_of(self, key: str) -> Place:
         """As :meth:`Links.place_of`, as far as is known; each time, the nodes are asked again."""

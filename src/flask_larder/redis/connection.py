@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import redis
@@ -15,14 +15,12 @@ from redis.retry import Retry
 
 from flask_larder.deadline import DeadlineSocket
 from flask_larder.errors import InvalidConfig
+from flask_larder.redis.exchange import Connection
 
 MOST_CONNECTIONS: Final = 100
 """The connections of one process to one server, unless ``max_connections`` says otherwise."""
 
 SCHEMES: Final = ("redis", "rediss", "unix")
-
-Command: TypeAlias = tuple[Any, ...]
-"""A command for Redis: its name and its arguments."""
 
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
@@ -50,14 +48,14 @@ class Place(Protocol):
         """How many connections one process may have to it."""
         ...
 
-    def connect(self, deadline: float) -> redis.Connection:
+    def connect(self, deadline: float) -> Connection:
         """A connection, ready for commands when the monotonic clock shows *deadline*.
 
         To look up the name of its host may take longer.
         """
         ...
 
-    def is_current(self, connection: redis.Connection) -> bool:
+    def is_current(self, connection: Connection) -> bool:
         """Whether *connection* leads to where it is now, as far as is known. Does not wait."""
         ...
 
@@ -97,76 +95,40 @@ class Address:
         """See :class:`Place`."""
         return maker(self).most
 
-    def connect(self, deadline: float) -> redis.Connection:
+    def connect(self, deadline: float) -> Connection:
         """See :class:`Place`."""
         return self.connect_to({}, deadline)
 
-    def connect_to(self, where: Mapping[str, Any], deadline: float) -> redis.Connection:
+    def connect_to(self, where: Mapping[str, Any], deadline: float) -> Connection:
         """As :meth:`connect`, where *where* stands above the host and the port of the URL."""
         make = maker(self, **where)
-        connection = make(deadline)
+        made = make(deadline)
         try:
-            connection.connect()  # type: ignore[no-untyped-call]
-            _socket_of(connection).deadline = None
-            if isinstance(connection, redis.SSLConnection):
+            made.connect()  # type: ignore[no-untyped-call]
+            if isinstance(made, redis.SSLConnection):
                 # After the handshake the server sends session tickets; nobody else would read them.
-                exchange(connection, ("PING",), deadline)
-        except redis.ConnectionError as error:
+                made.send_command("PING", check_health=False)  # type: ignore[no-untyped-call]
+                made.read_response()
+            return Connection(made)
+        except BaseException as error:
+            made.disconnect()  # type: ignore[no-untyped-call]
             if not _may_lack_certificate(error, make):
                 raise
             raise redis.ConnectionError(
                 f"{error} (after the TLS handshake; if the server asks for a client certificate, "
                 f"give ssl_certfile and ssl_keyfile)"
             ) from error
-        return connection
 
-    def is_current(self, connection: redis.Connection) -> bool:  # noqa: ARG002
+    def is_current(self, connection: Connection) -> bool:  # noqa: ARG002
         """See :class:`Place`."""
         return True
 
 
-def _may_lack_certificate(error: redis.ConnectionError, make: "Maker") -> bool:
+def _may_lack_certificate(error: BaseException, make: "Maker") -> bool:
     """Whether that may be why the server has ended the connection, of which it says nothing."""
     is_with_tls = issubclass(make.kind, redis.SSLConnection)
     is_dropped = type(error) is redis.ConnectionError and "connecting to" not in str(error)
     return is_with_tls and is_dropped and not make.options.get("ssl_certfile")
-
-
-def exchange(connection: redis.Connection, command: Command, deadline: float) -> Any:
-    """Send *command* and return the reply, which is there when the clock shows *deadline*."""
-    (reply,) = exchange_all(connection, (command,), deadline)
-    if isinstance(reply, redis.ResponseError):
-        raise reply
-    return reply
-
-
-def exchange_all(
-    connection: redis.Connection, commands: Sequence[Command], deadline: float
-) -> list[Any]:
-    """Send *commands* in one go and return the replies to all of them; errors are replies, too.
-
-    So nothing is left to read, whatever the server says to one of them.
-    """
-    # Not every redis-py that we allow has an argument for reading, and none has one for sending.
-    sock = _socket_of(connection)
-    sock.deadline = deadline
-    try:
-        packed = connection.pack_commands(commands)  # type: ignore[no-untyped-call]
-        connection.send_packed_command(packed, check_health=False)  # type: ignore[no-untyped-call]
-        return [_reply(connection) for _ in commands]
-    finally:
-        sock.deadline = None
-
-
-def _reply(connection: redis.Connection) -> Any:
-    try:
-        return connection.read_response(disable_decoding=True)
-    except redis.ResponseError as error:
-        return error
-
-
-def _socket_of(connection: redis.Connection) -> DeadlineSocket:
-    return cast("DeadlineSocket", connection._sock)  # noqa: SLF001
 
 
 def without_secrets(url: str) -> str:

@@ -7,14 +7,13 @@ import time
 from functools import partial
 from typing import Any, Final
 
-import redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from flask_larder.chance import CHANCE
 from flask_larder.errors import StoreUnavailable
 from flask_larder.purges import Purge
 from flask_larder.redis.cluster import AnyLinks
-from flask_larder.redis.connection import Command, exchange
+from flask_larder.redis.exchange import Command, Connection
 from flask_larder.redis.purge_reader import MOST_TRIES, Ask, PurgeReader
 from flask_larder.redis.purge_record import id_of
 from flask_larder.redis.replies import fitting
@@ -99,9 +98,9 @@ class Follower:
                     time.sleep(BREATH_SECONDS)
         finally:
             self._reader.server = ""
-            connection.disconnect()  # type: ignore[no-untyped-call]
+            connection.close()
 
-    def _await_news(self, connection: redis.Connection) -> bool:
+    def _await_news(self, connection: Connection) -> bool:
         """Return when there is a purge that is not known yet, or after a while."""
         last = id_of(self._reader.table.last or (0, 0))
         block = ("BLOCK", int(BLOCK_SECONDS * 1000))
@@ -171,6 +170,6 @@ class Follower:
             )
 
 
-def _ask(connection: redis.Connection, command: Command, seconds: float = PATIENCE_SECONDS) -> Any:
+def _ask(connection: Connection, command: Command, seconds: float = PATIENCE_SECONDS) -> Any:
     """The reply to *command*, within *seconds*."""
-    return fitting(command, exchange(connection, command, time.monotonic() + seconds))
+    return fitting(command, connection.ask(command, time.monotonic() + seconds))

@@ -4,14 +4,22 @@ import contextlib
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from importlib.resources import files
-from typing import Final, cast
+from typing import Final, TypeVar, cast
+
+from redis.exceptions import ResponseError
 
 from flask_larder.budget import Counts
+from flask_larder.coalesce import UNSHARED
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.cluster import AnyLinks
+from flask_larder.redis.exchange import UNHEARD, Command, Deferred
+from flask_larder.store import Lease
 from flask_larder.threads import start
+
+T = TypeVar("T")
 
 _SCRIPTS: Final = files("flask_larder.redis") / "lua"
 _RELEASE: Final = (_SCRIPTS / "release.lua").read_text("ascii")
@@ -39,19 +47,54 @@ class RedisLeases:
 
     def acquire(self, key: str) -> "RedisLease | None":
         """See :class:`~flask_larder.store.Leases`."""
-        name = self._prefix + key + SUFFIX
-        token = secrets.token_hex(16)
-        life = _milliseconds(self._life_seconds)
-        keeper = self._keeper()
-        lease = RedisLease(self._links, keeper, name, token)
+        return self._asked_for(self._wish(key))
+
+    def acquire_and_look(self, key: str, look: Callable[[], T]) -> tuple[Lease | None, T]:
+        """See :class:`~flask_larder.store.Leases`."""
+        wish = self._wish(key)
+        asked = Deferred(*self._to_acquire(wish))
+        is_over = False
         try:
-            if self._links.ask("SET", name, token, "NX", "PX", life) is None:
-                return None
+            with self._links.ahead(asked):
+                found = look()
+            lease = self._granted(wish, asked)
+            is_over = True
+        finally:
+            if not is_over:
+                wish.leave()
+        return lease, found
+
+    def _wish(self, key: str) -> "RedisLease":
+        return RedisLease(self._links, self._keeper(), self._prefix + key)
+
+    def _to_acquire(self, wish: "RedisLease") -> Command:
+        return ("SET", wish.name, wish.token, "NX", "PX", _milliseconds(self._life_seconds))
+
+    def _asked_for(self, wish: "RedisLease") -> "RedisLease | None":
+        try:
+            reply = self._links.ask(*self._to_acquire(wish))
         except StoreUnavailable as error:
             if error.__cause__ is not None:  # it was asked, and may have given the lease unheard
-                keeper.give_back(lease)
+                wish.leave()
             raise
-        keeper.add(lease, time.monotonic() + self._most_seconds)
+        return None if reply is None else self._kept(wish)
+
+    def _granted(self, wish: "RedisLease", asked: Deferred) -> Lease | None:
+        """What has come of having *asked*, after the look."""
+        if not asked.was_asked:  # nor was anything else: there was no need, or the store is away
+            try:
+                return self._asked_for(wish)
+            except StoreUnavailable:
+                return UNSHARED
+        if asked.reply is UNHEARD or isinstance(asked.reply, ResponseError):
+            wish.leave()
+            return UNSHARED
+        return None if asked.reply is None else self._kept(wish)
+
+    def _kept(self, lease: "RedisLease") -> "RedisLease":
+        """*lease*, which is ours now, kept alive."""
+        self._keeper().add(lease, time.monotonic() + self._most_seconds)
+        self._links.put_behind(lease.at, lease.ending)
         return lease
 
     def holder(self, key: str) -> object | None:
@@ -61,15 +104,21 @@ class RedisLeases:
 
 
 class RedisLease:
-    """A lease that this process has, or has lost without knowing it."""
+    """A lease that this process has, or has lost without knowing it.
 
-    __slots__ = ("_keeper", "_links", "name", "token")
+    It is for the key *at*, prefix and all. *ending* is the command that ends it, if it is still
+    ours; it goes along where something is stored there.
+    """
 
-    def __init__(self, links: AnyLinks, keeper: "_Keeper", name: str, token: str) -> None:
+    __slots__ = ("_keeper", "_links", "at", "ending", "name", "token")
+
+    def __init__(self, links: AnyLinks, keeper: "_Keeper", at: str) -> None:
         self._links = links
         self._keeper = keeper
-        self.name = name
-        self.token = token
+        self.at = at
+        self.name = at + SUFFIX
+        self.token = secrets.token_hex(16)
+        self.ending = Deferred("EVAL", _RELEASE, 1, self.name, self.token)
 
     def release(self) -> None:
         """See :class:`~flask_larder.store.Lease`.
@@ -78,14 +127,21 @@ class RedisLease:
         there, too, the lease ends by itself.
         """
         self._keeper.drop(self)
+        self._links.take_back(self.at, self.ending)
+        if isinstance(self.ending.reply, int):
+            return
         try:
             self.give_back(Counts.ALWAYS)
         except StoreUnavailable:
-            self._keeper.give_back(self)
+            self.leave()
 
     def give_back(self, counts: Counts) -> None:
         """End it, if it is still ours. Raises ``StoreUnavailable``."""
-        self._links.ask("EVAL", _RELEASE, 1, self.name, self.token, counts=counts)
+        self._links.ask(*self.ending, counts=counts)
+
+    def leave(self) -> None:
+        """Have the thread that renews end it, if it is ours at all."""
+        self._keeper.give_back(self)
 
 
 class _Keeper:
@@ -128,7 +184,7 @@ class _Keeper:
             self._is_running = start("leases", self._keep)
 
     def _keep(self) -> None:
-        next_renewal = 0.0
+        next_renewal = time.monotonic() + self._life_seconds / 3
         while True:
             with self._changed:
                 if not (self._ends or self._left):

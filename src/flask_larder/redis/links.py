@@ -1,9 +1,10 @@
 """What each process has of Redis: its own connections, and a circuit breaker."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,8 @@ from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
-from flask_larder.redis.connection import Command, Place, exchange, exchange_all
+from flask_larder.redis.connection import Place
+from flask_larder.redis.exchange import Command, Connection, Deferred, packed
 from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
 from flask_larder.redis.replies import all_fitting
 from flask_larder.threads import Single
@@ -22,11 +24,16 @@ from flask_larder.threads import Single
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """What one process has."""
+    """What one process has.
+
+    *ahead* has what goes ahead of a thread's next question, *behind* what goes behind a key's SET.
+    """
 
     pool: Pool
     breaker: Breaker
     probe: Single
+    ahead: dict[int, Deferred] = field(default_factory=dict)
+    behind: dict[str, Deferred] = field(default_factory=dict)
 
 
 class Links:
@@ -59,6 +66,61 @@ class Links:
 
         As :meth:`ask`; it raises also where only one of them is refused.
         """
+        waiting = self._here().ahead
+        ahead = waiting.pop(threading.get_ident(), None) if waiting else None
+        if ahead is None:
+            return self._replies(commands, counts)
+        return self._replies_along((ahead, *commands), ahead, counts)[1:]
+
+    @contextlib.contextmanager
+    def ahead(self, deferred: Deferred) -> Iterator[None]:
+        """Have *deferred* go ahead of what this thread asks first in the block, if anything."""
+        waiting, thread = self._here().ahead, threading.get_ident()
+        outer = waiting.get(thread)
+        waiting[thread] = deferred
+        try:
+            yield
+        finally:
+            waiting.pop(thread, None)
+            if outer is not None:
+                waiting[thread] = outer
+
+    def put_behind(self, key: str, deferred: Deferred) -> None:
+        """Have *deferred* go behind the next :meth:`ask_to_set` of *key*, if there is one."""
+        self._here().behind[key] = deferred
+
+    def take_back(self, key: str, deferred: Deferred) -> None:
+        """Let *deferred* no longer wait."""
+        waiting = self._here().behind
+        if waiting.get(key) is deferred:
+            waiting.pop(key, None)
+
+    def ask_to_set(self, key: str, *command: Any) -> Any:
+        """As :meth:`ask`, with what was to go behind that for *key*."""
+        behind = self._here().behind.pop(key, None)
+        if behind is None:
+            return self.ask(*command)
+        return self._replies_along((command, behind), behind, Counts.ALWAYS)[0]
+
+    def _replies_along(
+        self, commands: Sequence[Command], deferred: Deferred, counts: Counts
+    ) -> Sequence[Any]:
+        """The replies to *commands*, of which *deferred* is one."""
+        asked_at = time.monotonic()
+        try:
+            replies = self._replies(commands, counts)
+        except StoreUnavailable as error:
+            deferred.was_asked = error.__cause__ is not None
+            raise
+        deferred.was_asked = True
+        (deferred.reply,) = (
+            reply for command, reply in zip(commands, replies, strict=True) if command is deferred
+        )
+        if isinstance(deferred.reply, ResponseError):
+            self._refused(self._here().breaker, deferred.reply, asked_at)
+        return replies
+
+    def _replies(self, commands: Sequence[Command], counts: Counts) -> Sequence[Any]:
         budget = None if counts is Counts.NEVER else self._budget()
         timeout = self._place.timeout
         usual = timeout if budget is None else min(timeout, budget.whole)
@@ -67,12 +129,14 @@ class Links:
         asked_at = self._admit(link)
         is_answered = False
         try:
-            with self._reporting(link.breaker, asked_at):
-                replies = _ask(link.pool, commands, asked_at + limit, usual / 2)
+            replies = _ask(link.pool, commands, asked_at + limit, usual / 2)
             is_answered = True
+        except Exception as error:  # whatever it is, the view answers
+            raise self._told(link.breaker, error, asked_at) from error
         finally:
             if budget is not None and not (is_answered and counts is Counts.UNLESS_ANSWERED):
                 budget.left -= time.monotonic() - asked_at
+        link.breaker.succeeded(asked_at)
         return replies
 
     def place_of(self, key: str) -> Place:  # noqa: ARG002 - all keys are in one place
@@ -120,16 +184,20 @@ class Links:
 
     def _ping(self, asked_at: float, deadline: float, patience: float) -> None:
         """Connect, and have an answer, before *deadline*; the answer within *patience* seconds."""
-        with self._reporting(self._here().breaker, asked_at):
+        breaker = self._here().breaker
+        try:
             connection = self._place.connect(deadline)
             try:
                 self._check(connection, min(deadline, time.monotonic() + patience))
             finally:
-                connection.disconnect()  # type: ignore[no-untyped-call]
+                connection.close()
+        except Exception as error:
+            raise self._told(breaker, error, asked_at) from error
+        breaker.succeeded(asked_at)
 
-    def _check(self, connection: redis.Connection, deadline: float) -> None:
+    def _check(self, connection: Connection, deadline: float) -> None:
         """Raise an error if the server does not answer, or says that it cannot serve."""
-        exchange(connection, ("PING",), deadline)
+        connection.ask(("PING",), deadline)
 
     def _refused(self, breaker: Breaker, error: Exception, asked_at: float) -> None:
         """Tell *breaker* that the server has answered with an error."""
@@ -137,31 +205,28 @@ class Links:
             error = ResponseError("it is a node of a Cluster; set CACHE_TYPE to RedisClusterCache")
         breaker.refused(error, asked_at)
 
-    @contextlib.contextmanager
-    def _reporting(self, breaker: Breaker, asked_at: float) -> Iterator[None]:
-        """Tell *breaker* how it went, and raise errors as our own."""
-        try:
-            yield
-        except OutOfTime as error:  # whoever makes the connections will tell if that fails
+    def _told(self, breaker: Breaker, error: Exception, asked_at: float) -> StoreUnavailable:
+        """Tell *breaker* of *error*, and return one of our own."""
+        name = self._place.name
+        if isinstance(error, OutOfTime):  # whoever makes the connections will tell if that fails
             breaker.missed()
-            raise StoreUnavailable(f"{self._place.name} is out of time: {error}") from error
-        except (ResponseError, NoneFree) as error:
+            return StoreUnavailable(f"{name} is out of time: {error}")
+        if isinstance(error, ResponseError | NoneFree):
             self._refused(breaker, error, asked_at)
-            raise StoreUnavailable(f"{self._place.name} refuses: {error}") from error
-        except Exception as error:  # whatever it is, the view answers
-            breaker.failed(error, asked_at, is_late=isinstance(error, redis.TimeoutError))
-            raise StoreUnavailable(f"{self._place.name} is away: {error}") from error
-        breaker.succeeded(asked_at)
+            return StoreUnavailable(f"{name} refuses: {error}")
+        breaker.failed(error, asked_at, is_late=isinstance(error, redis.TimeoutError))
+        return StoreUnavailable(f"{name} is away: {error}")
 
 
 def _ask(pool: Pool, commands: Sequence[Command], deadline: float, fair: float) -> Sequence[Any]:
     """The replies to *commands*, before *deadline*. Who has had *fair* seconds may be late."""
     if time.monotonic() >= deadline:
         raise OutOfTime("the request has used up what it may wait for its store")
+    message = packed(commands)
     connection = pool.take(deadline)
     began = time.monotonic()
     try:
-        found = exchange_all(connection, commands, deadline)
+        found = connection.exchange(message, len(commands), deadline)
         replies = all_fitting(commands, found)
     except ReadOnlyError:  # a master that has become a replica; a new connection may lead elsewhere
         pool.discard(connection)

@@ -2,13 +2,13 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-import redis
-
 from flask_larder.redis.connection import Place
+from flask_larder.redis.exchange import Connection
 from flask_larder.threads import start
 
 MOST_CONNECTORS: Final = 4
@@ -33,6 +33,8 @@ class Pool:
     Making one may take its time; where it fails, *failed* is told why and since when it was tried,
     and whoever waits hears of it.
     Nobody waits for one that has been in the making for longer than a reply may take.
+
+    What was used last is taken first, without the lock while nobody waits.
     """
 
     def __init__(self, place: Place, failed: Callable[[BaseException, float], None]) -> None:
@@ -41,14 +43,16 @@ class Pool:
         self._patience = place.timeout
         self._most = place.most_connections
         self._changed = threading.Condition()
-        self._idle: list[redis.Connection] = []
+        self._idle: list[Connection] = []
         self._count = 0  # idle, taken, or being made
         self._waiting = 0
         self._connecting: list[float] = []  # since when each is being made
         self._failures = 0
         self._last_failure = ""
+        # Garbage is collected in any order: a socket might go before what closes it.
+        weakref.finalize(self, _close_all, self._idle).atexit = False
 
-    def take(self, deadline: float) -> redis.Connection:
+    def take(self, deadline: float) -> Connection:
         """A connection for this thread alone, for :meth:`give` or :meth:`discard`.
 
         Raises, when the monotonic clock shows *deadline* at the latest, why there is none:
@@ -58,32 +62,37 @@ class Pool:
             connection = self._next(deadline)
             is_usable = False
             try:
-                is_usable = self._place.is_current(connection) and _is_ready(connection)
+                is_usable = self._place.is_current(connection) and connection.is_ready
             finally:
                 if not is_usable:
                     self.discard(connection)
             if is_usable:
                 return connection
 
-    def give(self, connection: redis.Connection) -> None:
+    def give(self, connection: Connection) -> None:
         """Take back a connection that has nothing more to read."""
-        with self._changed:
-            self._idle.append(connection)
-            self._changed.notify()
+        self._idle.append(connection)
+        if self._waiting:  # who begins to wait after this finds it by itself
+            with self._changed:
+                self._changed.notify()
 
-    def discard(self, connection: redis.Connection) -> None:
+    def discard(self, connection: Connection) -> None:
         """Close a connection of which it is not known what it will read next."""
-        connection.disconnect()  # type: ignore[no-untyped-call]
+        connection.close()
         with self._changed:
             self._count -= 1
             self._changed.notify()
 
-    def _next(self, deadline: float) -> redis.Connection:
+    def _next(self, deadline: float) -> Connection:
+        connection = None if self._waiting else self._idle_one()
+        return self._awaited(deadline) if connection is None else connection
+
+    def _awaited(self, deadline: float) -> Connection:
         with self._changed:
             self._waiting += 1
             try:
                 failures = self._failures
-                while not self._idle:
+                while (connection := self._idle_one()) is None:
                     self._connect_if_needed()
                     if self._count == 0:
                         raise OutOfTime("no thread can be started to make a connection")
@@ -93,11 +102,17 @@ class Pool:
                         raise NoneFree("all connections are taken")
                     if self._failures != failures and not self._idle:
                         raise NotConnected(self._last_failure)
-                return self._idle.pop()
+                return connection
             finally:
                 self._waiting -= 1
                 if self._idle:  # who was woken for it, and is ended by gevent, did not take it
                     self._changed.notify()
+
+    def _idle_one(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _worth_waiting(self, deadline: float) -> float:
         if len(self._connecting) == self._count:  # there is no other that could become free
@@ -138,15 +153,10 @@ class Pool:
 
     def discard_idle(self) -> None:
         """Close what nobody uses."""
-        with self._changed:
-            idle, self._idle = self._idle, []
-        for connection in idle:
+        while (connection := self._idle_one()) is not None:
             self.discard(connection)
 
 
-def _is_ready(connection: redis.Connection) -> bool:
-    """Whether it is open, and nobody's reply is on its way."""
-    try:
-        return not connection.can_read()
-    except (redis.ConnectionError, OSError):
-        return False
+def _close_all(connections: list[Connection]) -> None:
+    for connection in connections:
+        connection.close()

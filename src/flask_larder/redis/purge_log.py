@@ -16,7 +16,7 @@ from flask_larder.key import FORMAT
 from flask_larder.per_process import PerProcess
 from flask_larder.purges import Purge, PurgeTable
 from flask_larder.redis.cluster import AnyLinks
-from flask_larder.redis.connection import Command
+from flask_larder.redis.exchange import Command
 from flask_larder.redis.follower import Follower
 from flask_larder.redis.purge_reader import PurgeReader
 from flask_larder.redis.purge_record import position_of
@@ -80,9 +80,12 @@ class RedisPurges:
         has both; else those that the follower has heard of.
         """
         here = self._following()
-        question = here.reader.question()
+        question, asked_at = here.reader.question(), time.monotonic()
         reply, of_log = self._links.ask_both(command, question.command)
-        is_known = here.watch.is_loaded if of_log is None else here.reader.take(question, of_log)
+        if of_log is None:
+            is_known = here.watch.is_loaded
+        else:
+            is_known = here.reader.take(question, of_log, asked_at)
         if not is_known:
             self._catch_up(here, Counts.ALWAYS)
         return reply

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from flask_larder.entry import Position
 from flask_larder.errors import StoreUnavailable
 from flask_larder.purges import ALL, Purge, PurgeTable
-from flask_larder.redis.connection import Command
+from flask_larder.redis.exchange import Command, Repeated
 from flask_larder.redis.purge_record import Record, fields_of, id_of, record_of
 from flask_larder.redis.watch import Watch
 
@@ -32,14 +32,10 @@ Ask: TypeAlias = Callable[[Command], Any]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A command that asks for what follows *since*, with *since* itself, or for all.
-
-    *asked_at* is by the monotonic clock.
-    """
+    """A command that asks for what follows *since*, with *since* itself, or for all."""
 
     since: Position | None
     command: Command
-    asked_at: float
 
 
 class PurgeReader:
@@ -57,19 +53,25 @@ class PurgeReader:
         self._most = most
         self._watch = watch
         self._taking = threading.Lock()
+        self._latest: Question | None = None
 
     def question(self) -> Question:
         """What to ask. The reply is for :meth:`take`."""
-        since = self.table.last
-        start = b"-" if since is None else id_of(since)
-        command = ("XRANGE", self.key, start, "+", "COUNT", BATCH)
-        return Question(since, command, time.monotonic())
+        since, latest = self.table.last, self._latest
+        if latest is None or latest.since != since:
+            start = b"-" if since is None else id_of(since)
+            command = Repeated("XRANGE", self.key, start, "+", "COUNT", BATCH)
+            latest = self._latest = Question(since, command)
+        return latest
 
-    def take(self, question: Question, reply: Sequence[Any]) -> bool:
-        """Take in the *reply*. Returns whether everything is known now that was asked for."""
+    def take(self, question: Question, reply: Sequence[Any], asked_at: float) -> bool:
+        """Take in the *reply* to what was *asked at* that time, by the monotonic clock.
+
+        Returns whether everything is known now that was asked for.
+        """
         is_known = len(reply) == 1 and reply[0][0] == question.command[2]
         if is_known or (self._read(question.since, reply) and len(reply) < BATCH):
-            self._watch.answered(question.asked_at)
+            self._watch.answered(asked_at)
             return True
         return False
 
@@ -90,9 +92,9 @@ class PurgeReader:
         """
         tries = 0
         while True:
-            question = self.question()
+            question, asked_at = self.question(), time.monotonic()
             reply = ask(question.command)
-            if self.take(question, reply):
+            if self.take(question, reply, asked_at):
                 return
             if self.table.last != question.since:  # there was more than one reply can hold
                 continue

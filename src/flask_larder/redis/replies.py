@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-from flask_larder.redis.connection import Command
+from flask_larder.redis.exchange import Command, Deferred
 
 _RECORD_ID: Final = re.compile(rb"\d{1,20}-\d{1,20}")
 
@@ -17,7 +17,7 @@ def fitting(command: Command, reply: Any) -> Any:
     Where it has another shape, the stream is out of step, and each reply belongs to another
     question: raises ``InvalidResponse``.
     """
-    if isinstance(reply, ResponseError):
+    if isinstance(reply, RedisError):
         raise reply
     if not _SHAPES[command[0]](command, reply):
         raise InvalidResponse(f"the reply to {command[0]} is that to another question")
@@ -25,16 +25,29 @@ def fitting(command: Command, reply: Any) -> Any:
 
 
 def all_fitting(commands: Sequence[Command], replies: Sequence[Any]) -> Sequence[Any]:
-    """*replies*, if each is :func:`fitting`. One that does not fit tells more than an error."""
+    """*replies*, if each is :func:`fitting`. One that does not fit tells more than an error.
+
+    That a :class:`Deferred` command is refused is its own affair.
+    """
+    for command, reply in zip(commands, replies, strict=True):
+        if not _SHAPES[command[0]](command, reply):
+            break
+    else:
+        return replies
     pairs = list(zip(commands, replies, strict=True))
-    for command, reply in sorted(pairs, key=lambda pair: isinstance(pair[1], ResponseError)):
-        fitting(command, reply)
+    for command, reply in sorted(pairs, key=lambda pair: isinstance(pair[1], RedisError)):
+        if not (isinstance(command, Deferred) and isinstance(reply, ResponseError)):
+            fitting(command, reply)
     return replies
 
 
 def _is_values(command: Command, reply: Any) -> bool:
-    is_list = isinstance(reply, list) and len(reply) == len(command) - 1
-    return is_list and all(isinstance(item, bytes | None) for item in reply)
+    if not isinstance(reply, list) or len(reply) != len(command) - 1:
+        return False
+    for item in reply:  # noqa: SIM110 - a generator would cost each hit more
+        if not (item is None or isinstance(item, bytes)):
+            return False
+    return True
 
 
 def _is_page(_: Command, reply: Any) -> bool:
@@ -52,17 +65,17 @@ def _is_record_id(_: Command, reply: Any) -> bool:
 
 
 def _is_records(command: Command, reply: Any) -> bool:
-    return isinstance(reply, list) and all(_is_record(command, item) for item in reply)
-
-
-def _is_record(command: Command, item: Any) -> bool:
-    return (
-        isinstance(item, list)
-        and len(item) == 2
-        and _is_record_id(command, item[0])
-        and isinstance(item[1], list)
-        and all(isinstance(part, bytes) for part in item[1])
-    )
+    if not isinstance(reply, list):
+        return False
+    for item in reply:
+        if not (isinstance(item, list) and len(item) == 2 and _is_record_id(command, item[0])):
+            return False
+        if not isinstance(item[1], list):
+            return False
+        for part in item[1]:
+            if not isinstance(part, bytes):
+                return False
+    return True
 
 
 _SHAPES: Final[Mapping[str, Callable[[Command, Any], bool]]] = {

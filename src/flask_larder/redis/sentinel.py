@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import redis
 
-from flask_larder.redis.connection import Address, exchange
+from flask_larder.redis.connection import Address
+from flask_larder.redis.exchange import Connection
 from flask_larder.threads import Single
 
 LOOK_SECONDS: Final = 1.0
@@ -37,7 +38,7 @@ class SentinelMaster:
     def __str__(self) -> str:
         return f"master {self._master!r} of {', '.join(map(str, self._sentinels))}"
 
-    def connect(self, deadline: float) -> redis.Connection:
+    def connect(self, deadline: float) -> Connection:
         """See :class:`~flask_larder.redis.connection.Place`.
 
         A Sentinel may be wrong for a while: who is no master (any more) is not taken for one.
@@ -45,16 +46,16 @@ class SentinelMaster:
         host, port = self._find(deadline)
         connection = self._address.connect_to({"host": host, "port": port}, deadline)
         try:
-            role = exchange(connection, ("ROLE",), deadline)[0].decode()
+            role = connection.ask(("ROLE",), deadline)[0].decode()
         except BaseException:
-            connection.disconnect()  # type: ignore[no-untyped-call]
+            connection.close()
             raise
         if role != "master":
-            connection.disconnect()  # type: ignore[no-untyped-call]
+            connection.close()
             raise redis.ConnectionError(f"{host}:{port} is no master, but a {role}")
         return connection
 
-    def is_current(self, connection: redis.Connection) -> bool:
+    def is_current(self, connection: Connection) -> bool:
         """See :class:`~flask_larder.redis.connection.Place`."""
         now = time.monotonic()
         if now >= self._next_look:
@@ -91,7 +92,7 @@ class SentinelMaster:
         connection = sentinel.connect(deadline)
         try:
             command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
-            found: Any = exchange(connection, command, deadline)
+            found: Any = connection.ask(command, deadline)
         finally:
-            connection.disconnect()  # type: ignore[no-untyped-call]
+            connection.close()
         return None if found is None else (found[0].decode(), int(found[1]))

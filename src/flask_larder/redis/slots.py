@@ -16,7 +16,8 @@ from flask_larder.breaker import Breaker
 from flask_larder.budget import BudgetSource
 from flask_larder.chance import CHANCE
 from flask_larder.errors import InvalidConfig, StoreUnavailable
-from flask_larder.redis.connection import Address, exchange, maker, without_secrets
+from flask_larder.redis.connection import Address, maker, without_secrets
+from flask_larder.redis.exchange import Connection
 from flask_larder.redis.links import Links
 from flask_larder.threads import start
 
@@ -82,7 +83,7 @@ def _split(url: str) -> tuple[str, list[str], str]:
 class NodeLinks(Links):
     """The links to one node of a Cluster, which has a circuit breaker of its own."""
 
-    def _check(self, connection: redis.Connection, deadline: float) -> None:
+    def _check(self, connection: Connection, deadline: float) -> None:
         _check_state(connection, deadline)
 
     def _refused(self, breaker: Breaker, error: Exception, asked_at: float) -> None:
@@ -202,10 +203,10 @@ def _ask_for_owners(address: Address, deadline: float) -> Owners:
     connection = address.connect(deadline)
     try:
         _check_state(connection, deadline)
-        reply = exchange(connection, ("CLUSTER", "SLOTS"), deadline)
+        reply = connection.ask(("CLUSTER", "SLOTS"), deadline)
         ranges: Any = parse_cluster_slots(reply, current_host=connection.host)
     finally:
-        connection.disconnect()  # type: ignore[no-untyped-call]
+        connection.close()
     owners: Owners = [None] * REDIS_CLUSTER_HASH_SLOTS
     for (first, last), nodes in ranges.items():
         host, port = nodes["primary"]
@@ -215,9 +216,9 @@ def _ask_for_owners(address: Address, deadline: float) -> Owners:
     return owners
 
 
-def _check_state(connection: redis.Connection, deadline: float) -> None:
+def _check_state(connection: Connection, deadline: float) -> None:
     try:
-        info = exchange(connection, ("CLUSTER", "INFO"), deadline)
+        info = connection.ask(("CLUSTER", "INFO"), deadline)
     except ResponseError as error:
         if "cluster support disabled" not in str(error):
             raise

@@ -27,11 +27,13 @@ class RedisStore:
     def __init__(self, links: AnyLinks, prefix: str, purges: RedisPurges | None = None) -> None:
         self._links = links
         self._prefix = prefix
+        # By MGET: unlike GET, it answers nil for another type of key.
         self._ask_for_values = links.ask if purges is None else purges.ask_with
 
     def get(self, key: str) -> bytes | None:
         """See :class:`~flask_larder.store.Store`. A key of another Redis type has no value."""
-        return self.get_many([key])[0]
+        found: bytes | None = self._ask_for_values("MGET", self._prefix + key)[0]
+        return found
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """See :class:`~flask_larder.store.Store`."""
@@ -39,7 +41,7 @@ class RedisStore:
             return []
         found: list[bytes | None] = []
         for part in self._links.parted(self._prefixed(keys)):
-            found += self._ask_for_values("MGET", *part)  # unlike GET, nil for another type of key
+            found += self._ask_for_values("MGET", *part)
         return found
 
     def set(self, key: str, value: bytes, ttl: float) -> bool:
@@ -85,9 +87,10 @@ class RedisStore:
         self._links.ping(timeout)
 
     def _put(self, key: str, value: bytes, ttl: float, *only: str) -> bool:
-        milliseconds = max(1, math.ceil(ttl * 1000))
+        at, milliseconds = self._prefix + key, max(1, math.ceil(ttl * 1000))
+        command = ("SET", at, value, "PX", milliseconds, *only)
         try:
-            reply = self._links.ask("SET", self._prefix + key, value, "PX", milliseconds, *only)
+            reply = self._links.ask(*command) if only else self._links.ask_to_set(at, *command)
         except StoreUnavailable as error:
             if isinstance(error.__cause__, OutOfMemoryError):
                 return False

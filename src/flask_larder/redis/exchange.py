@@ -1,0 +1,161 @@
+"""Commands that go to a server, and the replies that come back, each in one go.
+
+redis-py makes the connections, with all that belongs to that. Its way of asking passes through
+several layers for each command and each reply, which costs more than the round trip.
+"""
+
+import select
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final, TypeAlias, cast
+
+import hiredis
+import redis
+from redis.exceptions import InvalidResponse, RedisError
+
+Command: TypeAlias = tuple[Any, ...]
+"""A command for Redis: its name and its arguments."""
+
+_MOST_BYTES: Final = 65536
+"""What is read at once. Most replies are shorter, and come in one piece."""
+
+_TOLERANCE_SECONDS: Final = 0.001
+"""By how much what the socket waits may differ from what is left. To set it costs a system call."""
+
+_UNFINISHED: Final = object()
+
+
+class Repeated(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
+    """A :data:`Command` that is sent many times, and therefore packed once."""
+
+    def __new__(cls, *command: Any) -> "Repeated":
+        """Name and arguments, one by one."""
+        return super().__new__(cls, command)
+
+    def __init__(self, *_: Any) -> None:
+        self.packed: Final[bytes] = hiredis.pack_command(self)
+
+
+class Deferred(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
+    """A :data:`Command` that goes along with another one, and may be refused without harm to that.
+
+    *was_asked* once the server may have heard of it. *reply* is what came back, which may be an
+    error; :data:`UNHEARD` without.
+    """
+
+    def __new__(cls, *command: Any) -> "Deferred":
+        """Name and arguments, one by one."""
+        return super().__new__(cls, command)
+
+    def __init__(self, *_: Any) -> None:
+        self.was_asked = False
+        self.reply: Any = UNHEARD
+
+
+UNHEARD: Final = object()
+"""The reply to a command that has not been answered."""
+
+
+class Connection:
+    """A connection that redis-py has *made*, for one thread at a time.
+
+    redis-py is not asked to send or to read on it any more, only to close it. Raises
+    ``redis.ConnectionError`` if something is left to read.
+    """
+
+    __slots__ = ("_made", "_pending", "_poll", "_reader", "_sock", "_timeout", "host", "port")
+
+    def __init__(self, made: redis.Connection) -> None:
+        held: Any = made._sock  # noqa: SLF001 - a DeadlineSocket, in which the real one is
+        held.deadline = None  # some redis-py would wait for it now
+        if made.can_read():
+            raise redis.ConnectionError("the server says more than it was asked")
+        self._made = made
+        self._sock = held.sock
+        self._timeout: float | None = None  # what the socket waits; not known
+        self._pending = getattr(self._sock, "pending", int)  # only TLS keeps bytes for itself
+        self._poll = select.poll()
+        self._poll.register(self._sock, select.POLLIN)
+        self._reader = hiredis.Reader(
+            protocolError=InvalidResponse,
+            replyError=made._parser.parse_error,  # noqa: SLF001
+            notEnoughData=_UNFINISHED,
+        )
+        # Not every kind of connection has these.
+        self.host: str = getattr(made, "host", "")
+        self.port: int = getattr(made, "port", 0)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is open, and nobody's reply is on its way. Does not wait."""
+        # At the end there is something to read, too: that it is the end.
+        return not (self._poll.poll(0) or self._reader.has_data() or self._pending())
+
+    def ask(self, command: Command, deadline: float) -> Any:
+        """The reply to *command*, which is there when the monotonic clock shows *deadline*.
+
+        Raises the reply if it is an error.
+        """
+        (reply,) = self.exchange(hiredis.pack_command(command), 1, deadline)
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
+
+    def exchange(self, packed: bytes, count: int, deadline: float) -> list[Any]:
+        """Send *packed* commands and return the replies, of which there are *count*.
+
+        Errors are replies, too, so that nothing is left to read, whatever the server says to one
+        of the commands. What comes out of this by an exception is to be closed.
+        """
+        try:
+            self._send(packed, deadline)
+            return self._receive(count, deadline)
+        except TimeoutError as error:
+            raise redis.TimeoutError("the reply did not come in time") from error
+
+    def close(self) -> None:
+        """Close it, also where it was closed by the other side."""
+        self._made.disconnect()  # type: ignore[no-untyped-call]
+
+    def _send(self, packed: bytes, deadline: float) -> None:
+        self._keep_to(deadline)
+        sent = self._sock.send(packed)
+        while sent < len(packed):
+            self._keep_to(deadline)
+            sent += self._sock.send(memoryview(packed)[sent:])
+
+    def _receive(self, count: int, deadline: float) -> list[Any]:
+        replies: list[Any] = []
+        feed, next_reply = self._reader.feed, self._reader.gets
+        while True:
+            self._keep_to(deadline)
+            received = self._sock.recv(_MOST_BYTES)
+            if not received:
+                raise redis.ConnectionError("the server has closed the connection")
+            feed(received)
+            while (reply := next_reply()) is not _UNFINISHED:
+                replies.append(reply)
+                if len(replies) == count:
+                    return replies
+
+    def _keep_to(self, deadline: float) -> None:
+        """Have the socket wait no longer than that. Its timeout begins anew with each part."""
+        left = deadline - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if self._timeout is None or abs(left - self._timeout) > _TOLERANCE_SECONDS:
+            self._sock.settimeout(left)
+            self._timeout = left
+
+
+def packed(commands: Sequence[Command]) -> bytes:
+    """*commands* as they are sent, in one piece."""
+    if len(commands) == 1:  # which may be long, and needs no copy
+        return _packed(commands[0])
+    return b"".join([_packed(command) for command in commands])
+
+
+def _packed(command: Command) -> bytes:
+    if isinstance(command, Repeated):
+        return command.packed
+    return cast("bytes", hiredis.pack_command(command))
