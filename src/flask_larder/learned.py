@@ -121,12 +121,26 @@ class _Current:
 class Learned:
     """A *lesson* in use. *observed* is what Flask has sent when it taught that."""
 
-    __slots__ = ("_is_head", "_lesson", "_observed", "_records", "_tier", "is_used", "size_bytes")
+    __slots__ = (
+        *(
+            "_is_head",
+            "_is_open",
+            "_key",
+            "_lesson",
+            "_monotonic",
+            "_observed",
+            "_records",
+            "_tier",
+        ),
+        *("is_used", "size_bytes"),
+    )
 
     def __init__(self, lesson: Lesson, environ: Environ, observed: Sent) -> None:
         memory = lesson.tier.memory
         self._lesson = lesson
         self._tier = lesson.tier
+        self._key, self._is_open = lesson.key, lesson.is_open  # what each hit needs, at hand
+        self._monotonic = lesson.tier.monotonic
         self._is_head = environ["REQUEST_METHOD"] == "HEAD"
         self._observed = observed if lesson.is_checked else None
         self._records: Recent[str, Remembered] | None = memory.here() if memory else None
@@ -135,17 +149,16 @@ class Learned:
 
     def find(self, environ: Environ) -> Sent | None:
         """What to send, or ``None`` where Flask is to answer."""
-        lesson = self._lesson
         is_plain = environ.keys().isdisjoint(_SPECIAL)
-        if not (is_plain or self._may_answer(environ)) or not lesson.is_open():
+        if not (is_plain or self._may_answer(environ)) or not self._is_open():
             return None
         self.is_used = True
-        record = self._records.get(lesson.key) if self._records is not None else None
+        record = self._records.get(self._key) if self._records is not None else None
         current = None if record is None else record.rendered
         if (
             current is None
             or current.of is not self
-            or current.until <= self._tier.monotonic()
+            or current.until <= self._monotonic()
             or current.version != current.table.version
         ):
             current = self._renewed(environ, record)

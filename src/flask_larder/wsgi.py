@@ -54,6 +54,10 @@ class BeforeFlask:
         start_response(status, fields.copy())  # it is the server's, which may change it
         return [body] if body else []
 
+    def forget(self) -> None:
+        """Learn anew, in this process."""
+        self._learned().clear()
+
     def _find(self, environ: Environ) -> Sent | None:
         url = _url_of(environ)
         learned_here = self._learned()

@@ -7,7 +7,8 @@ app serves are asked at each hit: :class:`Surroundings`.
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from flask import Flask, Request, Response, current_app
@@ -51,38 +52,43 @@ _OF_FLASK: Final = (
 # --- where ---
 
 
+_EXTENSION: Final = "flask_larder.before_flask"
+"""Under which name the app's extensions have what was placed."""
+
+
+def forget(app: Flask) -> None:
+    """Have whatever was placed before *app* learn anew, since its settings may be others now."""
+    placed = app.extensions.get(_EXTENSION)
+    if isinstance(placed, BeforeFlask):
+        placed.forget()
+
+
 def place(app: Flask) -> None:
     """Put a :class:`BeforeFlask` directly around Flask's own ``wsgi_app``, once.
 
     It is inside whatever middleware stands there already, if that tells what it wraps, and inside
     what comes later. Where the method cannot be reached, or is another one, nothing is done.
     """
-    if type(app).wsgi_app is not Flask.wsgi_app:
+    if _EXTENSION in app.extensions or type(app).wsgi_app is not Flask.wsgi_app:
         return
-    if _is_own(app, app.wsgi_app):
-        app.wsgi_app = BeforeFlask(app.wsgi_app)  # type: ignore[method-assign]
-        return
-    for holder, name, inner in _wrapped(app.wsgi_app):
-        if _is_own(app, inner):
-            setattr(holder, name, BeforeFlask(inner))
+    for holder, name, inner in _applications(app):
+        if inspect.ismethod(inner) and inner.__self__ is app and inner.__func__ is Flask.wsgi_app:
+            placed = BeforeFlask(inner)
+            with suppress(AttributeError, TypeError):  # it cannot be set
+                setattr(holder, name, placed)
+                app.extensions[_EXTENSION] = placed
             return
-
-
-def _is_own(app: Flask, application: Any) -> bool:
-    is_method = inspect.ismethod(application) and application.__self__ is app
-    return is_method and application.__func__ is Flask.wsgi_app
 
 
 _MOST_HELD: Final = 100
 """At how many objects is looked for the application that one of them wraps."""
 
 
-def _wrapped(middleware: Any) -> Iterator[tuple[Any, str, Any]]:
-    """What *middleware* holds that may be an application, and where; then what that holds."""
-    holders = [middleware]
+def _applications(app: Flask) -> Iterator[tuple[Any, str, Any]]:
+    """The application of *app*, what that wraps if it is middleware, and so on; and who has it."""
+    yield app, "wsgi_app", app.wsgi_app
+    holders: list[Any] = [app.wsgi_app]
     for holder in holders:
-        if isinstance(holder, BeforeFlask):  # it was placed for another cache
-            return
         attributes = {} if isinstance(holder, Flask) else getattr(holder, "__dict__", {})
         for name, held in list(attributes.items()):
             if callable(held) and len(holders) < _MOST_HELD:
@@ -143,13 +149,19 @@ class Surroundings:
             return True
         if _started or _finished or _tearing_down or _pushed or _context_tearing_down or _popped:
             return False
-        before, after = app.before_request_funcs, app.after_request_funcs
-        teardown, preprocessors = app.teardown_request_funcs, app.url_value_preprocessors
+        if app.before_request_funcs or app.teardown_request_funcs or app.url_value_preprocessors:
+            return self._have_no_functions()
+        return app.after_request_funcs in _NONE_OR_ONLY_OWN or self._have_no_functions()
+
+    def _have_no_functions(self) -> bool:
+        """Whether none is registered that concerns the view."""
+        app = self._app
+        kinds: tuple[Mapping[str | None, list[Any]], ...] = (
+            *(app.before_request_funcs, app.teardown_request_funcs, app.url_value_preprocessors),
+            app.after_request_funcs,
+        )
         for scope in self._scopes:
-            if before.get(scope) or teardown.get(scope) or preprocessors.get(scope):
-                return False
-            functions = after.get(scope)
-            if functions and functions != _OWN_AFTER_REQUEST:
+            if any(kind.get(scope, []) not in _NONE_OR_OWN for kind in kinds):
                 return False
         return True
 
@@ -162,8 +174,9 @@ _pushed, _context_tearing_down, _popped = (
     signal.receivers for signal in (appcontext_pushed, appcontext_tearing_down, appcontext_popped)
 )
 
-_OWN_AFTER_REQUEST: Final = [invalidate_unsafe]
-"""It does nothing after a GET or HEAD."""
+# It does nothing after a GET or HEAD.
+_NONE_OR_OWN: Final[tuple[list[Any], ...]] = ([], [invalidate_unsafe])
+_NONE_OR_ONLY_OWN: Final[tuple[dict[Any, Any], ...]] = ({None: [invalidate_unsafe]}, {})
 
 
 # --- each rule ---

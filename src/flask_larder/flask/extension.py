@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from flask import Flask, current_app, has_app_context
 
 from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
-from flask_larder.flask.before_flask import place
+from flask_larder.flask.before_flask import forget, place
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
 from flask_larder.flask.call import Call, answers_request
@@ -103,6 +103,7 @@ class Cache(PurgeMethods):
         track_requests(app)
         if settings["CACHE_INVALIDATE_UNSAFE"]:
             register_invalidation(app)
+        forget(app)
         if settings["CACHE_BEFORE_FLASK"]:
             place(app)
         self._apps.add(app)
