@@ -230,6 +230,18 @@ def parse_vary(fields: Fields) -> frozenset[str]:
     return frozenset("*") if "*" in names else names
 
 
+def with_vary(fields: Fields, names: Collection[str]) -> Fields:
+    """*fields* whose ``Vary`` has *names*, which are in lower case, too."""
+    if not names:
+        return fields
+    said = parse_vary(fields)
+    missing = [] if "*" in said else sorted(set(names) - said)
+    if not missing:
+        return fields
+    all_names = [*values_of(fields, "vary"), *(name.title() for name in missing)]
+    return (*without(fields, {"vary"}), ("Vary", ", ".join(all_names)))
+
+
 def without_connection_fields(fields: Fields) -> tuple[tuple[str, str], ...]:
     """*fields* without those that are for one connection only (RFC 9111 section 3.1)."""
     named = {name.lower() for name in parse_list(values_of(fields, "connection"))}

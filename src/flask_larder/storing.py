@@ -7,7 +7,7 @@ from typing import Final
 from flask_larder.ask import Ask, Shared, selected_key
 from flask_larder.entry import Forwarded, StoredResponse
 from flask_larder.freshness import spread_lifetime
-from flask_larder.headers import parse_vary, values_of, without, without_connection_fields
+from flask_larder.headers import parse_vary, with_vary, without, without_connection_fields
 from flask_larder.key import origin_of
 from flask_larder.policy import (
     Exchange,
@@ -94,8 +94,4 @@ def kept_fields(
 ) -> tuple[tuple[str, str], ...]:
     """The fields to store. What the view selected by without saying so joins its ``Vary``."""
     fields = without(without_connection_fields(forwarded.fields), _OWN_FIELDS | unstored)
-    said = values_of(fields, "vary")
-    if unsaid := selecting - parse_vary(forwarded.fields):
-        names = [*said, *(name.title() for name in sorted(unsaid))]
-        fields = (*without(fields, {"vary"}), ("Vary", ", ".join(names)))
-    return fields
+    return tuple(with_vary(fields, selecting))

@@ -412,7 +412,7 @@ def test_an_early_refresh(
     """When chance says so."""
 
     @app.get("/")
-    @cache.cached(early_refresh=1.0)
+    @cache.cached(early_refresh=1.0, before_flask=False)
     def page() -> str:
         return str(count())
 

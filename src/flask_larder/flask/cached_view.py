@@ -18,6 +18,7 @@ from flask_larder.engine import OTHER_KEY, is_error
 from flask_larder.entry import Reads, Request, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
+from flask_larder.flask.before_flask import teach
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.conditions import on_condition
 from flask_larder.flask.outcome import Outcome, write_fields
@@ -51,6 +52,7 @@ from flask_larder.flask.unkeyed import (
 )
 from flask_larder.flask.view import ViewAnswer
 from flask_larder.headers import Fields, parse_vary
+from flask_larder.learned import LOOKED_UP
 from flask_larder.policy import Directives, Policy, Reason, is_about_field
 from flask_larder.requested import NO_DIRECTIVES, directives_of, wants_only_stored
 from flask_larder.status import CacheStatus
@@ -134,10 +136,15 @@ class _Visit:
             note_selecting(answer.names)
             outcome.age = answer.age
             outcome.is_as_stored = self._is_outermost()
+            if answer.status.is_hit and not answer.is_validated and (answer.status.ttl or 0) > 0:
+                teach(self._call, self._context, ask, answer.names)
             if answer.is_due:
                 revalidate_later(self._call, self._context.request.environ, ask, answer)
         else:
             self._tell_unkeyed(answer, watch)
+            if outcome.status.stored:
+                names = parse_vary(answer.fields) | watch.selecting()
+                teach(self._call, self._context, ask, names)
         outcome.vary |= self._of_key
         return self._returned(answer)
 
@@ -270,6 +277,7 @@ class _Visit:
             refresh=refresh,
             is_stale=self._finds_stale if call.options.is_stale else None,
             directives=self._directives(request),
+            looked_up=self._context.request.environ.pop(LOOKED_UP, None),
         )
 
     def _directives(self, request: Request) -> Directives:

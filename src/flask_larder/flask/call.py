@@ -181,6 +181,13 @@ class Call:
         """Log *line*, which tells of a reading that the key does not hold; once."""
         self._warn(line)
 
+    def tell_inside(self, why: str) -> None:
+        """Log, for who debugs, that hits are answered inside Flask, and *why*; once."""
+        line = f"hits of {self.name} are answered inside Flask: {why}"
+        if line not in self.wiring.warned:
+            self.wiring.warned.add(line)
+            _log.debug("%s", line)
+
     def leave_out(self, why: str, seconds: float) -> None:
         """Revalidate it no more in the background for *seconds*, and log *why*, once."""
         self.wiring.left_out[self.name] = time.monotonic() + seconds

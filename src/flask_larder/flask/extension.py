@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from flask import Flask, current_app, has_app_context
 
 from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
+from flask_larder.flask.before_flask import place
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
 from flask_larder.flask.call import Call, answers_request
@@ -102,6 +103,8 @@ class Cache(PurgeMethods):
         track_requests(app)
         if settings["CACHE_INVALIDATE_UNSAFE"]:
             register_invalidation(app)
+        if settings["CACHE_BEFORE_FLASK"]:
+            place(app)
         self._apps.add(app)
 
     # --- responses ---
@@ -129,6 +132,7 @@ class Cache(PurgeMethods):
         stale_if_error: Timeout | None = None,
         jitter: float | None = None,
         early_refresh: float | None = None,
+        before_flask: bool | None = None,
     ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
         """Cache the responses of a view, or the results of a function.
 
@@ -183,6 +187,11 @@ class Cache(PurgeMethods):
         :param early_refresh: makes a response anew in the background before it expires, the
             likelier, the nearer that is, the longer the view took, and the higher this number is
             (the beta of XFetch, Vattani et al. 2015, 1 is usual). ``None`` means never.
+        :param before_flask: whether hits may be answered before Flask. ``None`` means where the app
+            runs nothing around this view; ``False`` never. ``True`` means also where it does, and
+            skips, on a hit: functions of ``before_request``, ``after_request``,
+            ``teardown_request`` and ``url_value_preprocessor``, and the signals of requests. A
+            decorator around the view is not skipped. ``CACHE_BEFORE_FLASK`` stands above it.
 
         Raises ``InvalidPolicy`` for an option that cannot be used.
         """
@@ -199,6 +208,7 @@ class Cache(PurgeMethods):
             stale_if_error=window_of("stale_if_error", stale_if_error),
             jitter=jitter_of(jitter),
             early_refresh=early_refresh_of(early_refresh),
+            before_flask=before_flask,
             unless=unless,
             forced_update=forced_update,
             is_stale=is_stale,
@@ -221,6 +231,7 @@ class Cache(PurgeMethods):
         tags: TagOption = None,
         stale_while_revalidate: Timeout | None = None,
         stale_if_error: Timeout | None = None,
+        before_flask: bool | None = None,
     ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
         """Cache the responses of a view as their own header fields say.
 
@@ -242,6 +253,7 @@ class Cache(PurgeMethods):
             when it is no longer fresh, as for :meth:`cached`. One that says something may have
             more.
         :param stale_if_error: as *stale_while_revalidate*, in place of an error.
+        :param before_flask: as for :meth:`cached`.
 
         Raises ``InvalidPolicy`` for an option that cannot be used.
         """
@@ -254,6 +266,7 @@ class Cache(PurgeMethods):
             tags=tags_of(tags),
             stale_while_revalidate=window_of("stale_while_revalidate", stale_while_revalidate),
             stale_if_error=window_of("stale_if_error", stale_if_error),
+            before_flask=before_flask,
             unless=unless,
             response_filter=response_filter,
         )

@@ -30,7 +30,8 @@ class Options:
     *vary_fields* are names of header fields in lower case; *vary_by* is a function whose result
     joins the key. The four about staleness are as in a
     :class:`~flask_larder.policy.Policy`, ``None`` where they were not given. Where the policy is
-    *by_response*, the responses' own fields state it.
+    *by_response*, the responses' own fields state it. *before_flask* tells whether hits are
+    answered before Flask; ``None`` means where the app runs nothing around the view.
     """
 
     key_prefix: str | Callable[[], str] = URL_PREFIX
@@ -53,8 +54,12 @@ class Options:
     cache_none: bool = False
     response_hit_indication: bool = False
     by_response: bool = False
+    before_flask: bool | None = None
 
     def __post_init__(self) -> None:
+        before: Any = self.before_flask
+        if before not in {None, True, False}:
+            raise InvalidPolicy(f"before_flask is {before!r}; give True, False, or None")
         prefix: Any = self.key_prefix
         if not (callable(prefix) or (isinstance(prefix, str) and prefix)):
             raise InvalidPolicy(f"key_prefix is {prefix!r}; give a text or a function")

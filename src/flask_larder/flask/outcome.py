@@ -3,26 +3,18 @@
 import logging
 from dataclasses import dataclass, field
 from time import time
-from typing import Final
-from urllib.parse import quote
 
 from flask import Response, request
 from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.conditional import is_not_modified
 from flask_larder.flask.partial import apply_range
+from flask_larder.headers import values_of, with_vary
 from flask_larder.key import encode_path
 from flask_larder.policy import GET_AND_HEAD
+from flask_larder.rendered import cache_tag, server_timing
 from flask_larder.status import CacheStatus
-
-ENVIRON_KEY: Final = "flask_larder.status"
-"""Where the WSGI environ holds the :class:`Outcome`; its ``str`` is the ``Cache-Status``."""
-
-_SAFE_IN_TAG: Final = "!#$&'*+-.^_`|~:/@=;()<>?[]{}"
-"""What stands in ``Cache-Tag`` as it is: no comma, space or percent sign."""
-
-_LONGEST_TAGS: Final = 4000
-"""In bytes: how long ``Cache-Tag`` may be. Proxies refuse responses with too long a header."""
+from flask_larder.wsgi import OUTCOME
 
 _log = logging.getLogger("flask_larder")
 
@@ -55,7 +47,7 @@ class Outcome:
 
     def record(self) -> None:
         """Make this the outcome of the current request. Of nested views the outer one counts."""
-        request.environ[ENVIRON_KEY] = self
+        request.environ[OUTCOME] = self
         if _log.isEnabledFor(logging.DEBUG):
             # Encoded, since a path may hold a line feed, which would forge a line of the log.
             path = encode_path(request.environ.get("PATH_INFO", "").encode("latin-1"))
@@ -64,28 +56,26 @@ class Outcome:
     @property
     def server_timing(self) -> str:
         """The members for ``Server-Timing``, which browsers show."""
-        cache = f"cache;dur={self.cache_ms:.2f}"
-        return cache if self.view_ms is None else f"{cache}, view;dur={self.view_ms:.2f}"
+        return server_timing(self.cache_ms, self.view_ms)
 
 
 def write_fields(response: Response) -> Response:
     """Put the outcome of the current request into the fields of its *response*."""
-    outcome = request.environ.get(ENVIRON_KEY)
+    outcome = request.environ.get(OUTCOME)
     if not isinstance(outcome, Outcome):
         return response
     fields = response.headers
     if outcome.age is not None:
         fields["Age"] = str(int(outcome.age))
     if outcome.vary:
-        response.vary.update(name.title() for name in sorted(outcome.vary))
+        told = with_vary(fields.to_wsgi_list(), outcome.vary)
+        fields["Vary"] = ", ".join(values_of(told, "vary"))
     if outcome.send:
         # Lists, to which each cache on the way appends (RFC 9211 section 2).
         fields.add("Cache-Status", str(outcome))
         fields.add("Server-Timing", outcome.server_timing)
-    if outcome.send_tags and outcome.tags:
-        tags = ",".join(quote(tag, safe=_SAFE_IN_TAG) for tag in outcome.tags)
-        if len(tags) <= _LONGEST_TAGS:
-            fields.add("Cache-Tag", tags)
+    if outcome.send_tags and (tags := cache_tag(outcome.tags)):
+        fields.add("Cache-Tag", tags)
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
     now = time()

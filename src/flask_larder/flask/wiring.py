@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, MutableMapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
@@ -22,6 +23,7 @@ from flask_larder.flask.options import Options
 from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
+from flask_larder.learned import Tier
 from flask_larder.local_purges import LocalPurges, NoPurges
 from flask_larder.memory import L1, MemoryStore, NullStore
 from flask_larder.purges import ALL, Purge, PurgeLog
@@ -34,6 +36,22 @@ _BACKGROUND: Final = Background()
 """For all caches of a process."""
 
 _BUDGET: Final = "flask_larder.budget"
+
+_asking: ContextVar[dict[str, Any] | None] = ContextVar("flask_larder.asking", default=None)
+"""The environ of a request that asks the store before Flask."""
+
+
+class _Asking:
+    """While this is entered, what is asked of a store is for the request of *environ*."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._environ = environ
+
+    def __enter__(self) -> None:
+        _asking.set(self._environ)
+
+    def __exit__(self, *_: object) -> None:
+        _asking.set(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,7 @@ class Wiring:
     store: Store
     purges: PurgeLog
     entries: Entries
-    memory: L1 | None
+    tier: Tier
     engine: Engine
     values: Values
     coalescer_of_values: Coalescer[StoredValue]
@@ -121,7 +139,7 @@ def wire(settings: Settings, options: Mapping[Any, Options]) -> Wiring:
         store=store,
         purges=purges,
         entries=entries,
-        memory=memory,
+        tier=Tier(entries, memory, purges, _Asking, time.time, time.monotonic),
         engine=Engine(
             *(entries, purges, time.time, lambda: 1.0 - CHANCE.random()),
             Coalescer(leases, time.monotonic, wait_seconds=wait_seconds),
@@ -184,12 +202,12 @@ def _redis_store(settings: Settings) -> _Backend:
 
 
 def _request_budget(seconds: float) -> BudgetSource:
-    """The budget of each request, which its WSGI environ holds."""
+    """The budget of each request, which its WSGI environ holds, also before Flask has it."""
 
     def budget() -> Budget | None:
-        if not has_request_context():
+        environ = request.environ if has_request_context() else _asking.get()
+        if environ is None:
             return None
-        environ = request.environ
         found = environ.get(_BUDGET)
         if found is None:
             found = environ[_BUDGET] = Budget(seconds)

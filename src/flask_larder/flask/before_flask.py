@@ -1,0 +1,277 @@
+"""For which views hits may be answered before Flask: those around which the app runs nothing.
+
+Answering ahead of Flask must not skip anything that the app relies on. One rule, one function,
+which returns its reason, or ``None`` where it does not object. The rules that may change while the
+app serves are asked at each hit: :class:`Surroundings`.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from flask import Flask, Request, Response, current_app
+from flask.ctx import RequestContext
+from flask.sessions import SecureCookieSessionInterface
+from flask.signals import (
+    appcontext_popped,
+    appcontext_pushed,
+    appcontext_tearing_down,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
+from werkzeug.routing import Rule, converters
+
+from flask_larder.ask import Ask, key_in_store
+from flask_larder.flask.call import Call
+from flask_larder.flask.invalidation import invalidate_unsafe
+from flask_larder.flask.named_reads import wants_names
+from flask_larder.flask.options import Options
+from flask_larder.flask.tracking import TrackedRequest
+from flask_larder.key import origin_of
+from flask_larder.learned import Lesson, can_teach, environ_name
+from flask_larder.policy import Reason
+from flask_larder.rendered import Additions
+from flask_larder.wsgi import LESSON, PLACED, BeforeFlask
+
+_log = logging.getLogger("flask_larder")
+
+_ALMOST_SURE: Final = 21.0
+"""So many times its cost before its end, chance makes a response due once in a billion times."""
+
+# What runs in the course of a request that is answered from the cache.
+_OF_FLASK: Final = (
+    *("request_context", "app_context", "create_url_adapter", "full_dispatch_request"),
+    *("preprocess_request", "dispatch_request", "ensure_sync", "finalize_request", "make_response"),
+    *("process_response", "do_teardown_request", "raise_routing_exception"),
+)
+
+
+# --- where ---
+
+
+def place(app: Flask) -> None:
+    """Put a :class:`BeforeFlask` directly around Flask's own ``wsgi_app``, once.
+
+    It is inside whatever middleware stands there already, if that tells what it wraps, and inside
+    what comes later. Where the method cannot be reached, or is another one, nothing is done.
+    """
+    if type(app).wsgi_app is not Flask.wsgi_app:
+        return
+    if _is_own(app, app.wsgi_app):
+        app.wsgi_app = BeforeFlask(app.wsgi_app)  # type: ignore[method-assign]
+        return
+    for holder, name, inner in _wrapped(app.wsgi_app):
+        if _is_own(app, inner):
+            setattr(holder, name, BeforeFlask(inner))
+            return
+
+
+def _is_own(app: Flask, application: Any) -> bool:
+    is_method = inspect.ismethod(application) and application.__self__ is app
+    return is_method and application.__func__ is Flask.wsgi_app
+
+
+_MOST_HELD: Final = 100
+"""At how many objects is looked for the application that one of them wraps."""
+
+
+def _wrapped(middleware: Any) -> Iterator[tuple[Any, str, Any]]:
+    """What *middleware* holds that may be an application, and where; then what that holds."""
+    holders = [middleware]
+    for holder in holders:
+        if isinstance(holder, BeforeFlask):  # it was placed for another cache
+            return
+        attributes = {} if isinstance(holder, Flask) else getattr(holder, "__dict__", {})
+        for name, held in list(attributes.items()):
+            if callable(held) and len(holders) < _MOST_HELD:
+                yield holder, name, held
+                holders.append(held)
+
+
+# --- whether ---
+
+
+def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> None:
+    """Have what is stored for *ask*, which *names* select, be sent before Flask, if that may be."""
+    environ = context.request.environ
+    if PLACED not in environ or not can_teach(environ) or "HTTP_HOST" not in environ:
+        return
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    endpoint, blueprints = context.request.endpoint or "", context.request.blueprints
+    is_forced = call.options.before_flask is True
+    around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
+    reason = why_inside(app, call, context.request.url_rule, around)
+    if reason is None:
+        environ[LESSON] = _lesson(app, call, ask, names, around)
+    else:
+        call.tell_inside(reason)
+
+
+class Surroundings:
+    """What the app runs around a view, asked anew at each hit: it can change at any time.
+
+    The *view* of an *endpoint* is called without any decorator, and nothing is registered to run
+    before or after it, for the app or its *blueprints*, or to hear of it. Where it *is_forced*, the
+    developer does without what is registered.
+    """
+
+    __slots__ = ("_app", "_endpoint", "_is_forced", "_scopes", "_view")
+
+    def __init__(
+        self,
+        app: Flask,
+        endpoint: str,
+        view: Callable[..., Any],
+        blueprints: Iterable[str],
+        *,
+        is_forced: bool,
+    ) -> None:
+        self._app = app
+        self._endpoint = endpoint
+        self._view = view
+        self._scopes: tuple[str | None, ...] = (None, *blueprints)
+        self._is_forced = is_forced
+
+    def are_bare(self) -> bool:
+        """Whether a hit needs nothing of them."""
+        app = self._app
+        if app.view_functions.get(self._endpoint) is not self._view:
+            return False
+        if self._is_forced:
+            return True
+        if _started or _finished or _tearing_down or _pushed or _context_tearing_down or _popped:
+            return False
+        before, after = app.before_request_funcs, app.after_request_funcs
+        teardown, preprocessors = app.teardown_request_funcs, app.url_value_preprocessors
+        for scope in self._scopes:
+            if before.get(scope) or teardown.get(scope) or preprocessors.get(scope):
+                return False
+            functions = after.get(scope)
+            if functions and functions != _OWN_AFTER_REQUEST:
+                return False
+        return True
+
+
+# Of the signals that tell of requests. Blinker keeps these dicts.
+_started, _finished, _tearing_down = (
+    signal.receivers for signal in (request_started, request_finished, request_tearing_down)
+)
+_pushed, _context_tearing_down, _popped = (
+    signal.receivers for signal in (appcontext_pushed, appcontext_tearing_down, appcontext_popped)
+)
+
+_OWN_AFTER_REQUEST: Final = [invalidate_unsafe]
+"""It does nothing after a GET or HEAD."""
+
+
+# --- each rule ---
+
+
+def why_inside(app: Flask, call: Call, rule: Rule | None, around: Surroundings) -> Reason | None:
+    """Why hits of a view are answered inside Flask, or ``None``."""
+    return (
+        is_switched_off(call)
+        or needs_functions(call.options)
+        or needs_signals(call)
+        or is_overridden(app)
+        or has_other_sessions(app)
+        or has_own_converters(rule)
+        or (None if around.are_bare() else "a decorator, a hook or a signal is around the view")
+        or is_observed(app)
+    )
+
+
+def is_switched_off(call: Call) -> Reason | None:
+    """The developer does not want it."""
+    is_off = call.options.before_flask is False or not call.wiring.settings["CACHE_BEFORE_FLASK"]
+    return "it is switched off" if is_off else None
+
+
+def needs_functions(options: Options) -> Reason | None:
+    """They may look at the request, as Flask knows it."""
+    names = ("make_cache_key", "vary_by", "unless", "forced_update", "is_stale")
+    needed = [name for name in names if getattr(options, name) is not None]
+    if callable(options.key_prefix):
+        needed.append("key_prefix")
+    return f"{needed[0].removesuffix('_by')} is a function" if needed else None
+
+
+def needs_signals(call: Call) -> Reason | None:
+    """A signal of each hit is sent by an app that has a context."""
+    return "CACHE_ENABLE_SIGNALS is on" if call.wiring.settings["CACHE_ENABLE_SIGNALS"] else None
+
+
+def is_overridden(app: Flask) -> Reason | None:
+    """The app, or its class for requests or responses, does something of its own."""
+    if any(getattr(type(app), n) is not getattr(Flask, n) or n in vars(app) for n in _OF_FLASK):
+        return "a method of the app is overridden"
+    if not _is_plain(app.request_class, Request):
+        return "the app has a request class of its own"
+    return None if _is_plain(app.response_class, Response) else "its response class is its own"
+
+
+def has_other_sessions(app: Flask) -> Reason | None:
+    """Another interface than Flask's may know a user by more than its cookie."""
+    is_own = type(app.session_interface) is SecureCookieSessionInterface
+    return None if is_own else "the session interface is not Flask's own"
+
+
+def has_own_converters(rule: Rule | None) -> Reason | None:
+    """A converter of the app may refuse a URL that it took before."""
+    kinds = [] if rule is None else map(type, rule._converters.values())  # noqa: SLF001
+    is_known = all(kind.__module__ == converters.__name__ for kind in kinds)
+    return None if is_known else "the URL has a converter of the app's own"
+
+
+def is_observed(app: Flask) -> Reason | None:
+    """Debug mode tells of each answer what it has read, and the log how it came about."""
+    if wants_names(app):
+        return "it is debugged"
+    return "the log has a line for each answer" if _log.isEnabledFor(logging.DEBUG) else None
+
+
+def _is_plain(kind: type, base: type) -> bool:
+    """Whether *kind* does as *base* does: nothing that *base* has is another function."""
+    for own in kind.__mro__[: kind.__mro__.index(base)]:
+        if own is TrackedRequest or own.__module__ == TrackedRequest.__module__:
+            continue
+        if any(hasattr(base, name) and not _is_data(held) for name, held in vars(own).items()):
+            return False
+    return True
+
+
+def _is_data(held: Any) -> bool:
+    return not (callable(held) or hasattr(held, "__get__"))
+
+
+# --- what is taught ---
+
+
+def _lesson(
+    app: Flask, call: Call, ask: Ask, names: frozenset[str], around: Surroundings
+) -> Lesson:
+    options, settings = call.options, call.wiring.settings
+    selecting = sorted(names | set(options.vary_fields))
+    beta = ask.policy.early_refresh if ask.policy.may_revalidate else None
+    return Lesson(
+        tier=call.wiring.tier,
+        key=key_in_store(ask, names),
+        origin=origin_of(ask.request),
+        url=ask.url,
+        additions=Additions(
+            vary=frozenset(options.vary_fields),
+            status=settings["CACHE_SEND_STATUS"],
+            tags=settings["CACHE_SEND_TAGS"],
+            hit_indication=options.response_hit_indication,
+        ),
+        is_open=around.are_bare,
+        by_query=not (options.is_template and options.query.is_empty),
+        fields=tuple(environ_name(name) for name in selecting),
+        heeds_directives=options.by_response or settings["CACHE_REQUEST_DIRECTIVES"],
+        heeds_cookies="cookie" in selecting,
+        session=app.session_interface.get_cookie_name(app),
+        early_factor=(beta or 0.0) * _ALMOST_SURE,
+        is_checked=options.before_flask is not True,
+    )

@@ -1,0 +1,258 @@
+"""What a process has learned of a URL from Flask, and how it answers hits for it by that."""
+
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Final, TypeAlias
+
+from flask_larder.ask import LookedUp
+from flask_larder.conditional import is_not_modified
+from flask_larder.entries import Entries
+from flask_larder.entry import Entry, StoredResponse, Targets
+from flask_larder.errors import StoreUnavailable
+from flask_larder.freshness import remaining_lifetime
+from flask_larder.memory import L1, Recent, Remembered
+from flask_larder.purges import VALID, PurgeLog, PurgeTable
+from flask_larder.rendered import Additions, Rendered, Sent
+
+Environ: TypeAlias = dict[str, Any]
+
+LOOKED_UP: Final = "flask_larder.looked_up"
+"""Where the environ holds what was found in the store and does not answer the request."""
+
+_SIZE_BYTES: Final = 800
+
+_CONDITIONS: Final = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH"})
+_DIRECTIVES: Final = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA"})
+_FOR_FLASK: Final = frozenset(
+    {
+        "HTTP_AUTHORIZATION",
+        "HTTP_IF_MATCH",
+        "HTTP_IF_UNMODIFIED_SINCE",
+        "HTTP_RANGE",
+        "HTTP_TRANSFER_ENCODING",
+        "werkzeug.debug.preserve_context",  # a test that looks at Flask's context afterwards
+    }
+)
+_SPECIAL: Final = _FOR_FLASK | _CONDITIONS | _DIRECTIVES | {"CONTENT_LENGTH", "HTTP_COOKIE"}
+
+# Of one answer, or of one moment.
+_CHANGING: Final = frozenset({"age", "cache-status", "server-timing"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Where hits of one cache are found.
+
+    *asking* keeps the time that asking the store takes within the budget of the request with an
+    environ. *clock* returns seconds since the epoch, *monotonic* those that only go forward.
+    """
+
+    entries: Entries
+    memory: L1 | None
+    purges: PurgeLog
+    asking: Callable[[Environ], AbstractContextManager[None]]
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What Flask teaches of a URL: that hits are answered with what *tier* has under *key*.
+
+    The request is that for *origin*, and *url* tells by what purges it is hit. *is_open* tells,
+    each time, whether nothing of the app is to run around the view. *by_query* and *fields*, names
+    in the environ, tell what else selects. Where *heeds_directives*, the ``Cache-Control`` of
+    requests counts. Those with a cookie need Flask if *heeds_cookies*, or if it is that of the
+    *session*. Within *early_factor* times its cost of its end, a response may be due to be made
+    anew. With *is_checked*, Flask is to have sent just what would be sent before it.
+    """
+
+    tier: Tier
+    key: str
+    origin: str
+    url: Targets
+    additions: Additions
+    is_open: Callable[[], bool]
+    by_query: bool
+    fields: tuple[str, ...]
+    heeds_directives: bool
+    heeds_cookies: bool
+    session: str
+    early_factor: float
+    is_checked: bool
+
+
+def can_teach(environ: Environ) -> bool:
+    """Whether what Flask sends to this request is what it would send to any."""
+    return environ.keys().isdisjoint(_FOR_FLASK | _CONDITIONS)
+
+
+@dataclass(slots=True, eq=False)
+class Selecting:
+    """Stands at a URL that has several answers, by its query or by header fields."""
+
+    by_query: bool
+    fields: tuple[str, ...]
+    is_used: bool = False
+    size_bytes: int = _SIZE_BYTES
+
+    def key_of(self, url: Hashable, environ: Environ) -> Hashable:
+        """What stands for the answer that a request for *url* selects."""
+        query = environ.get("QUERY_STRING") if self.by_query else None
+        return (url, query, *[environ.get(name) for name in self.fields])
+
+
+@dataclass(slots=True, eq=False)
+class _Current:
+    """*rendered* is what *of* sends *until* then, by the monotonic clock.
+
+    Or until something is purged: while *table* has this *version*.
+    """
+
+    of: "Learned"
+    rendered: Rendered
+    until: float
+    table: PurgeTable
+    version: int
+
+
+class Learned:
+    """A *lesson* in use. *observed* is what Flask has sent when it taught that."""
+
+    __slots__ = ("_is_head", "_lesson", "_observed", "_records", "_tier", "is_used", "size_bytes")
+
+    def __init__(self, lesson: Lesson, environ: Environ, observed: Sent) -> None:
+        memory = lesson.tier.memory
+        self._lesson = lesson
+        self._tier = lesson.tier
+        self._is_head = environ["REQUEST_METHOD"] == "HEAD"
+        self._observed = observed if lesson.is_checked else None
+        self._records: Recent[str, Remembered] | None = memory.here() if memory else None
+        self.is_used = False
+        self.size_bytes = _SIZE_BYTES + len(lesson.key)
+
+    def find(self, environ: Environ) -> Sent | None:
+        """What to send, or ``None`` where Flask is to answer."""
+        lesson = self._lesson
+        is_plain = environ.keys().isdisjoint(_SPECIAL)
+        if not (is_plain or self._may_answer(environ)) or not lesson.is_open():
+            return None
+        self.is_used = True
+        record = self._records.get(lesson.key) if self._records is not None else None
+        current = None if record is None else record.rendered
+        if (
+            current is None
+            or current.of is not self
+            or current.until <= self._tier.monotonic()
+            or current.version != current.table.version
+        ):
+            current = self._renewed(environ, record)
+            if current is None:
+                return None
+        elif record is not None:
+            record.is_used = True
+        hit: Rendered = current.rendered
+        if not is_plain and self._is_not_modified(hit.stored, environ):
+            return hit.not_modified
+        return hit.head if self._is_head else hit.whole
+
+    def _may_answer(self, environ: Environ) -> bool:
+        """Whether nothing that the request has in particular is for Flask."""
+        lesson, names = self._lesson, environ.keys()
+        if not names.isdisjoint(_FOR_FLASK) or environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
+            return False
+        if lesson.heeds_directives and not names.isdisjoint(_DIRECTIVES):
+            return False
+        cookies = environ.get("HTTP_COOKIE")
+        return cookies is None or not (lesson.heeds_cookies or lesson.session in cookies)
+
+    def _is_not_modified(self, stored: StoredResponse, environ: Environ) -> bool:
+        if stored.status != 200 or environ.keys().isdisjoint(_CONDITIONS):
+            return False
+        client, now = _RequestFields(environ), self._tier.clock()
+        return is_not_modified(client, stored.fields, now, stored.stored_at)
+
+    # --- at most once a second, and at each purge, if there is memory ---
+
+    def _renewed(self, environ: Environ, record: Remembered | None) -> _Current | None:
+        """What to send from now on, if there is a hit."""
+        started, tier, lesson = perf_counter(), self._tier, self._lesson
+        if record is None or record.until <= tier.monotonic():
+            entry = self._read(environ)
+            record = self._records.get(lesson.key) if self._records is not None else None
+        else:
+            entry = record.entry
+        table = tier.purges.known()
+        if table is None:
+            return None
+        version = table.version  # before the verdict, so that a purge meanwhile has another look
+        fresh_for = self._fresh_for(entry, table)
+        if fresh_for <= 0:
+            return None
+        assert isinstance(entry, StoredResponse)  # noqa: S101 - others are never fresh
+        hit = Rendered(entry, lesson.additions, tier.clock(), (perf_counter() - started) * 1000)
+        if self._observed is not None and not self._is_confirmed(hit):
+            return None
+        now = tier.monotonic()
+        until = min(now + min(hit.changes_in, fresh_for), tier.purges.known_until())
+        current = _Current(self, hit, until, table, version)
+        if record is not None and record.entry is entry:
+            current.until = min(until, record.until)
+            record.rendered, record.is_used = current, True
+        return current
+
+    def _read(self, environ: Environ) -> Entry | None:
+        """What the store has. Flask is told of that, so that it need not ask again."""
+        try:
+            with self._tier.asking(environ):
+                entry = self._tier.entries.read(self._lesson.key)
+        except StoreUnavailable:
+            return None
+        environ[LOOKED_UP] = LookedUp(self._lesson.key, entry)
+        return entry
+
+    def _fresh_for(self, entry: Entry | None, table: PurgeTable) -> float:
+        """For how many seconds *entry* answers any request for the URL; 0 if it does not."""
+        lesson = self._lesson
+        if not isinstance(entry, StoredResponse) or entry.origin != lesson.origin:
+            return 0.0
+        position = entry.position
+        if position is None or table.verdict(position, entry.targets, lesson.url) != VALID:
+            return 0.0
+        left = remaining_lifetime(entry, self._tier.clock())
+        return left - lesson.early_factor * entry.cost
+
+    def _is_confirmed(self, hit: Rendered) -> bool:
+        """Whether Flask has sent the same; asked until it is known."""
+        assert self._observed is not None  # noqa: S101 - asked for by the caller
+        is_same = _lasting(self._observed) == _lasting(hit.whole)
+        if is_same:
+            self._observed = None
+        return is_same
+
+
+class _RequestFields:
+    """The header fields of a request, from its environ."""
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+
+    def get(self, name: str, /) -> str | None:
+        """See :class:`~flask_larder.entry.RequestFields`. Not for ``Content-*``."""
+        found: str | None = self._environ.get(environ_name(name))
+        return found
+
+
+def environ_name(field: str) -> str:
+    """Under which name the environ has a header field of a request."""
+    name = field.upper().replace("-", "_")
+    return name if name in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{name}"
+
+
+def _lasting(sent: Sent) -> tuple[str, list[tuple[str, str]]]:
+    """What does not change from one answer to the next. The order of names says nothing."""
+    status, fields, *_ = sent
+    pairs = [(name.lower(), value) for name, value in fields]
+    return status, sorted(pair for pair in pairs if pair[0] not in _CHANGING)

@@ -1,0 +1,100 @@
+"""Answers hits before Flask: no routing, no context, and mostly no question to Redis.
+
+How that is done is told here. Whether it may be done for a URL is told by whoever teaches it; see
+:mod:`flask_larder.flask.before_flask`. Whatever is not a plain hit goes to Flask.
+"""
+
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Final, TypeAlias
+
+from flask_larder.learned import Environ, Learned, Lesson, Selecting
+from flask_larder.memory import Recent
+from flask_larder.per_process import PerProcess
+from flask_larder.rendered import Sent
+
+StartResponse: TypeAlias = Callable[..., Any]
+Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+OUTCOME: Final = "flask_larder.status"
+"""Where the environ holds the outcome, whose ``str`` is the ``Cache-Status``."""
+
+PLACED: Final = "flask_larder.before_flask"
+"""Where the environ tells Flask that URLs can be taught."""
+
+LESSON: Final = "flask_larder.lesson"
+"""Where it holds the :class:`Lesson` that Flask has to teach."""
+
+LEARNED_BYTES: Final = 16 * 1024 * 1024
+"""How much memory each process uses for the URLs that it has learned: about 20,000."""
+
+_log = logging.getLogger("flask_larder")
+
+
+class BeforeFlask:
+    """A WSGI application around *flask* that answers for it what it has learned."""
+
+    def __init__(self, flask: Application) -> None:
+        self._flask = flask
+        self._learned: PerProcess[Recent[Hashable, Learned | Selecting]] = PerProcess(
+            lambda: Recent(LEARNED_BYTES)
+        )
+        self._has_failed = False
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer, or have Flask answer."""
+        try:
+            hit = self._find(environ)
+        except Exception:  # noqa: BLE001 - whatever it is, Flask answers
+            self._tell_failure()
+            hit = None
+        if hit is None:
+            return self._through_flask(environ, start_response)
+        status, fields, body, environ[OUTCOME] = hit
+        start_response(status, fields.copy())  # it is the server's, which may change it
+        return [body] if body else []
+
+    def _find(self, environ: Environ) -> Sent | None:
+        url = _url_of(environ)
+        learned_here = self._learned()
+        learned = learned_here.get(url)
+        if isinstance(learned, Selecting):
+            learned.is_used = True
+            learned = learned_here.get(learned.key_of(url, environ))
+        return learned.find(environ) if isinstance(learned, Learned) else None
+
+    def _through_flask(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Have Flask answer, and learn what it teaches."""
+
+        def observing(status: str, fields: list[tuple[str, str]], *exc_info: Any) -> Any:
+            lesson = environ.pop(LESSON, None)
+            if lesson is not None and not exc_info:
+                self._learn(lesson, environ, (status, fields.copy(), b"", ""))
+            return start_response(status, fields, *exc_info)
+
+        environ[PLACED] = True
+        return self._flask(environ, observing)
+
+    def _learn(self, lesson: Lesson, environ: Environ, observed: Sent) -> None:
+        learned_here, url = self._learned(), _url_of(environ)
+        key: Hashable = url
+        if lesson.by_query or lesson.fields:
+            selecting = Selecting(lesson.by_query, lesson.fields)
+            learned_here.put(url, selecting)
+            key = selecting.key_of(url, environ)
+        learned_here.put(key, Learned(lesson, environ, observed))
+
+    def _tell_failure(self) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            _log.exception("Hits are answered inside Flask")
+
+
+def _url_of(environ: Environ) -> Hashable:
+    return (
+        environ["REQUEST_METHOD"],
+        environ["wsgi.url_scheme"],
+        environ.get("HTTP_HOST"),
+        environ.get("SCRIPT_NAME"),
+        environ.get("PATH_INFO"),
+    )
