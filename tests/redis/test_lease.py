@@ -16,7 +16,9 @@ from flask_larder.budget import Budget
 from flask_larder.coalesce import UNSHARED
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, AnyLinks, Links, RedisLeases, RedisStore
+from flask_larder.redis.lease import RedisLease
 from tests.conftest import RedisServer
+from tests.outages import listening, saying
 from tests.service.processes import wait_until
 
 LIFE = 0.6
@@ -270,14 +272,17 @@ def test_a_look_that_asks_for_nothing_gets_a_lease(links: Links) -> None:
 
 
 def test_a_look_within_a_look_gets_its_own(links: Links) -> None:
-    """What is asked first goes with the inner one."""
+    """What is asked first goes with the inner one, and what is asked next with the outer one."""
     leases = leases_along(links)
-    outer, (inner, _) = leases.acquire_and_look(
-        "k", lambda: leases.acquire_and_look("l", lambda: links.ask("EXISTS", "x"))
-    )
-    assert outer
+
+    def look() -> tuple[object, object]:
+        inner, _ = leases.acquire_and_look("l", lambda: leases.holder("k"))
+        return inner, leases.holder("k")
+
+    outer, (inner, holder) = leases.acquire_and_look("k", look)
     assert inner
-    assert leases.holder("k") != leases.holder("l")
+    assert isinstance(outer, RedisLease)
+    assert holder == outer.token.encode()
 
 
 def test_a_look_that_is_ended_gives_the_lease_back(links: Links, redis_client: redis.Redis) -> None:
@@ -330,6 +335,22 @@ def test_where_leases_are_refused_what_is_looked_for_is_found(
         client.config_set("maxmemory", 0)
     (line,) = caplog.messages
     assert " refuses, views answer without it: command not allowed" in line
+
+
+@pytest.mark.parametrize(
+    "answer", [b"*1\r\n$1\r\na\r\n+OK\r\n", b"-ERR no\r\n:1\r\n", b"+OK\r\n-LOADING a\r\n"]
+)
+def test_a_lease_and_a_look_that_are_answered_out_of_step_are_not_taken(answer: bytes) -> None:
+    """Nobody can say what belongs to what."""
+    with listening(saying(answer)) as port:
+        links = Links(Address(f"redis://127.0.0.1:{port}", timeout=5.0))
+        store = RedisStore(links, "p_")
+
+        def look() -> None:
+            with pytest.raises(StoreUnavailable, match="is away"):
+                store.get("k")
+
+        assert leases_along(links).acquire_and_look("k", look) == (UNSHARED, None)
 
 
 def test_where_redis_is_away_each_process_leads(start_redis: Callable[[], RedisServer]) -> None:

@@ -216,6 +216,18 @@ def test_one_connection_that_is_slow_to_make_does_not_keep_others_from_waiting(
     timer.join()
 
 
+def test_who_waits_for_a_connection_gets_it_when_it_is_given_back(server: RedisServer) -> None:
+    """And not when the waiting is over."""
+    pool = Pool(Address(server.url, options={"max_connections": 1}), lambda *_: None)
+    taken = pool.take(time.monotonic() + 5)
+    with ThreadPoolExecutor(1) as threads:
+        waiter = threads.submit(pool.take, time.monotonic() + 30)
+        while not pool._waiting:
+            time.sleep(0.001)
+        pool.give(taken)
+        assert waiter.result(timeout=10) is taken
+
+
 # --- it dies and comes back ---
 
 

@@ -3,6 +3,7 @@
 import re
 import select
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from flask_larder import Cache
+from flask_larder.coalesce import Coalescer
+from flask_larder.redis import Address, Links, RedisLeases, RedisStore
 from tests.conftest import RedisServer
 from tests.outages import listening
 
@@ -144,3 +147,18 @@ def test_one_more_round_trip_stores_that_there_are_variants(
     with recorder.of() as trips:
         ask(app, "/a", headers={"Accept-Language": "fr"})
     assert trips == [LOOK_UP, LOOK_UP, ["SET", *LOOK_UP], LOOK_UP, ["SET"], ["SET", "EVAL"]]
+
+
+def test_who_refreshes_in_the_background_ends_its_lease_along(recorder: Recorder) -> None:
+    """As who answers a request does."""
+    with listening(recorder.talk) as port:
+        links = Links(Address(f"redis://127.0.0.1:{port}", timeout=5.0))
+        leases = RedisLeases(links, "p_", life_seconds=30.0, most_seconds=60.0)
+        coalescer = Coalescer[bytes](leases, time.monotonic, wait_seconds=60.0)
+        store = RedisStore(links, "p_")
+        with recorder.of() as trips, coalescer.claim("k") as claim:
+            assert claim
+            assert store.get("k") is None
+            assert store.set("k", b"v", 60.0)
+            claim.result = b"v"
+        assert trips == [["SET"], ["MGET"], ["SET", "EVAL"]]

@@ -1,7 +1,7 @@
 """Commands that go to a server, and the replies that come back, each in one go.
 
 redis-py makes the connections, with all that belongs to that. Its way of asking passes through
-several layers for each command and each reply, which costs more than the round trip.
+several layers for each command and each reply, and takes as much processor time as the round trip.
 """
 
 import select
