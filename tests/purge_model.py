@@ -192,7 +192,7 @@ class World:
 
     def _look_up(self, process: Process, visit: Visit, ask: Ask) -> Hit | Miss:
         stored = self._stored(ask)
-        found = process.engine.lookup(ask)
+        found = process.engine.lookups.find(ask)
         self._know(process, visit, found)
         self.lookups += 1
         if isinstance(found, Hit):

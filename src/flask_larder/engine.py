@@ -8,7 +8,6 @@ ends in the view's answer.
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from functools import partial
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from flask_larder.ask import Ask, Hit, Miss, Shared, judging_once, key_in_store, selected_key
@@ -27,16 +26,15 @@ from flask_larder.freshness import (
 )
 from flask_larder.headers import Fields
 from flask_larder.key import origin_of, stored_key
+from flask_larder.lookup import Lookups
 from flask_larder.policy import (
     SERVER_ERRORS,
     Reason,
     is_about_request,
     is_about_resource,
-    may_reuse,
 )
-from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
+from flask_larder.purges import PurgeLog
 from flask_larder.requested import wants_only_stored
-from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
 from flask_larder.storing import kept_fields, to_store
 from flask_larder.times import longest_life
@@ -61,8 +59,8 @@ class Engine:
         chance: Callable[[], float],
         coalescer: Coalescer[Shared],
     ) -> None:
+        self.lookups: Final = Lookups(entries, purges, clock, chance)
         self._entries = entries
-        self._purges = purges
         self._clock = clock
         self._chance = chance
         self._coalescer = coalescer
@@ -76,7 +74,7 @@ class Engine:
         and the others get what it stores. Where it fails, what is stale may do.
         """
         ask = judging_once(ask)
-        found = self.lookup(ask)
+        found = self.lookups.find(ask)
         if isinstance(found, Hit):
             return found, found.status
         ask = replace(ask, looked_up=None)  # from now on, there may be something else
@@ -97,7 +95,7 @@ class Engine:
         *ask* says what it replaces. Comes with the reason where it cannot: the request selects
         something else than was claimed, or the store is away.
         """
-        found = self.lookup(ask)
+        found = self.lookups.find(ask)
         if isinstance(found, Hit):  # somebody was faster
             claim.result = _shared(ask, found)
             return found, found.status
@@ -109,86 +107,6 @@ class Engine:
         claim.has_worked = True
         answer, claim.result = attempt.lead()
         return answer
-
-    # --- lookup ---
-
-    def lookup(self, ask: Ask) -> Hit | Miss:
-        """A response that may be sent now, or the reason why there is none."""
-        if reason := may_reuse(ask.request, ask.policy):
-            is_method = reason == "method"
-            status = CacheStatus("method") if is_method else CacheStatus("bypass", detail=reason)
-            return Miss(status, may_store=False, may_share=False)
-        if (remembered := self._in_memory(ask)) is not None:
-            return remembered
-        try:
-            names, stored = self._select(ask, partial(self._stored, ask))
-        except StoreUnavailable:
-            status = CacheStatus("bypass", detail="store-unavailable")
-            return Miss(status, may_store=False)
-        if ask.position is None or self._purges.known() is None:
-            return Miss(CacheStatus("bypass", detail="purges-unknown"), may_store=False)
-        if stored is None:
-            return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names)
-        return self.judge(ask, names, stored)
-
-    def _in_memory(self, ask: Ask) -> Hit | None:
-        """What the process remembers, if it is fresh; else the store may have something newer."""
-        if ask.position is None or self._purges.known() is None:
-            return None
-        names, stored = self._select(ask, self._entries.remembered)
-        found = None if stored is None else self.judge(ask, names, stored)
-        return found if isinstance(found, Hit) and (found.status.ttl or 0.0) > 0 else None
-
-    def _select(
-        self, ask: Ask, find: Callable[[str], Entry | None]
-    ) -> tuple[frozenset[str], StoredResponse | None]:
-        """The stored response that the request selects (RFC 9111 section 4.1).
-
-        Comes with the names of the fields by which the URL varies.
-        """
-        names = frozenset[str]()
-        entry = find(stored_key(ask.key, ask.hash_method))
-        if isinstance(entry, Variants):
-            names = frozenset(entry.names)
-            entry = find(key_in_store(ask, names))
-        # A key that the developer makes may lack the host, and a forged one must poison nobody.
-        if isinstance(entry, StoredResponse) and entry.origin == origin_of(ask.request):
-            return names, entry
-        return names, None
-
-    def _stored(self, ask: Ask, key: str) -> Entry | None:
-        """What the store has, unless that was looked up just now; which variants, for a while."""
-        if ask.looked_up is not None and ask.looked_up.key == key:
-            return ask.looked_up.entry
-        remembered = self._entries.remembered(key)
-        return remembered if isinstance(remembered, Variants) else self._entries.read(key)
-
-    def judge(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
-        """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
-        now, verdict = self._clock(), self._verdict(ask, stored)
-        return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
-
-    def stale_if_error(self, ask: Ask, miss: Miss) -> Hit | None:
-        """What is stale and may be sent if forwarding fails (RFC 5861 section 4), or ``None``."""
-        if miss.stale is None:
-            return None
-        now, verdict = self._clock(), self._verdict(ask, miss.stale)
-        return in_place_of_error(ask, candidate(miss.stale, miss.names, now), verdict, now)
-
-    def _verdict(self, ask: Ask, stored: StoredResponse) -> Verdict:
-        """What the purges say of *stored*.
-
-        What is not in the store but shared between requests is judged as far as purges are known:
-        while nobody can tell, it is as good as what the request would have made, unless more was
-        known in between.
-        """
-        if stored.position is None:
-            return VALID if ask.position is None else GONE
-        table = self._purges.known()
-        if table is None:
-            latest = self._purges.position()
-            return VALID if latest is None or stored.position >= latest else GONE
-        return table.verdict(stored.position, stored.targets, ask.url)
 
     # --- store ---
 
@@ -216,7 +134,7 @@ class Engine:
         stored = miss.stale
         if stored is None or not miss.may_store or ask.request.method == "HEAD":
             return
-        verdict = self._verdict(ask, stored)
+        verdict = self.lookups.verdict(ask, stored)
         if (
             not is_about_resource(forwarded.status)
             or staleness(stored, self._clock(), verdict.stale_since) is None
@@ -265,7 +183,7 @@ class Engine:
         fewer fields than it depends on; and it is stored for as long as any variant may be.
         """
         response, kept = made.response, True
-        if self._verdict(ask, response).is_gone:
+        if self.lookups.verdict(ask, response).is_gone:
             return replace(status, detail="purged")
         life = remaining_lifetime(response, self._clock())
         life = max(life, 0.0) + max(longest_window(response), response.keep)
@@ -302,7 +220,7 @@ class _Attempt(Generic[F]):
         """What is stored by now."""
         if not self._miss.may_store:
             return None
-        found = self._engine.lookup(self._ask)
+        found = self._engine.lookups.find(self._ask)
         if isinstance(found, Hit):
             return _shared(self._ask, found)
         missed = self._miss
@@ -318,7 +236,7 @@ class _Attempt(Generic[F]):
         is_selected = shared.at == selected_key(self._ask, shared.names)
         if not is_selected or shared.response.origin != origin_of(self._ask.request):
             return None
-        found = self._engine.judge(self._ask, shared.names, shared.response)
+        found = self._engine.lookups.judge(self._ask, shared.names, shared.response)
         if not isinstance(found, Hit):
             return None
         missed = self._miss.status
@@ -332,7 +250,7 @@ class _Attempt(Generic[F]):
         shared = self.look()
         if shared is not None:
             return self.adopt(shared)
-        stale = self._engine.stale_if_error(self._ask, self._miss)
+        stale = self._engine.lookups.stale_if_error(self._ask, self._miss)
         return None if stale is None else (stale, stale.status)
 
     def lead(self) -> tuple[tuple[Hit | F, CacheStatus], Shared | None]:
@@ -381,7 +299,7 @@ class _Attempt(Generic[F]):
         return self._forward(status, ()), None
 
     def _in_place_of(self, error: Exception | None) -> tuple[Hit, CacheStatus] | None:
-        stale = self._engine.stale_if_error(self._ask, self._miss)
+        stale = self._engine.lookups.stale_if_error(self._ask, self._miss)
         if stale is None:
             return None
         status = replace(stale.status, fwd=self._miss.status.fwd)

@@ -266,7 +266,7 @@ def test_a_hit_is_exactly_what_is_fresh(timeout: float, later: float) -> None:
     house.get(asked)
     house.clock.now += later
 
-    found = house.engine.lookup(asked)
+    found = house.engine.lookups.find(asked)
 
     passed = house.clock.now - START
     assert isinstance(found, Hit) == (passed < timeout)
@@ -726,7 +726,7 @@ def test_a_write_that_was_lost_halfway_leaves_no_wrong_variant() -> None:
 def test_a_lookup_stores_nothing(house: House) -> None:
     """It is a question, and may be asked twice."""
     for _ in range(2):
-        assert house.engine.lookup(ask()) == Miss(CacheStatus("uri-miss"))
+        assert house.engine.lookups.find(ask()) == Miss(CacheStatus("uri-miss"))
 
 
 def test_the_policy_of_the_request_decides(house: House) -> None:

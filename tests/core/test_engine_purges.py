@@ -71,7 +71,7 @@ def shared(house: House, made_for: Ask, answer: Answer) -> Shared:
 
 def is_given(house: House, asked: Ask, made: Shared) -> bool:
     """Whether who waits may be sent what was *made* for another."""
-    return isinstance(house.engine.judge(asked, made.names, made.response), Hit)
+    return isinstance(house.engine.lookups.judge(asked, made.names, made.response), Hit)
 
 
 # --- what is found ---
@@ -102,7 +102,7 @@ def test_a_hard_purge_leaves_nothing_stale(house: House) -> None:
     house.get(ask(), TAGGED)
     house.purges.add(SOFTLY, CAT, SOFTLY)
 
-    found = house.engine.lookup(now(house))
+    found = house.engine.lookups.find(now(house))
     assert found == Miss(CacheStatus("uri-miss", detail="purged"))
 
 
@@ -113,7 +113,7 @@ def test_a_soft_purge_of_what_has_expired(house: House) -> None:
     house.purges.add(SOFTLY)
     house.clock.now += 50.0
 
-    missed = house.engine.lookup(now(house))
+    missed = house.engine.lookups.find(now(house))
     assert isinstance(missed, Miss)
     assert missed.status == CacheStatus("stale")
 
@@ -134,7 +134,7 @@ def test_the_url_that_is_asked_for_counts(house: House, target: Target) -> None:
 
     assert house.status(now(house)) == "hit; ttl=50"
     asked = replace(now(house), url=url)
-    assert house.engine.lookup(asked) == Miss(CacheStatus("uri-miss", detail="purged"))
+    assert house.engine.lookups.find(asked) == Miss(CacheStatus("uri-miss", detail="purged"))
 
 
 # --- what is stored ---
@@ -174,7 +174,7 @@ def test_tags_that_a_body_adds_count(house: House) -> None:
 
     house.get(ask(), Late())
     house.purges.add(CAT)
-    assert house.engine.lookup(now(house)) == Miss(CacheStatus("uri-miss", detail="purged"))
+    assert house.engine.lookups.find(now(house)) == Miss(CacheStatus("uri-miss", detail="purged"))
 
 
 # --- who knows no purges ---

@@ -229,9 +229,9 @@ def test_tags_stay(house: House, view: Asked) -> None:
     view.get(by_response(), replace(SAME, tagged=("dog",)))
     for tag in ("cat", "dog"):
         now = replace(by_response(), position=house.purges.position())
-        assert isinstance(house.engine.lookup(now), Hit)
+        assert isinstance(house.engine.lookups.find(now), Hit)
         house.purges.add(Purge((("tag", tag),)))
-        assert not isinstance(house.engine.lookup(now), Hit)
+        assert not isinstance(house.engine.lookups.find(now), Hit)
         view.get(by_response(), FIRST)
         house.clock.now += 60
         view.get(by_response(), replace(SAME, tagged=("dog",)))

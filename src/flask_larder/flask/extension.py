@@ -3,12 +3,13 @@
 import functools
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app, has_app_context
 
 from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
 from flask_larder.flask.before_flask import forget, place
+from flask_larder.flask.cached_function import CachedFunction
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
 from flask_larder.flask.call import Call, answers_request
@@ -38,31 +39,7 @@ from flask_larder.flask.wiring import Wiring, wire
 from flask_larder.key import HashMethod, named_key, named_view_key
 
 P = ParamSpec("P")
-R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
-
-
-class CachedFunction(Protocol[P, R_co]):
-    """A function decorated with :meth:`Cache.cached` or :meth:`Cache.http_cached`.
-
-    It is called as before.
-
-    ``uncached`` is the function itself. ``cache_timeout`` may be set at any time, and counts for
-    the former. ``purge`` is :meth:`Cache.purge_view` for it.
-    """
-
-    uncached: Callable[..., Any]
-    cache_timeout: Timeout | None
-    purge: Callable[..., None]
-    __name__: str
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Answer from the cache, or run the function."""
-        ...
-
-    def __get__(self, instance: object, owner: type | None = None, /) -> Callable[..., R_co]:
-        """Bind a method to its object."""
-        ...
 
 
 class Cache(PurgeMethods):

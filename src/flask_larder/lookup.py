@@ -1,0 +1,111 @@
+"""Look up what is stored for a request, and judge whether it may be sent (RFC 9111 section 4)."""
+
+from collections.abc import Callable
+from functools import partial
+
+from flask_larder.ask import Ask, Hit, Miss, key_in_store
+from flask_larder.entries import Entries
+from flask_larder.entry import Entry, StoredResponse, Variants
+from flask_larder.errors import StoreUnavailable
+from flask_larder.key import origin_of, stored_key
+from flask_larder.policy import may_reuse
+from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
+from flask_larder.reuse import candidate, in_place_of_error, reuse
+from flask_larder.status import CacheStatus
+
+
+class Lookups:
+    """Looks into *entries*, and judges by *purges* what it finds.
+
+    *clock* and *chance* are as those of an :class:`~flask_larder.engine.Engine`.
+    """
+
+    def __init__(
+        self,
+        entries: Entries,
+        purges: PurgeLog,
+        clock: Callable[[], float],
+        chance: Callable[[], float],
+    ) -> None:
+        self._entries = entries
+        self._purges = purges
+        self._clock = clock
+        self._chance = chance
+
+    def find(self, ask: Ask) -> Hit | Miss:
+        """A response that may be sent now, or the reason why there is none."""
+        if reason := may_reuse(ask.request, ask.policy):
+            is_method = reason == "method"
+            status = CacheStatus("method") if is_method else CacheStatus("bypass", detail=reason)
+            return Miss(status, may_store=False, may_share=False)
+        if (remembered := self._in_memory(ask)) is not None:
+            return remembered
+        try:
+            names, stored = self._select(ask, partial(self._stored, ask))
+        except StoreUnavailable:
+            status = CacheStatus("bypass", detail="store-unavailable")
+            return Miss(status, may_store=False)
+        if ask.position is None or self._purges.known() is None:
+            return Miss(CacheStatus("bypass", detail="purges-unknown"), may_store=False)
+        if stored is None:
+            return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names)
+        return self.judge(ask, names, stored)
+
+    def _in_memory(self, ask: Ask) -> Hit | None:
+        """What the process remembers, if it is fresh; else the store may have something newer."""
+        if ask.position is None or self._purges.known() is None:
+            return None
+        names, stored = self._select(ask, self._entries.remembered)
+        found = None if stored is None else self.judge(ask, names, stored)
+        return found if isinstance(found, Hit) and (found.status.ttl or 0.0) > 0 else None
+
+    def _select(
+        self, ask: Ask, find: Callable[[str], Entry | None]
+    ) -> tuple[frozenset[str], StoredResponse | None]:
+        """The stored response that the request selects (RFC 9111 section 4.1).
+
+        Comes with the names of the fields by which the URL varies.
+        """
+        names = frozenset[str]()
+        entry = find(stored_key(ask.key, ask.hash_method))
+        if isinstance(entry, Variants):
+            names = frozenset(entry.names)
+            entry = find(key_in_store(ask, names))
+        # A key that the developer makes may lack the host, and a forged one must poison nobody.
+        if isinstance(entry, StoredResponse) and entry.origin == origin_of(ask.request):
+            return names, entry
+        return names, None
+
+    def _stored(self, ask: Ask, key: str) -> Entry | None:
+        """What the store has, unless that was looked up just now; which variants, for a while."""
+        if ask.looked_up is not None and ask.looked_up.key == key:
+            return ask.looked_up.entry
+        remembered = self._entries.remembered(key)
+        return remembered if isinstance(remembered, Variants) else self._entries.read(key)
+
+    def judge(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
+        """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
+        now, verdict = self._clock(), self.verdict(ask, stored)
+        return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
+
+    def stale_if_error(self, ask: Ask, miss: Miss) -> Hit | None:
+        """What is stale and may be sent if forwarding fails (RFC 5861 section 4), or ``None``."""
+        if miss.stale is None:
+            return None
+        now, verdict = self._clock(), self.verdict(ask, miss.stale)
+        return in_place_of_error(ask, candidate(miss.stale, miss.names, now), verdict, now)
+
+    def verdict(self, ask: Ask, stored: StoredResponse) -> Verdict:
+        """What the purges say of *stored*.
+
+        What is not in the store but shared between requests is judged as far as purges are known:
+        while nobody can tell, it is as good as what the request would have made, unless more was
+        known in between.
+        """
+        if stored.position is None:
+            return VALID if ask.position is None else GONE
+        table = self._purges.known()
+        if table is None:
+            latest = self._purges.position()
+            return VALID if latest is None or stored.position >= latest else GONE
+        return table.verdict(stored.position, stored.targets, ask.url)
