@@ -7,7 +7,7 @@ from flask_larder.errors import LarderError as LarderError
 from flask_larder.errors import NotInitialised as NotInitialised
 from flask_larder.errors import StoreUnavailable as StoreUnavailable
 from flask_larder.errors import UnstorableValue as UnstorableValue
+from flask_larder.flask.cached_function import CachedFunction as CachedFunction
 from flask_larder.flask.extension import Cache as Cache
-from flask_larder.flask.extension import CachedFunction as CachedFunction
 from flask_larder.flask.signals import cache_view_hit as cache_view_hit
 from flask_larder.flask.signals import cache_view_miss as cache_view_miss

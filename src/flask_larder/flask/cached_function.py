@@ -10,7 +10,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class CachedFunction(Protocol[P, R_co]):
-    """A function decorated with :meth:`~flask_larder.Cache.cached` or :meth:`~flask_larder.Cache.http_cached`.
+    """A function decorated with ``cached`` or ``http_cached``.
 
     It is called as before.
 
