@@ -76,7 +76,7 @@ class PageLoad(Load):
 @contextmanager
 def loaded(redis_url: str) -> Iterator[tuple[Proof, PageLoad]]:
     """Servers with the default limits and a load on them; all answers have to be right."""
-    with running(*KINDS, redis_url=redis_url, view_seconds=0) as proof:
+    with running(*KINDS, redis_url=redis_url, view_seconds=0, CACHE_L1_BYTES="0") as proof:
         with PageLoad(proof) as load:
             load.await_hits()
             load.waited_for_the_machine()

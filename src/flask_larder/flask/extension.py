@@ -312,8 +312,8 @@ class Cache(PurgeMethods):
     def delete(self, key: str) -> bool:
         """Forget what is under *key*, be it a value or a response; whether there was something.
 
-        What is being made just now may be kept after that, and responses that vary by header
-        fields come back with their list. :meth:`delete_cached` and the purges are final.
+        What is being made just now may be kept after that. Processes that remember a response
+        which was there are told. :meth:`delete_cached` and the purges are final.
         Raises ``StoreUnavailable`` where that cannot be done.
         """
         return self._wiring().values.delete(*_keys_of(key)) > 0
