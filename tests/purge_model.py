@@ -17,6 +17,7 @@ from flask_larder.entry import Position, StoredResponse
 from flask_larder.errors import StoreUnavailable
 from flask_larder.headers import Fields
 from flask_larder.key import stored_key
+from flask_larder.memory import L1
 from flask_larder.purges import ALL, Purge
 from flask_larder.redis import RedisPurges, RedisStore
 from flask_larder.redis.purge_record import purge_of
@@ -78,10 +79,11 @@ class Promise:
 class Process:
     """One process: the real engine, over the real reading of the log, in steps.
 
-    *knows* are the purges that it must have heard of since it was started.
+    *knows* are the purges that it must have heard of since it was started. It *remembers* what it
+    has read.
     """
 
-    def __init__(self, redis: SimulatedRedis, *, most: int, parts: bool) -> None:
+    def __init__(self, redis: SimulatedRedis, *, most: int, parts: bool, remembers: bool) -> None:
         self.redis = redis
         self.links = SimulatedLinks(redis, parts=parts)
         self.purges = RedisPurges(self.links, PREFIX, most=most, unwatched_seconds=UNWATCHED)
@@ -90,7 +92,10 @@ class Process:
         self.clock.now = redis.ms / 1000
         store = RedisStore(self.links, PREFIX, self.purges)
         coalescer: Coalescer[Shared] = Coalescer(LocalLeases(), Time.monotonic, wait_seconds=9)
-        self.engine = Engine(Entries(store), self.purges, self.clock, lambda: 1.0, coalescer)
+        memory = L1(max_bytes=10**6, seconds=10.0, clock=Time.monotonic) if remembers else None
+        self.engine = Engine(
+            Entries(store, memory), self.purges, self.clock, lambda: 1.0, coalescer
+        )
         self.followed = ""
         self.knows: set[int] = set()
         self.leading: list[Visit] = []
@@ -136,17 +141,26 @@ class World:
     - that request could ask the store and the log, and the server has not lost the purge;
     - or its process knew of the purge when it came, whatever is lost or cannot be asked.
 
-    With *parts*, as on a Cluster, where the log cannot be asked along, what is promised to those
-    who have not heard of it holds ``UNWATCHED`` seconds later. A failover loses purges. As soon as
+    With *parts*, as on a Cluster, where the log cannot be asked along, and where a process
+    *remembers* what it has read, what is promised to those who have not heard of it holds
+    ``UNWATCHED`` seconds later. A failover loses purges. As soon as
     one process has greeted the server that answers now, where the log last named another, all that
     was made of data from before the failover is purged, for everybody. What *is_calm* has no
     faults: there all misses are looked into, too.
     """
 
-    def __init__(self, *, most: int = 1000, parts: bool = False, is_calm: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        most: int = 1000,
+        parts: bool = False,
+        remembers: bool = False,
+        is_calm: bool = True,
+    ) -> None:
         Time.now, Numbers.source = 0.0, random.Random(0)
         self.redis = SimulatedRedis()
         self.most, self.parts, self.is_calm = most, parts, is_calm
+        self.remembers = remembers
         self.processes = [self._process() for _ in range(3)]
         self.promises: list[Promise] = []
         self.visits: list[Visit] = []
@@ -157,7 +171,7 @@ class World:
         self._latest: dict[str, tuple[Visit, float]] = {}
 
     def _process(self) -> Process:
-        return Process(self.redis, most=self.most, parts=self.parts)
+        return Process(self.redis, most=self.most, parts=self.parts, remembers=self.remembers)
 
     def _next(self) -> int:
         self.moment += 1
@@ -215,7 +229,7 @@ class World:
         """Note what the process knows by now, if it could ask the log along."""
         uncertain = {"store-unavailable", "purges-unknown"}
         visit.is_certain = found.status.detail not in uncertain
-        if visit.is_certain and not self.parts:
+        if visit.is_certain and not (self.parts or self.remembers):
             process.knows |= self._returned_before(visit.began)
 
     def _returned_before(self, moment: int) -> set[int]:
@@ -312,7 +326,8 @@ class World:
             return True
         if not visit.is_certain or promise.is_lost:
             return False
-        return not self.parts or promise.returned_at < visit.began_at - UNWATCHED
+        is_told_later = self.parts or self.remembers
+        return not is_told_later or promise.returned_at < visit.began_at - UNWATCHED
 
     def _refused(self, process: Process, stored: StoredResponse, visit: Visit, miss: Miss) -> None:
         """Count a miss of something that no later purge has hit. What soft ones hit is stale."""
@@ -320,7 +335,7 @@ class World:
             return
         latest = process.purges.position()
         if latest is not None and stored.position > latest:  # it has not heard of that yet
-            assert self.parts
+            assert self.parts or self.remembers
             return
         made = self.visits[int(stored.body)]
         later = [

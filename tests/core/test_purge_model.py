@@ -38,9 +38,10 @@ class CalmWorld(RuleBasedStateMachine):
     is_calm = True
     most = st.just(1000)
 
-    @initialize(data=st.data(), parts=st.booleans())
-    def begin(self, data: st.DataObject, parts: bool) -> None:
-        self.world = World(most=data.draw(self.most), parts=parts, is_calm=self.is_calm)
+    @initialize(data=st.data(), parts=st.booleans(), remembers=st.booleans())
+    def begin(self, data: st.DataObject, parts: bool, remembers: bool) -> None:
+        most = data.draw(self.most)
+        self.world = World(most=most, parts=parts, remembers=remembers, is_calm=self.is_calm)
 
     @rule(
         process=processes,

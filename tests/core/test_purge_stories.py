@@ -125,7 +125,9 @@ def test_a_purge_is_final_in_many_troubles(monkeypatch: pytest.MonkeyPatch) -> N
     for seed in range(2000):
         dice = random.Random(seed)
         most, parts = dice.choice([3, 8, 1000]), dice.random() < 0.2
-        story = Story(World(most=most, parts=parts, is_calm=False), dice)
+        remembers = dice.random() < 0.3
+        world = World(most=most, parts=parts, remembers=remembers, is_calm=False)
+        story = Story(world, dice)
         steps = USUAL + dice.sample(TROUBLES, dice.randrange(1, 4))
         for process in story.world.processes:
             process.links.is_cut = Story.cut in steps and dice.random() < 0.5
