@@ -4,8 +4,9 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, request
 from flask.typing import ResponseReturnValue
 
 from flask_larder import Cache
@@ -55,8 +56,19 @@ def purge(name: str) -> ResponseReturnValue:
     return {"returned": time.monotonic()}
 
 
-@app.after_request
-def stamp(response: Response) -> Response:
-    """Say when this was answered, by the clock that all processes of a machine share."""
-    response.headers["Answered"] = str(time.monotonic())
-    return response
+answer = app.wsgi_app
+
+
+def stamped(environ: Any, start_response: Any) -> Any:
+    """Say when this was answered, by the clock that all processes of a machine share.
+
+    Around the app, so that hits are answered before Flask.
+    """
+
+    def start(status: str, fields: list[tuple[str, str]], *exc_info: Any) -> Any:
+        return start_response(status, [*fields, ("Answered", str(time.monotonic()))], *exc_info)
+
+    return answer(environ, start)
+
+
+app.wsgi_app = stamped  # type: ignore[method-assign]

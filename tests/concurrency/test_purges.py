@@ -8,6 +8,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -52,38 +53,62 @@ def server(start_redis: Callable[[], RedisServer]) -> RedisServer:
     return start_redis()
 
 
-@pytest.fixture(params=["server", "cluster"])
-def place(request: pytest.FixtureRequest) -> RedisServer | Cluster:
-    """One server, which is asked for purges with each look-up; or a Cluster, where none is."""
-    found: RedisServer | Cluster = request.getfixturevalue(request.param)
-    if isinstance(found, Cluster):
-        for node in found.masters:
-            node.run("FLUSHALL")
-    return found
+@dataclass(frozen=True)
+class Place:
+    """Where four processes keep what they share. With *asks*, each look-up asks it for purges."""
+
+    nodes: RedisServer | Cluster
+    config: dict[str, object]
+    asks: bool
 
 
-def config_of(place: RedisServer | Cluster) -> dict[str, object]:
-    """The settings of an application that uses *place*."""
-    return {"CACHE_REDIS_URL": place.url} if isinstance(place, RedisServer) else place.config()
+def one_server(server: RedisServer, *, asks: bool = True) -> Place:
+    """One server, and processes that remember nothing, if each look-up is to ask."""
+    config = {"CACHE_REDIS_URL": server.url} | ({"CACHE_L1_BYTES": 0} if asks else {})
+    return Place(server, config, asks)
+
+
+@pytest.fixture(params=["server", "memory", "cluster"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """One server, which is asked each time, or before which processes remember; or a Cluster."""
+    if request.param != "cluster":
+        server: RedisServer = request.getfixturevalue("server")
+        return one_server(server, asks=request.param == "server")
+    cluster: Cluster = request.getfixturevalue("cluster")
+    for node in cluster.masters:
+        node.run("FLUSHALL")
+    return Place(cluster, cluster.config(), asks=False)
 
 
 def test_random_traffic_and_purges(tmp_path: Path, server: RedisServer) -> None:
     """30 s over four processes: nobody who comes after a purge gets what was before it."""
-    with traffic(tmp_path, config_of(server)) as (_, load):
+    with traffic(tmp_path, one_server(server).config) as (_, load):
         time.sleep(30)
     assert load.older == []
     assert load.counts["refused"] == 0
 
 
-def test_followers_that_are_cut_off(tmp_path: Path, place: RedisServer | Cluster) -> None:
+def test_random_traffic_and_purges_of_what_is_remembered(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    """Where processes remember, nobody gets it who comes a moment after that."""
+    with traffic(tmp_path, one_server(server, asks=False).config) as (_, load):
+        time.sleep(10)
+    print(f"\n{len(load.older)} of {load.counts['hits']} older, for {load.longest * 1000:.1f} ms")
+    assert load.longest < SOON / 10
+    assert load.counts["refused"] == 0
+
+
+def test_followers_that_are_cut_off(tmp_path: Path, place: Place) -> None:
     """All connections are killed again and again; a purge may be refused, none is forgotten.
 
     Whoever has no connection at the moment may share, in memory, what was begun before a purge. In
     a Cluster, where look-ups do not ask for purges, one may be heard of a little later. One server
     makes all the purges, so that the others hear of them in no other way.
     """
-    nodes = [place.client] if isinstance(place, RedisServer) else [n.admin for n in place.nodes]
-    with traffic(tmp_path, config_of(place)) as (proof, load):
+    found = place.nodes
+    nodes = [found.client] if isinstance(found, RedisServer) else [n.admin for n in found.nodes]
+    with traffic(tmp_path, place.config) as (proof, load):
         load.purge_at = proof.servers[0].port
         for _ in range(20):
             time.sleep(0.25)
@@ -91,17 +116,17 @@ def test_followers_that_are_cut_off(tmp_path: Path, place: RedisServer | Cluster
                 with node() as client:
                     client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         time.sleep(2)
-    if isinstance(place, RedisServer):
+    if place.asks:
         assert [each for each in load.older if not each.is_shared] == []
     assert load.longest < SOON
 
 
-def test_a_worker_that_stands_still(tmp_path: Path, place: RedisServer | Cluster) -> None:
+def test_a_worker_that_stands_still(tmp_path: Path, place: Place) -> None:
     """One is stopped for 10 s, while the others go on; it answers nothing old after that.
 
     Neither those who had asked it just before, and ask again; nor those who ask meanwhile.
     """
-    with traffic(tmp_path, config_of(place)) as (proof, load):
+    with traffic(tmp_path, place.config) as (proof, load):
         port = proof.servers[0].port
         with Client() as client:
             pid = client.ask(port, "/healthz").json["pid"]
@@ -121,7 +146,7 @@ def test_a_worker_that_stands_still(tmp_path: Path, place: RedisServer | Cluster
             for thread in around + meanwhile:
                 thread.join()
         load.await_hits(1000)
-    if isinstance(place, RedisServer):
+    if place.asks:
         assert load.older == []
     assert load.longest < SOON
 
@@ -166,7 +191,7 @@ def test_redis_started_again_from_an_old_snapshot(tmp_path: Path, server: RedisS
         with server.client() as client:
             assert client.info("persistence")["rdb_last_load_keys_loaded"] > 1
 
-    with traffic(tmp_path, config_of(server)) as (proof, load):
+    with traffic(tmp_path, one_server(server).config) as (proof, load):
         load.await_hits(1000)
         have_purges_lost(load, proof.servers[0].port, prepare=save, lose=start_again)
         load.await_hits(1000)
@@ -208,7 +233,7 @@ def others_are_stored(load: Traffic, port: int) -> int:
 
 def test_a_machine_started_again_from_an_old_snapshot(tmp_path: Path, server: RedisServer) -> None:
     """No process has survived that could know of the purges that the snapshot lacks."""
-    data, config = tmp_path / "data", config_of(server)
+    data, config = tmp_path / "data", one_server(server).config
     with traffic(data, config) as (_, load):
         load.await_hits(1000)
         with load.no_purges(), server.client() as client:
@@ -257,7 +282,7 @@ def test_a_failover_that_loses_a_purge(tmp_path: Path) -> None:
 
     try:
         watched.start()
-        with traffic(tmp_path, watched.config()) as (proof, load):
+        with traffic(tmp_path, {**watched.config(), "CACHE_L1_BYTES": 0}) as (proof, load):
             load.await_hits(1000)
             have_purges_lost(load, proof.servers[0].port, prepare=cut_off, lose=fail_over)
             load.await_hits(1000)
@@ -266,7 +291,7 @@ def test_a_failover_that_loses_a_purge(tmp_path: Path) -> None:
     assert load.older == []
 
 
-def test_from_a_purge_to_the_last_old_answer(tmp_path: Path, place: RedisServer | Cluster) -> None:
+def test_from_a_purge_to_the_last_old_answer(tmp_path: Path, place: Place) -> None:
     """How long after the return of a purge an old answer still comes, to whomever: p99 < 10 ms.
 
     Just before, there was another one, so that those who follow may be taking breath.
@@ -276,7 +301,7 @@ def test_from_a_purge_to_the_last_old_answer(tmp_path: Path, place: RedisServer 
     lags: list[float] = []
     seen: list[Answer] = []
     hits = 0
-    with servers(tmp_path, config_of(place), view_seconds=0) as proof:
+    with servers(tmp_path, place.config, view_seconds=0) as proof:
         stopped = threading.Event()
 
         def read(port: int) -> None:
