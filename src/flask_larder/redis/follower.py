@@ -28,7 +28,7 @@ BLOCK_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 1.0
 """How long the server may take for a reply, beyond that."""
 
-BREATH_SECONDS: Final = 0.005
+BREATH_SECONDS: Final = 0.003
 """How long purges are let gather, so that many of them wake no process for each."""
 
 SHORTEST_REST: Final = 0.05
