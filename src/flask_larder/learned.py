@@ -83,10 +83,19 @@ class Lesson:
     early_factor: float
     is_checked: bool
 
+    def is_for(self, environ: Environ) -> bool:
+        """Whether nothing that a request has in particular is for Flask."""
+        names = environ.keys()
+        if not names.isdisjoint(_FOR_FLASK) or environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
+            return False
+        if self.heeds_directives and not names.isdisjoint(_DIRECTIVES):
+            return False
+        cookies = environ.get("HTTP_COOKIE")
+        return cookies is None or not (self.heeds_cookies or self.session in cookies)
 
-def can_teach(environ: Environ) -> bool:
-    """Whether what Flask sends to this request is what it would send to any."""
-    return environ.keys().isdisjoint(_FOR_FLASK | _CONDITIONS)
+    def can_be_learned_from(self, environ: Environ) -> bool:
+        """Whether Flask sends to this request what it would send to any that this is for."""
+        return environ.keys().isdisjoint(_CONDITIONS) and self.is_for(environ)
 
 
 @dataclass(slots=True, eq=False)
@@ -122,17 +131,8 @@ class Learned:
     """A *lesson* in use. *observed* is what Flask has sent when it taught that."""
 
     __slots__ = (
-        *(
-            "_is_head",
-            "_is_open",
-            "_key",
-            "_lesson",
-            "_monotonic",
-            "_observed",
-            "_records",
-            "_tier",
-        ),
-        *("is_used", "size_bytes"),
+        *("_is_head", "_is_open", "_key", "_lesson", "_monotonic", "_observed"),
+        *("_records", "_tier", "is_used", "size_bytes"),
     )
 
     def __init__(self, lesson: Lesson, environ: Environ, observed: Sent) -> None:
@@ -150,7 +150,7 @@ class Learned:
     def find(self, environ: Environ) -> Sent | None:
         """What to send, or ``None`` where Flask is to answer."""
         is_plain = environ.keys().isdisjoint(_SPECIAL)
-        if not (is_plain or self._may_answer(environ)) or not self._is_open():
+        if not (is_plain or self._lesson.is_for(environ)) or not self._is_open():
             return None
         self.is_used = True
         record = self._records.get(self._key) if self._records is not None else None
@@ -170,16 +170,6 @@ class Learned:
         if not is_plain and self._is_not_modified(hit.stored, environ):
             return hit.not_modified
         return hit.head if self._is_head else hit.whole
-
-    def _may_answer(self, environ: Environ) -> bool:
-        """Whether nothing that the request has in particular is for Flask."""
-        lesson, names = self._lesson, environ.keys()
-        if not names.isdisjoint(_FOR_FLASK) or environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
-            return False
-        if lesson.heeds_directives and not names.isdisjoint(_DIRECTIVES):
-            return False
-        cookies = environ.get("HTTP_COOKIE")
-        return cookies is None or not (lesson.heeds_cookies or lesson.session in cookies)
 
     def _is_not_modified(self, stored: StoredResponse, environ: Environ) -> bool:
         if stored.status != 200 or environ.keys().isdisjoint(_CONDITIONS):

@@ -31,7 +31,7 @@ from flask_larder.flask.named_reads import wants_names
 from flask_larder.flask.options import Options
 from flask_larder.flask.tracking import TrackedRequest
 from flask_larder.key import origin_of
-from flask_larder.learned import Lesson, can_teach, environ_name
+from flask_larder.learned import Lesson, environ_name
 from flask_larder.policy import Reason
 from flask_larder.rendered import Additions
 from flask_larder.wsgi import LESSON, PLACED, BeforeFlask
@@ -102,17 +102,19 @@ def _applications(app: Flask) -> Iterator[tuple[Any, str, Any]]:
 def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> None:
     """Have what is stored for *ask*, which *names* select, be sent before Flask, if that may be."""
     environ = context.request.environ
-    if PLACED not in environ or not can_teach(environ) or "HTTP_HOST" not in environ:
+    if PLACED not in environ or "HTTP_HOST" not in environ:
         return
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     endpoint, blueprints = context.request.endpoint or "", context.request.blueprints
     is_forced = call.options.before_flask is True
     around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
     reason = why_inside(app, call, context.request.url_rule, around)
-    if reason is None:
-        environ[LESSON] = _lesson(app, call, ask, names, around)
-    else:
+    if reason is not None:
         call.tell_inside(reason)
+        return
+    lesson = _lesson(app, call, ask, names, around)
+    if lesson.can_be_learned_from(environ):
+        environ[LESSON] = lesson
 
 
 class Surroundings:
