@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from flask_larder.ask import LookedUp
 from flask_larder.conditional import is_not_modified
 from flask_larder.entries import Entries
-from flask_larder.entry import Entry, StoredResponse, Targets
+from flask_larder.entry import Entry, StoredResponse, Targets, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.freshness import remaining_lifetime
 from flask_larder.memory import L1, Recent, Remembered
@@ -21,7 +21,8 @@ Environ: TypeAlias = dict[str, Any]
 LOOKED_UP: Final = "flask_larder.looked_up"
 """Where the environ holds what was found in the store and does not answer the request."""
 
-_SIZE_BYTES: Final = 800
+_SIZE_BYTES: Final = 1350
+"""What a URL takes beside its texts, as measured: they count by their length."""
 
 _CONDITIONS: Final = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH"})
 _DIRECTIVES: Final = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA"})
@@ -61,7 +62,8 @@ class Tier:
 class Lesson:
     """What Flask teaches of a URL: that hits are answered with what *tier* has under *key*.
 
-    The request is that for *origin*, and *url* tells by what purges it is hit. *is_open* tells,
+    What that varies by, *variants* tells: where the list of names is, and which they are. The
+    request is that for *origin*, and *url* tells by what purges it is hit. *is_open* tells,
     each time, whether nothing of the app is to run around the view. *by_query* and *fields*, names
     in the environ, tell what else selects. Where *heeds_directives*, the ``Cache-Control`` of
     requests counts. Those with a cookie need Flask if *heeds_cookies*, or if it is that of the
@@ -71,6 +73,7 @@ class Lesson:
 
     tier: Tier
     key: str
+    variants: tuple[str, tuple[str, ...]] | None
     origin: str
     url: Targets
     additions: Additions
@@ -100,12 +103,17 @@ class Lesson:
 
 @dataclass(slots=True, eq=False)
 class Selecting:
-    """Stands at a URL that has several answers, by its query or by header fields."""
+    """Stands at a *url* that has several answers, by its query or by header fields."""
 
+    url: Hashable
     by_query: bool
     fields: tuple[str, ...]
     is_used: bool = False
-    size_bytes: int = _SIZE_BYTES
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes, with the URL under which it is kept."""
+        return _SIZE_BYTES + _length_of(self.url)
 
     def key_of(self, url: Hashable, environ: Environ) -> Hashable:
         """What stands for the answer that a request for *url* selects."""
@@ -128,24 +136,26 @@ class _Current:
 
 
 class Learned:
-    """A *lesson* in use. *observed* is what Flask has sent when it taught that."""
+    """A *lesson* in use, for a *url*. *observed* is what Flask has sent when it taught that."""
 
     __slots__ = (
         *("_is_head", "_is_open", "_key", "_lesson", "_monotonic", "_observed"),
         *("_records", "_tier", "is_used", "size_bytes"),
     )
 
-    def __init__(self, lesson: Lesson, environ: Environ, observed: Sent) -> None:
+    def __init__(self, lesson: Lesson, environ: Environ, observed: Sent, url: Hashable) -> None:
         memory = lesson.tier.memory
         self._lesson = lesson
         self._tier = lesson.tier
         self._key, self._is_open = lesson.key, lesson.is_open  # what each hit needs, at hand
         self._monotonic = lesson.tier.monotonic
         self._is_head = environ["REQUEST_METHOD"] == "HEAD"
-        self._observed = observed if lesson.is_checked else None
+        self._observed = _digest_of(observed) if lesson.is_checked else None
         self._records: Recent[str, Remembered] | None = memory.here() if memory else None
         self.is_used = False
-        self.size_bytes = _SIZE_BYTES + len(lesson.key)
+        told = lesson.url
+        texts = (lesson.key, lesson.origin, told.site, told.path, told.query, told.key)
+        self.size_bytes = _SIZE_BYTES + _length_of(url) + _length_of(texts)
 
     def find(self, environ: Environ) -> Sent | None:
         """What to send, or ``None`` where Flask is to answer."""
@@ -182,8 +192,10 @@ class Learned:
     def _renewed(self, environ: Environ, record: Remembered | None) -> _Current | None:
         """What to send from now on, if there is a hit."""
         started, tier, lesson = perf_counter(), self._tier, self._lesson
+        if lesson.variants is not None and not self._is_listed(environ, *lesson.variants):
+            return None
         if record is None or record.until <= tier.monotonic():
-            entry = self._read(environ)
+            entry = self._read(environ, lesson.key)
             record = self._records.get(lesson.key) if self._records is not None else None
         else:
             entry = record.entry
@@ -206,14 +218,19 @@ class Learned:
             record.rendered, record.is_used = current, True
         return current
 
-    def _read(self, environ: Environ) -> Entry | None:
+    def _is_listed(self, environ: Environ, at: str, names: tuple[str, ...]) -> bool:
+        """Whether answers still vary by *names*: with their list, which may go, they go."""
+        entry = self._tier.entries.remembered(at) or self._read(environ, at)
+        return isinstance(entry, Variants) and entry.names == names
+
+    def _read(self, environ: Environ, key: str) -> Entry | None:
         """What the store has. Flask is told of that, so that it need not ask again."""
         try:
             with self._tier.asking(environ):
-                entry = self._tier.entries.read(self._lesson.key)
+                entry = self._tier.entries.read(key)
         except StoreUnavailable:
             return None
-        environ[LOOKED_UP] = LookedUp(self._lesson.key, entry)
+        environ[LOOKED_UP] = LookedUp(key, entry)
         return entry
 
     def _fresh_for(self, entry: Entry | None, table: PurgeTable) -> float:
@@ -229,8 +246,7 @@ class Learned:
 
     def _is_confirmed(self, hit: Rendered) -> bool:
         """Whether Flask has sent the same; asked until it is known."""
-        assert self._observed is not None  # noqa: S101 - asked for by the caller
-        is_same = _lasting(self._observed) == _lasting(hit.whole)
+        is_same = self._observed == _digest_of(hit.whole)
         if is_same:
             self._observed = None
         return is_same
@@ -248,14 +264,24 @@ class _RequestFields:
         return found
 
 
+def _length_of(texts: Hashable) -> int:
+    """Of all of them: whoever asks may make them long."""
+    if isinstance(texts, tuple):
+        return sum(map(_length_of, texts))
+    return len(texts) if isinstance(texts, str) else 0
+
+
 def environ_name(field: str) -> str:
     """Under which name the environ has a header field of a request."""
     name = field.upper().replace("-", "_")
     return name if name in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{name}"
 
 
-def _lasting(sent: Sent) -> tuple[str, list[tuple[str, str]]]:
-    """What does not change from one answer to the next. The order of names says nothing."""
+def _digest_of(sent: Sent) -> int:
+    """Of what does not change from one answer to the next. The order of names says nothing.
+
+    The fields themselves may be long, and would stay until there is a hit.
+    """
     status, fields, *_ = sent
     pairs = [(name.lower(), value) for name, value in fields]
-    return status, sorted(pair for pair in pairs if pair[0] not in _CHANGING)
+    return hash((status, *sorted(pair for pair in pairs if pair[0] not in _CHANGING)))

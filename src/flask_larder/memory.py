@@ -163,10 +163,10 @@ class NullStore:
 _MOST_CHANCES: Final = 20
 """How many of what was used go to the back of the queue for one that comes."""
 
-_ENTRY_BYTES: Final = 1500
+_ENTRY_BYTES: Final = 1900
 """What an entry takes beside its body, with what is rendered of it."""
 
-_FIELD_BYTES: Final = 400
+_FIELD_BYTES: Final = 200
 """What a header field takes beside its text, stored and rendered."""
 
 
@@ -208,9 +208,9 @@ class Recent(Generic[K, V]):
             self._drop(key)
             if value.size_bytes > self._max_bytes:
                 return False
+            self._make_room(value.size_bytes)
             self._values[key] = value
             self.size_bytes += value.size_bytes
-            self._make_room()
             return True
 
     def drop(self, key: K) -> None:
@@ -224,9 +224,10 @@ class Recent(Generic[K, V]):
             self._values.clear()
             self.size_bytes = 0
 
-    def _make_room(self) -> None:
+    def _make_room(self, size_bytes: int) -> None:
+        """Before the new one is there, which would be next once all others have moved behind it."""
         chances = _MOST_CHANCES
-        while self.size_bytes > self._max_bytes:
+        while self.size_bytes + size_bytes > self._max_bytes:
             key, oldest = next(iter(self._values.items()))
             if oldest.is_used and chances:
                 chances -= 1
@@ -295,5 +296,7 @@ def _size_of(entry: Entry) -> int:
     if not isinstance(entry, StoredResponse):
         return _ENTRY_BYTES
     texts = sum(len(name) + len(value) + _FIELD_BYTES for name, value in entry.fields)
-    tags = sum(map(len, entry.targets.tags)) + _OVERHEAD_BYTES * len(entry.targets.tags)
+    targets = entry.targets
+    tags = sum(map(len, targets.tags)) + _OVERHEAD_BYTES * len(targets.tags)
+    texts += sum(map(len, (entry.origin, targets.path, targets.query or "", targets.key)))
     return _ENTRY_BYTES + texts + tags + len(entry.body) + len(entry.value or b"")

@@ -81,6 +81,8 @@ def _fields(stored: StoredResponse, additions: Additions) -> list[tuple[str, str
     """What does not change: the stored fields, and what is told of them."""
     fields = list(with_vary(stored.fields, additions.vary))
     names = {name.lower() for name, _ in fields}
+    if stored.status in _WITHOUT_LENGTH:  # RFC 9110 section 8.6
+        fields = [field for field in fields if field[0].lower() != "content-length"]
     if not names.isdisjoint(_URLS):
         fields = [(n, iri_to_uri(v)) if n.lower() in _URLS else (n, v) for n, v in fields]
     if additions.tags and (tags := cache_tag(stored.targets.tags)):

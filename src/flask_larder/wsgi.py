@@ -26,7 +26,7 @@ LESSON: Final = "flask_larder.lesson"
 """Where it holds the :class:`Lesson` that Flask has to teach."""
 
 LEARNED_BYTES: Final = 16 * 1024 * 1024
-"""How much memory each process uses for the URLs that it has learned: about 20,000."""
+"""How much memory each process uses for the URLs that it has learned: about 10,000."""
 
 _log = logging.getLogger("flask_larder")
 
@@ -83,10 +83,10 @@ class BeforeFlask:
         learned_here, url = self._learned(), _url_of(environ)
         key: Hashable = url
         if lesson.by_query or lesson.fields:
-            selecting = Selecting(lesson.by_query, lesson.fields)
+            selecting = Selecting(url, lesson.by_query, lesson.fields)
             learned_here.put(url, selecting)
             key = selecting.key_of(url, environ)
-        learned_here.put(key, Learned(lesson, environ, observed))
+        learned_here.put(key, Learned(lesson, environ, observed, key))
 
     def _tell_failure(self) -> None:
         if not self._has_failed:

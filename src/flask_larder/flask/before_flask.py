@@ -105,6 +105,8 @@ def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) 
     if PLACED not in environ or "HTTP_HOST" not in environ:
         return
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    if _session_of(app) in environ.get("HTTP_COOKIE", ""):
+        return  # what it is sent may renew the cookie
     endpoint, blueprints = context.request.endpoint or "", context.request.blueprints
     is_forced = call.options.before_flask is True
     around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
@@ -264,6 +266,11 @@ def _is_data(held: Any) -> bool:
 # --- what is taught ---
 
 
+def _session_of(app: Flask) -> str:
+    """The name of the session cookie, as environs have it: in Latin-1."""
+    return app.session_interface.get_cookie_name(app).encode().decode("latin-1")
+
+
 def _lesson(
     app: Flask, call: Call, ask: Ask, names: frozenset[str], around: Surroundings
 ) -> Lesson:
@@ -273,6 +280,7 @@ def _lesson(
     return Lesson(
         tier=call.wiring.tier,
         key=key_in_store(ask, names),
+        variants=(key_in_store(ask, frozenset()), tuple(sorted(names))) if names else None,
         origin=origin_of(ask.request),
         url=ask.url,
         additions=Additions(
@@ -286,7 +294,7 @@ def _lesson(
         fields=tuple(environ_name(name) for name in selecting),
         heeds_directives=options.by_response or settings["CACHE_REQUEST_DIRECTIVES"],
         heeds_cookies="cookie" in selecting,
-        session=app.session_interface.get_cookie_name(app),
+        session=_session_of(app),
         early_factor=(beta or 0.0) * _ALMOST_SURE,
         is_checked=options.before_flask is not True,
     )

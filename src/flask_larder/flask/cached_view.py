@@ -130,6 +130,7 @@ class _Visit:
                 outcome.vary |= watch.selecting()
         outcome.tags = tuple(tags)
         self._send_signal(ask.key, answer)
+        selecting = watch.selecting()  # without those of the option, which the key has already
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
             recall(self._call, self._context)
@@ -143,8 +144,7 @@ class _Visit:
         else:
             self._tell_unkeyed(answer, watch)
             if outcome.status.stored:
-                names = parse_vary(answer.fields) | watch.selecting()
-                teach(self._call, self._context, ask, names)
+                teach(self._call, self._context, ask, parse_vary(answer.fields) | selecting)
         outcome.vary |= self._of_key
         return self._returned(answer)
 

@@ -93,11 +93,12 @@ class Values:
         """Forget what is there; returns how many were. Raises ``StoreUnavailable``."""
         stored = [self.stored(key) for key in keys]
         found = self._store.get_many(stored)
+        count = sum(data is not None and self._is_there(data) for data in found)
         self._entries.delete(stored)
         self._forget_everywhere(
             key for key, data in zip(stored, found, strict=True) if data and codec.is_entry(data)
         )
-        return sum(data is not None and self._is_there(data) for data in found)
+        return count
 
     def _forget_everywhere(self, keys: Iterable[str]) -> None:
         """Have other processes forget the responses under *keys*, where they remember any."""
