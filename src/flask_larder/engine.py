@@ -77,7 +77,8 @@ class Engine:
         found = self.lookups.find(ask)
         if isinstance(found, Hit):
             return found, found.status
-        ask = replace(ask, looked_up=None)  # from now on, there may be something else
+        if ask.looked_up is not None:
+            ask = replace(ask, looked_up=None)  # from now on, there may be something else
         if wants_only_stored(ask.directives):
             found = replace(found, stale=None, to_validate=None)
         attempt = _Attempt(self, ask, found, forward)
@@ -224,7 +225,9 @@ class _Attempt(Generic[F]):
         if isinstance(found, Hit):
             return _shared(self._ask, found)
         missed = self._miss
-        if found.may_store:
+        if found.may_store and found.status == missed.status:
+            self._miss = found
+        elif found.may_store:
             self._miss = replace(found, status=missed.status)
         else:
             status = replace(missed.status, detail=found.status.detail)
@@ -307,7 +310,7 @@ class _Attempt(Generic[F]):
 
 
 def _fields_of(freshened: Freshened) -> tuple[tuple[str, str], ...]:
-    return kept_fields(freshened, freshened.reads().selecting)
+    return kept_fields(freshened.fields, freshened.reads().selecting)
 
 
 def is_error(forwarded: Forwarded) -> bool:

@@ -97,8 +97,11 @@ def parse_cache_control(fields: Fields) -> dict[str, str | None]:
     lets a cache take either, and the shorter one is never wrong. So does the wider ``private`` or
     ``no-cache``.
     """
+    values = values_of(fields, "cache-control")
+    if not values:
+        return {}
     given: dict[str, list[str | None]] = {}
-    for member in parse_list(values_of(fields, "cache-control")):
+    for member in parse_list(values):
         name, separator, argument = member.partition("=")
         value = _unquoted(argument.strip(" \t")) if separator else None
         given.setdefault(name.strip(" \t").lower(), []).append(value)
@@ -127,7 +130,9 @@ def named_fields(directives: Mapping[str, str | None], name: str) -> frozenset[s
     5.2.2.7), or with one in which not all are names.
     """
     argument = directives.get(name)
-    names = parse_list([argument]) if argument else []
+    if not argument:
+        return frozenset()
+    names = parse_list([argument])
     return frozenset(map(str.lower, names)) if all(map(is_field_name, names)) else frozenset()
 
 
@@ -226,7 +231,10 @@ def parse_date(value: str, now: float) -> float | None:
 
 def parse_vary(fields: Fields) -> frozenset[str]:
     """The names in all ``Vary`` lines in lower case; ``{"*"}`` if one of them is ``*``."""
-    names = frozenset(name.lower() for name in parse_list(values_of(fields, "vary")))
+    values = values_of(fields, "vary")
+    if not values:
+        return frozenset()
+    names = frozenset(name.lower() for name in parse_list(values))
     return frozenset("*") if "*" in names else names
 
 
@@ -244,7 +252,8 @@ def with_vary(fields: Fields, names: Collection[str]) -> Fields:
 
 def without_connection_fields(fields: Fields) -> tuple[tuple[str, str], ...]:
     """*fields* without those that are for one connection only (RFC 9111 section 3.1)."""
-    named = {name.lower() for name in parse_list(values_of(fields, "connection"))}
+    values = values_of(fields, "connection")
+    named = {name.lower() for name in parse_list(values)} if values else frozenset[str]()
     return without(fields, _CONNECTION_FIELDS | named)
 
 

@@ -10,6 +10,7 @@ is percent-encoded where it could be taken for one of them. A key that is too lo
 beginning, followed by a digest of all of it.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable
@@ -88,6 +89,8 @@ class QueryRule:
 
         The order of values of one name is kept: ``a=1&a=2`` and ``a=2&a=1`` differ.
         """
+        if not query or self.is_empty:
+            return ""
         if self._exact:
             return self._as_it_is(query)
         pairs = [pair for pair in _parse_query(query) if self.selects(_text(pair[0]))]
@@ -128,15 +131,19 @@ def url_key(request: Request, query: QueryRule, template: str = "view/%s") -> st
     *template* is a ``key_prefix``, in which the first ``%s`` stands for the URL. HEAD has the
     key of GET, whose entry answers it.
     """
-    before, _, after = template.partition("%s")
+    before, after = _around_url(template)
     method = "" if request.method in {"GET", "HEAD"} else f"{quote(request.method, safe='')} "
     parameters = query.canonical(request.query)
-    key = f"{quote(before, safe=_SAFE_IN_PREFIX)}{method}{origin_of(request)}{request.path}"
-    if parameters:
-        key += f"?{parameters}"
-    if after:
-        key += f"#{quote(after, safe=_SAFE_IN_PREFIX)}"
-    return key
+    key = f"{before}{method}{origin_of(request)}{request.path}"
+    return f"{key}?{parameters}{after}" if parameters else f"{key}{after}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _around_url(template: str) -> tuple[str, str]:
+    """What stands in a key before and after the URL."""
+    before, _, after = template.partition("%s")
+    end = f"#{quote(after, safe=_SAFE_IN_PREFIX)}" if after else ""
+    return quote(before, safe=_SAFE_IN_PREFIX), end
 
 
 def origin_of(request: Request) -> str:
@@ -145,6 +152,7 @@ def origin_of(request: Request) -> str:
     return site_of(request.scheme, request.host) + mount
 
 
+@functools.lru_cache(maxsize=1024)  # asked for several times in a request
 def site_of(scheme: str, host: str) -> str:
     """Scheme and host, with its port unless it is the default one."""
     return f"{quote(scheme, safe='')}://{quote(host, safe=_SAFE_IN_HOST)}"

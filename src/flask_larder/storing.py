@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Final
 
 from flask_larder.ask import Ask, Shared, selected_key
-from flask_larder.entry import Forwarded, StoredResponse
+from flask_larder.entry import Forwarded, StoredResponse, Targets
 from flask_larder.freshness import spread_lifetime
-from flask_larder.headers import parse_vary, with_vary, without, without_connection_fields
+from flask_larder.headers import Fields, parse_vary, with_vary, without, without_connection_fields
 from flask_larder.key import origin_of
 from flask_larder.policy import (
     Exchange,
@@ -51,21 +51,23 @@ def to_store(
     if body is None:
         return "body-too-large"
     # A streamed body is made by the view too: only now is known what the view has read.
-    reads = forwarded.reads()
-    refusal = may_share(reads, exchange, policy) or may_be_tagged(forwarded.targets())
+    reads, targets = forwarded.reads(), forwarded.targets()
+    refusal = may_share(reads, exchange, policy) or may_be_tagged(targets)
     if reason := refusal or body_is_incomplete(exchange.fields, body):
         return reason
-    fields = kept_fields(forwarded, reads.selecting, unstored_fields(exchange.directives))
+    all_fields = forwarded.fields
+    fields = kept_fields(all_fields, reads.selecting, unstored_fields(exchange.directives))
     # A timeout counts from when it is there, and what the response says from when it came.
     made_at = (came_at if policy.timeout is None else clock()) - times.initial_age
-    names = names | parse_vary(forwarded.fields) | reads.selecting
-    response = _stored(ask, forwarded, fields, body, made_at, times)
+    names = names | parse_vary(all_fields) | reads.selecting
+    response = _stored(ask, forwarded, targets, fields, body, made_at, times)
     return Shared(selected_key(ask, names), names, response)
 
 
 def _stored(
     ask: Ask,
     forwarded: Forwarded,
+    targets: Targets,
     fields: tuple[tuple[str, str], ...],
     body: bytes,
     made_at: float,
@@ -79,7 +81,7 @@ def _stored(
         stored_at=made_at,
         lifetime=times.lifetime,
         position=ask.position,
-        targets=forwarded.targets(),
+        targets=targets,
         cost=forwarded.cost(),
         stale_while_revalidate=times.stale_while_revalidate,
         stale_if_error=times.stale_if_error,
@@ -90,8 +92,8 @@ def _stored(
 
 
 def kept_fields(
-    forwarded: Forwarded, selecting: frozenset[str], unstored: frozenset[str] = frozenset()
+    all_fields: Fields, selecting: frozenset[str], unstored: frozenset[str] = frozenset()
 ) -> tuple[tuple[str, str], ...]:
     """The fields to store. What the view selected by without saying so joins its ``Vary``."""
-    fields = without(without_connection_fields(forwarded.fields), _OWN_FIELDS | unstored)
+    fields = without(without_connection_fields(all_fields), _OWN_FIELDS | unstored)
     return tuple(with_vary(fields, selecting))

@@ -2,12 +2,12 @@
 
 import functools
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Request as FlaskRequest
 from flask import current_app
-from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import SecurityError
 from werkzeug.sansio.utils import host_is_trusted
 
@@ -26,6 +26,24 @@ from flask_larder.key import (
     url_targets,
     with_selection,
 )
+from flask_larder.learned import environ_name
+
+
+class EnvironFields:
+    """The header fields of a request with that *environ*, for the cache's own use.
+
+    They are asked for more often than Werkzeug's way to them is short.
+    """
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self._environ = environ
+
+    def get(self, name: str, /) -> str | None:
+        """See :class:`~flask_larder.entry.RequestFields`."""
+        value: str | None = self._environ.get(environ_name(name))
+        return value
 
 
 def core_request(request: FlaskRequest) -> Request:
@@ -40,7 +58,7 @@ def core_request(request: FlaskRequest) -> Request:
         script_name=encode_path(environ.get("SCRIPT_NAME", "").encode("latin-1")),
         path=encode_path(environ.get("PATH_INFO", "").encode("latin-1")),
         query=query_of(request),
-        fields=EnvironHeaders(environ),
+        fields=EnvironFields(environ),
         has_body=length != "0" or "HTTP_TRANSFER_ENCODING" in environ,
     )
 
@@ -102,7 +120,7 @@ def _name(options: Options, args: Any, kwargs: Any) -> str:
 def _selected(key: str, options: Options, request: Request | None, source: str | None) -> str:
     """*key*, further selected by what *options* say, and by the *source* of the function."""
     if options.vary_fields:
-        fields = request.fields if request else EnvironHeaders({})
+        fields = request.fields if request else EnvironFields({})
         names = options.vary_fields
         parts = [part for n in names for part in (n, normalised(n, fields.get(n)))]
         key = with_selection(key, "vary", parts)

@@ -5,6 +5,7 @@ which returns its reason, or ``None`` where it does not object. The rules that m
 app serves are asked at each hit: :class:`Surroundings`.
 """
 
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -222,11 +223,15 @@ def needs_signals(call: Call) -> Reason | None:
 
 def is_overridden(app: Flask) -> Reason | None:
     """The app, or its class for requests or responses, does something of its own."""
-    if any(getattr(type(app), n) is not getattr(Flask, n) or n in vars(app) for n in _OF_FLASK):
+    if _is_known_to_override(type(app)) or not vars(app).keys().isdisjoint(_OF_FLASK):
         return "a method of the app is overridden"
-    if not _is_plain(app.request_class, Request):
+    if not _is_known_as_plain(app.request_class, Request):
         return "the app has a request class of its own"
-    return None if _is_plain(app.response_class, Response) else "its response class is its own"
+    return (
+        None
+        if _is_known_as_plain(app.response_class, Response)
+        else "its response class is its own"
+    )
 
 
 def has_other_sessions(app: Flask) -> Reason | None:
@@ -249,6 +254,11 @@ def is_observed(app: Flask) -> Reason | None:
     return "the log has a line for each answer" if _log.isEnabledFor(logging.DEBUG) else None
 
 
+def _overrides(kind: type) -> bool:
+    """Whether a class of apps does something of its own in the course of a request."""
+    return any(getattr(kind, name) is not getattr(Flask, name) for name in _OF_FLASK)
+
+
 def _is_plain(kind: type, base: type) -> bool:
     """Whether *kind* does as *base* does: nothing that *base* has is another function."""
     for own in kind.__mro__[: kind.__mro__.index(base)]:
@@ -257,6 +267,11 @@ def _is_plain(kind: type, base: type) -> bool:
         if any(hasattr(base, name) and not _is_data(held) for name, held in vars(own).items()):
             return False
     return True
+
+
+# Of a class that is always the same, and each miss asks.
+_is_known_to_override: Final[Callable[..., bool]] = functools.lru_cache(maxsize=64)(_overrides)
+_is_known_as_plain: Final[Callable[..., bool]] = functools.lru_cache(maxsize=64)(_is_plain)
 
 
 def _is_data(held: Any) -> bool:

@@ -64,7 +64,8 @@ class Call:
     def policy(self, covered: frozenset[str]) -> Policy:
         """What the engine is to go by; *covered* is what the key holds of who asks."""
         options, settings = self.options, self.wiring.settings
-        is_left_out = time.monotonic() < self.wiring.left_out.get(self.name, 0.0)
+        left_out = self.wiring.left_out
+        is_left_out = bool(left_out) and time.monotonic() < left_out.get(self.name, 0.0)
         window = settings["CACHE_STALE_WHILE_REVALIDATE"]
         return Policy(
             timeout=self.timeout,
@@ -127,7 +128,7 @@ class Call:
         """What the option ``tags`` says for this call. Raises ``OptionFailed``."""
         tags = self.options.tags
         if not callable(tags):
-            return checked_tags(tags)
+            return checked_tags(tags) if tags else ()
         make: Callable[..., Any] = tags
         found: tuple[str, ...] = self._ask(
             "tags", lambda: checked_tags(call_with_fitting(make, *self.args, **self.kwargs))
@@ -183,6 +184,8 @@ class Call:
 
     def tell_inside(self, why: str) -> None:
         """Log, for who debugs, that hits are answered inside Flask, and *why*; once."""
+        if not _log.isEnabledFor(logging.DEBUG):
+            return
         line = f"hits of {self.name} are answered inside Flask: {why}"
         if line not in self.wiring.warned:
             self.wiring.warned.add(line)

@@ -1,6 +1,6 @@
 """What a request makes its answer depend on: the client's conditions, and the cache's own."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ _CONDITIONS: Final = {
     "HTTP_IF_RANGE": "if_range",
     "HTTP_RANGE": "range",
 }
+_PARSED: Final = frozenset(_CONDITIONS.values())
 
 
 @contextmanager
@@ -43,8 +44,10 @@ def on_condition(request: Request, conditions: Fields) -> Iterator[None]:
 
 def _taken_out(request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
     """The request's conditions as they arrived, and as they were parsed; it has them no more."""
-    environ, parsed = request.environ, request.__dict__
-    return (
-        {name: environ.pop(name) for name in _CONDITIONS if name in environ},
-        {name: parsed.pop(name) for name in _CONDITIONS.values() if name in parsed},
-    )
+    return _popped(request.environ, _CONDITIONS.keys()), _popped(request.__dict__, _PARSED)
+
+
+def _popped(mapping: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    if mapping.keys().isdisjoint(names):  # as in most requests
+        return {}
+    return {name: mapping.pop(name) for name in names if name in mapping}

@@ -376,8 +376,10 @@ class Cache(PurgeMethods):
 
     def _seconds(self, timeout: Timeout | None) -> float:
         seconds = seconds_of(timeout)
+        if seconds is not None:
+            return seconds
         default: float = self._wiring().settings["CACHE_DEFAULT_TIMEOUT"]
-        return default if seconds is None else seconds
+        return default
 
 
 def _keys_of(*names: str) -> list[str]:

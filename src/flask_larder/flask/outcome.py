@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from time import time
+from typing import Final
 
 from flask import Response, request
 from werkzeug.datastructures import EnvironHeaders
@@ -17,6 +18,9 @@ from flask_larder.status import CacheStatus
 from flask_larder.wsgi import OUTCOME
 
 _log = logging.getLogger("flask_larder")
+
+# What a client may make its request depend on. If-Range counts beside a Range only.
+_ASKED_ABOUT: Final = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE"})
 
 
 @dataclass(slots=True)
@@ -61,7 +65,8 @@ class Outcome:
 
 def write_fields(response: Response) -> Response:
     """Put the outcome of the current request into the fields of its *response*."""
-    outcome = request.environ.get(OUTCOME)
+    environ = request.environ
+    outcome = environ.get(OUTCOME)
     if not isinstance(outcome, Outcome):
         return response
     fields = response.headers
@@ -78,11 +83,12 @@ def write_fields(response: Response) -> Response:
         fields.add("Cache-Tag", tags)
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
-    now = time()
-    made_at = now - outcome.age if outcome.is_as_stored and outcome.age is not None else None
-    _validate(response, now, made_at)
-    if outcome.whole:
-        apply_range(response, now, made_at)
+    if not environ.keys().isdisjoint(_ASKED_ABOUT):
+        now = time()
+        made_at = now - outcome.age if outcome.is_as_stored and outcome.age is not None else None
+        _validate(response, now, made_at)
+        if outcome.whole:
+            apply_range(response, now, made_at)
     return response
 
 

@@ -1,8 +1,10 @@
 """What a purge names, from what its caller writes."""
 
+import functools
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -176,7 +178,10 @@ def _named(
     """The arguments of a call by their names, with defaults."""
     named: dict[Any, Any] = {}
     try:
-        signature = inspect.signature(function)
+        parameters = _parameters_of(function)
+        if not args and parameters.are_names and kwargs.keys() <= parameters.names:
+            return {**parameters.defaults, **kwargs}  # as Flask calls most views
+        signature = parameters.signature
         bound = signature.bind_partial(*args, **kwargs)
         bound.apply_defaults()
     except (TypeError, ValueError):
@@ -185,6 +190,38 @@ def _named(
         is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
         named |= value if is_rest else {name: value}
     return named
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """Those of a function. They *are names* where a call by names alone binds each of them."""
+
+    signature: inspect.Signature
+    names: frozenset[str]
+    defaults: Mapping[str, Any]
+    are_names: bool
+
+
+def _parameters_of(function: Callable[..., Any]) -> _Parameters:
+    try:
+        return _known_parameters(function)
+    except TypeError:  # it cannot be hashed, or has no signature
+        return _looked_at(function)
+
+
+def _looked_at(function: Callable[..., Any]) -> _Parameters:
+    signature = inspect.signature(function)
+    each = signature.parameters
+    return _Parameters(
+        signature,
+        frozenset(each),
+        {name: one.default for name, one in each.items() if one.default is not one.empty},
+        all(one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY} for one in each.values()),
+    )
+
+
+# A call costs less than the look at what it binds.
+_known_parameters = functools.lru_cache(maxsize=1024)(_looked_at)
 
 
 def _check_arguments(function: Callable[..., Any], arguments: dict[str, Any]) -> None:

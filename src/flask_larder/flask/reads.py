@@ -124,6 +124,8 @@ def credentials_among(unkeyed: frozenset[str], names: Iterable[str]) -> frozense
 
 
 def _unkeyed(names: frozenset[str]) -> frozenset[str]:
+    if not names:
+        return frozenset()
     own = frozenset(_UNKEYED[name] for name in names & _UNKEYED.keys())
     return own | {name for name in names - _UNKEYED.keys() if may_tell_who_asks(name)}
 

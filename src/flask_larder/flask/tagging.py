@@ -27,7 +27,8 @@ def tagging() -> Iterator[Tags]:
     They are also those of what it is made for: a page that shows a tagged value depends on it.
     """
     tags: Tags = {}
-    outer, of_request = _enclosing(), _open_in_request()
+    here, of_request = _open.get(), _open_in_request()
+    outer = list(of_request.values()) if here is None else [here]
     token = _open.set(tags)
     of_request[id(tags)] = tags
     try:
@@ -41,8 +42,9 @@ def tagging() -> Iterator[Tags]:
 
 def give_tags(tags: Iterable[str]) -> None:
     """Give *tags* to what is being made now; to nothing, where nothing is that will be kept."""
-    for collected in _enclosing():
-        collected.update(dict.fromkeys(tags))
+    if given := dict.fromkeys(tags):
+        for collected in _enclosing():
+            collected.update(given)
 
 
 def _enclosing() -> list[Tags]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import current_app
+from flask import Flask, current_app
 from flask.ctx import RequestContext
 
 from flask_larder.flask.call import Call
@@ -19,6 +19,7 @@ from flask_larder.flask.named_reads import (
     WITH_QUERY,
     Read,
     collectors_of,
+    wants_names,
 )
 from flask_larder.flask.options import Options
 from flask_larder.flask.tracking import TrackedRequest
@@ -92,7 +93,9 @@ def tell_unkeyed(
 
     *fields* are the header fields that select by the response's ``Vary``.
     """
-    app = current_app
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    if not wants_names(app):
+        return
     for read, line in dict(_lines(call, known, reads, fields, is_view=is_view)).items():
         for collector in tuple(collectors_of(app)):
             collector.add(read, line)

@@ -157,12 +157,13 @@ class _Keeper:
         self._ends: dict[RedisLease, float] = {}
         self._left: list[RedisLease] = []
         self._is_running = False
+        self._is_idle = False  # it waits for something to do
 
     def add(self, lease: RedisLease, ends: float) -> None:
         """Renew *lease* until the monotonic clock shows *ends*, or until it is dropped."""
         with self._changed:
             self._ends[lease] = ends
-            if not self._is_running or len(self._ends) == 1:
+            if self._is_idle or not self._is_running:  # else it looks before the lease ends
                 self._run()
 
     def drop(self, lease: RedisLease) -> None:
@@ -188,7 +189,9 @@ class _Keeper:
         while True:
             with self._changed:
                 if not (self._ends or self._left):
+                    self._is_idle = True
                     self._changed.wait_for(lambda: self._ends or self._left)
+                    self._is_idle = False
                     next_renewal = time.monotonic() + self._life_seconds / 3
                 self._changed.wait_for(lambda: self._left, next_renewal - time.monotonic())
                 left, self._left = self._left, []
