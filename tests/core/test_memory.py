@@ -10,11 +10,12 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from flask_larder.memory import MemoryStore, NullStore
+from flask_larder.entry import StoredResponse, Targets, Variants
+from flask_larder.memory import L1, MemoryStore, NullStore, Recent
 
 THREADS = 50
 
@@ -356,6 +357,187 @@ def test_a_fork_leaves_contents_and_lock_behind() -> None:
         child.join()
 
     assert memory.get("k") == b"parent"
+
+
+# --- what was used recently ---
+
+
+class Thing:
+    """Takes as much as it says."""
+
+    def __init__(self, size_bytes: int, *, is_used: bool = False) -> None:
+        self.size_bytes = size_bytes
+        self.is_used = is_used
+
+
+Things = Recent[str, Thing]
+
+
+def held(recent: Things) -> str:
+    return "".join(recent._values)
+
+
+def is_counted(recent: Things) -> bool:
+    return recent.size_bytes == sum(thing.size_bytes for thing in recent._values.values())
+
+
+def test_the_oldest_goes_unless_it_was_used() -> None:
+    """It has a second chance, and goes at the next time if nobody has used it again."""
+    recent = Things(30)
+    for key in "abc":
+        recent.put(key, Thing(10, is_used=key == "a"))
+    recent.put("d", Thing(10))
+    assert held(recent) == "cad"
+    recent.put("e", Thing(10))
+    recent.put("f", Thing(10))
+    assert held(recent) == "def"
+
+
+def test_what_comes_stays_where_all_else_was_used() -> None:
+    """It is not the one to go, though all others moved behind it."""
+    recent = Things(30)
+    for key in "abc":
+        recent.put(key, Thing(10, is_used=True))
+    assert recent.put("d", Thing(10))
+    assert held(recent) == "bcd"
+
+
+def test_not_all_that_was_used_is_looked_through() -> None:
+    """After twenty chances the oldest goes, so that to put costs the same for many."""
+    recent = Things(1000)
+    things = [Thing(10, is_used=True) for _ in range(100)]
+    for number, thing in enumerate(things):
+        recent.put(str(number), thing)
+    recent.put("new", Thing(10))
+    assert sum(thing.is_used for thing in things) == 80
+    assert recent.get("20") is None
+    assert len(recent) == 100
+
+
+def test_what_is_too_big_is_not_kept() -> None:
+    """Nor what it was to replace; all others stay."""
+    recent = Things(30)
+    for key in "ab":
+        recent.put(key, Thing(10))
+    assert recent.put("big", Thing(30))
+    assert held(recent) == "big"
+    recent.put("a", Thing(10))
+    assert not recent.put("a", Thing(31))
+    assert (held(recent), recent.size_bytes) == ("", 0)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 60), st.booleans()), max_size=60)
+)
+def test_the_bound_holds_at_each_step(steps: list[tuple[str, int, bool]]) -> None:
+    """In bytes, counted exactly; what was put is there, and what was dropped is not."""
+    recent = Things(100)
+    for key, size_bytes, is_used in steps:
+        if size_bytes == 60:
+            recent.drop(key)
+            assert recent.get(key) is None
+        else:
+            thing = Thing(size_bytes * 2, is_used=is_used)
+            assert recent.put(key, thing) == (size_bytes <= 50)
+            assert recent.get(key) is (thing if size_bytes <= 50 else None)
+        assert is_counted(recent)
+        assert recent.size_bytes <= 100
+
+
+@pytest.mark.usefixtures("_switches_often")
+def test_threads_stay_within_the_bytes() -> None:
+    """Fifty threads put, look, use and drop: the count is exact in the end, and never above."""
+    recent, most = Things(1000), [0]
+
+    def work(number: int) -> None:
+        for step in range(100):
+            key = str((number * step) % 37)
+            recent.put(key, Thing(step))
+            if (found := recent.get(str(step % 37))) is not None:
+                found.is_used = True
+            if step % 5 == 0:
+                recent.drop(key)
+            most[0] = max(most[0], recent.size_bytes)
+
+    at_once(work)
+    assert is_counted(recent)
+    assert 0 < most[0] <= 1000
+    recent.clear()
+    assert (len(recent), recent.size_bytes) == (0, 0)
+
+
+# --- the first tier ---
+
+
+def response(body: bytes = b"body", query: str = "", **fields: str) -> StoredResponse:
+    targets = Targets(path="/", query=query)
+    return StoredResponse(
+        "http://a", 200, tuple(fields.items()), body, 0.0, 60.0, (1, 0), targets=targets
+    )
+
+
+def l1(max_bytes: int = 1_000_000, clock: Callable[[], float] = lambda: 0.0) -> L1:
+    return L1(max_bytes=max_bytes, seconds=10.0, clock=clock)
+
+
+def test_an_entry_is_remembered_for_a_while() -> None:
+    """Then the store is asked again, and what it has counts from then."""
+    clock, entry = Clock(), response()
+    tier = l1(clock=clock)
+    tier.put("k", entry)
+    clock.now = 9.9
+    assert tier.get("k") is entry
+    clock.now = 10.0
+    assert tier.get("k") is None
+    tier.put("k", entry)
+    clock.now = 19.9
+    assert tier.get("k") is entry
+
+
+def test_entries_are_forgotten() -> None:
+    """Some or all, also those that were never there."""
+    tier = l1()
+    for key in "abc":
+        tier.put(key, Variants(("accept",)))
+    tier.drop(["a", "x"])
+    assert (tier.get("a"), tier.get("b")) == (None, Variants(("accept",)))
+    tier.clear()
+    assert tier.get("b") is None
+
+
+@pytest.mark.parametrize(
+    "entry", [response(b"x" * 5000), response(query="x" * 5000), response(b"", name="x" * 5000)]
+)
+def test_what_is_long_counts(entry: StoredResponse) -> None:
+    """Body, URL and fields."""
+    tier = l1()
+    tier.put("k", entry)
+    assert 5000 < tier.here().size_bytes < 10_000
+
+
+def use(tier: L1, answer: Connection) -> None:
+    found = tier.get("k")
+    tier.put("k", response(b"child"))
+    answer.send((found, tier.get("k")))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_leaves_the_tier_behind() -> None:
+    """As it does with the store."""
+    tier, forked = l1(), get_context("fork")
+    tier.put("k", response())
+    ours, theirs = forked.Pipe()
+    with tier.here()._lock:  # as another thread may hold it at that very moment
+        child = forked.Process(target=use, args=(tier, theirs))
+        child.start()
+    try:
+        assert ours.poll(10), "the child waits for a lock that nobody will release"
+        assert ours.recv() == (None, response(b"child"))
+    finally:
+        child.kill()
+        child.join()
+    assert tier.get("k") == response()
 
 
 # --- keeping nothing ---

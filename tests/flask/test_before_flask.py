@@ -306,7 +306,7 @@ def test_flask_login_looks_at_each_answer(app: Flask, get: Get, flask: Passing, 
 def test_a_view_may_do_without_hooks(app: Flask, cache: Cache, get: Get, flask: Passing) -> None:
     """Where it says so; what carries credentials still goes to Flask, and the hooks run."""
     ran = Counter()
-    app.before_request(lambda: None if ran() else None)
+    app.before_request(function_of("before_request", ran))
     app.add_url_rule("/page", "page", cache.cached(before_flask=True)(lambda: "page"))
     learn(get, flask, "/page")
     assert ran.runs == 1
@@ -754,8 +754,7 @@ def test_hosts_and_subdomains_that_route(flask: Passing) -> None:
             app.add_url_rule("/", name, view, **where)
         client = Client(app)
         for name in ("a", "b"):
-            get = lambda path, name=name: client.get(path, base_url=f"http://{name}.example")  # noqa: E731
-            assert learn(get, flask, "/").text == name
+            assert learn(client.get, flask, "/", base_url=f"http://{name}.example").text == name
         for name in ("a", "b"):
             with flask.none():
                 assert client.get("/", base_url=f"http://{name}.example").text == name
@@ -804,10 +803,7 @@ class Middleware:
 def wrapped(
     request: pytest.FixtureRequest, app: Flask
 ) -> Callable[[Callable[..., Any]], tuple[Cache, bool]]:
-    """Puts middleware around the app, of a kind, before or after the cache, and whether it
-
-    leaves hits before Flask.
-    """
+    """Puts middleware around the app, and a cache; tells whether hits are before Flask then."""
     kind, when = request.param
 
     def wrap(around: Callable[..., Any]) -> tuple[Cache, bool]:
