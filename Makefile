@@ -4,9 +4,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev keys test test-all fuzz tools verify lock clean
+.PHONY: help run dev keys test test-all fuzz bench bench-quick tools verify lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +41,12 @@ fuzz: $(VENV)/dev  ## Feed parsers and decoders with made-up input: FUZZ_SECONDS
 		--require-hashes -r requirements/fuzz.txt
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),60)
 
+bench: $(BENCH)/bench  ## Measure side by side, in about ten minutes: docs/benchmarks; ONLY=ab for a part
+	@$(BENCH)/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+bench-quick: $(BENCH)/bench  ## The same in about two minutes, into a directory that it names
+	@$(BENCH)/bin/python -m benchmarks --quick $(if $(ONLY),--only $(ONLY))
+
 tools:  ## Install what some tests need beyond Python (Debian, Ubuntu; as root)
 	.ci/tools
 
@@ -56,17 +63,25 @@ lock:  ## Write requirements/*.txt anew from pyproject.toml (needs uv)
 	$(UV_LOCK) -c requirements/dev.txt $(SERVICE) -o requirements/service.txt
 	$(UV_LOCK) -c requirements/dev.txt pyproject.toml --extra service -o requirements/image.txt
 	$(UV_LOCK) -c requirements/dev.txt --group build -o requirements/build.txt
+	$(UV_LOCK) -c requirements/dev.txt $(SERVICE) --group bench -o requirements/bench.txt
 	$(UV_LOCK) -c requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 
 clean:  ## Remove the virtual environment and all caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(VENV)/pip:
+$(VENV)/pip $(BENCH)/pip: %/pip:
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3' >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*
 	@touch $@
 
 $(VENV)/service $(VENV)/dev: $(VENV)/%: requirements/%.txt pyproject.toml | $(VENV)/pip
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(call install,$(VENV))
+
+$(BENCH)/bench: $(BENCH)/%: requirements/%.txt pyproject.toml | $(BENCH)/pip
+	$(call install,$(BENCH))
+
+define install
+	$1/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	$1/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+endef

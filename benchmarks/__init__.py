@@ -1,0 +1,1 @@
+"""Measurements of Flask-Larder beside its peers, in one run: ``python -m benchmarks``."""
