@@ -106,8 +106,6 @@ def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) 
     if PLACED not in environ or "HTTP_HOST" not in environ:
         return
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    if _session_of(app) in environ.get("HTTP_COOKIE", ""):
-        return  # what it is sent may renew the cookie
     endpoint, blueprints = context.request.endpoint or "", context.request.blueprints
     is_forced = call.options.before_flask is True
     around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
