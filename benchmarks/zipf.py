@@ -59,7 +59,11 @@ def run(notebook: Notebook, effort: Effort) -> None:
     with Stage(notebook) as stage:
         size = l1_bytes(stage, keys // L1_SHARE)
         notebook.facts["zipf"]["CACHE_L1_BYTES"] = size
-        running = stage.start(named(*WHO), CACHE_L1_BYTES=str(size))
+        running = [
+            each
+            for who in named(*WHO)
+            for each in stage.start([who], **({"CACHE_L1_BYTES": str(size)} if who.name == "larder" else {}))
+        ]
         lua = script(stage.directory, draw(keys, DRAWS))
         for each in running:
             say(f"(c) {each.name}: stores {keys} keys")
@@ -105,7 +109,8 @@ def _measure(notebook: Notebook, each: Running, lua: Path, seconds: float) -> No
 
 
 def _gets(each: Running) -> int:
-    """How many GET commands its Redis has had."""
+    """How many times its Redis was asked for an entry."""
     if each.redis is None:
         return 0
-    return int(each.redis.client.info("commandstats").get("cmdstat_get", {}).get("calls", 0))
+    stats = each.redis.client.info("commandstats")
+    return sum(int(stats.get(f"cmdstat_{name}", {}).get("calls", 0)) for name in ("get", "mget"))
