@@ -55,13 +55,12 @@ def _last_bytes(connections: Sequence[socket.socket], began: float) -> list[floa
     seconds: list[float] = []
     with selectors.DefaultSelector() as selector:
         for connection in connections:
-            selector.register(connection, selectors.EVENT_READ)
+            selector.register(connection, selectors.EVENT_READ, connection)
         while len(seconds) < len(connections):
             ready = selector.select(began + TIMEOUT_SECONDS - time.perf_counter())
             if not ready:
                 raise WrongAnswerError(f"{len(connections) - len(seconds)} have got no answer")
-            for connection in (key.fileobj for key, _ in ready):
-                assert isinstance(connection, socket.socket)  # noqa: S101 - registered above
+            for connection in (key.data for key, _ in ready):
                 data[connection] += (more := connection.recv(65536))
                 if not more or is_complete(data[connection]):
                     seconds.append(time.perf_counter() - began)
