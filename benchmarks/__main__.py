@@ -108,7 +108,9 @@ def write(notebook: Notebook, directory: Path) -> None:
     from benchmarks import plots  # noqa: PLC0415 - matplotlib is not for the tests
 
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "results.json").write_text(json.dumps(notebook.as_json(), indent=1) + "\n", "utf-8")
+    (directory / "results.json").write_text(
+        json.dumps(notebook.as_json(), indent=1) + "\n", "utf-8"
+    )
     pictures = plots.draw(notebook, directory)
     reasons = PUBLISHED / "reasons.md"
     text = reasons.read_text("utf-8") if reasons.exists() else ""

@@ -51,7 +51,7 @@ def start(stage: Stage, contenders: Sequence[Contender], path: str) -> list[Runn
     first = next((each for each in running if each.name == "larder"), None)
     if first and len(others) < len(contenders):
         answer = stage.keep_answer(first.prime(path), "constant")
-        running += stage.start(named("constant"), **answer)
+        running += stage.start(named("constant"), settings=answer)
     return running
 
 
@@ -102,7 +102,9 @@ def check_runs(each: Running, notebook: Notebook, runs: int, requests: int) -> N
     """Raise LoadError where views ran although hits are measured; a few are only remarked."""
     if each.contender.hit in ("none", "constant") or runs == 0:
         return
-    notebook.remark(f"{each.name}: the view ran {runs} times in {requests} requests that were to be hits")
+    notebook.remark(
+        f"{each.name}: the view ran {runs} times in {requests} requests that were to be hits"
+    )
     if runs > requests * MOST_RUNS:
         raise LoadError(f"{each.name}: these are no hits")
 

@@ -51,7 +51,17 @@ def wrk_command(
     url: str, seconds: float, *, connections: int = CONNECTIONS, script: Path | None = None
 ) -> list[str]:
     """The command line for one thread. wrk takes whole seconds only."""
-    words = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{round(seconds)}s", "--timeout", "10s"]
+    words = [
+        "wrk",
+        "-t",
+        "1",
+        "-c",
+        str(connections),
+        "-d",
+        f"{round(seconds)}s",
+        "--timeout",
+        "10s",
+    ]
     return [*words, "--latency", *(["-s", str(script)] if script else []), url]
 
 
@@ -63,7 +73,7 @@ def wrk(
 
 
 def parse_h2load(text: str, log: str) -> list[float]:
-    """Return the latencies in seconds, of h2load's *log* file; raise LoadError if not all went well.
+    """Return the latencies in seconds, of h2load's *log*; raise LoadError if not all went well.
 
     A line of the log has the start in microseconds, the status, and the time taken in microseconds.
     """
@@ -76,7 +86,9 @@ def parse_h2load(text: str, log: str) -> list[float]:
     return [int(line[2]) / 1e6 for line in lines]
 
 
-def h2load(url: str, seconds: float, per_second: float, log: Path, *, clients: int = 8) -> list[float]:
+def h2load(
+    url: str, seconds: float, per_second: float, log: Path, *, clients: int = 8
+) -> list[float]:
     """Ask at a fixed rate; return the latencies in seconds."""
     log.unlink(missing_ok=True)
     words = ["h2load", "--h1", "-t", "1", "-c", str(clients), "-D", str(round(seconds))]

@@ -44,7 +44,9 @@ def _cores() -> int:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    if info.exists() and (found := re.search(r"^model name\s*: (.*)$", info.read_text(), re.M)):
+    if info.exists() and (
+        found := re.search(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE)
+    ):
         return found[1]
     return platform.processor() or platform.machine()
 

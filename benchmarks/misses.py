@@ -31,7 +31,9 @@ end
 def run_beside_misses(notebook: Notebook, effort: Effort) -> None:
     """Work (d): hits at a fixed rate, while others wait for a view that takes 200 ms."""
     with Stage(notebook) as stage:
-        running = stage.start(named("larder", "larder-redis", "caching"), threads=servers.MANY_THREADS)
+        running = stage.start(
+            named("larder", "larder-redis", "caching"), threads=servers.MANY_THREADS
+        )
         rates = {each.name: fixed_rate(each) for each in running}
         notebook.facts["beside misses"] = {
             name: {"hits per second": rate, "misses at once": at_once(rate)}
@@ -109,9 +111,7 @@ def run_added(notebook: Notebook, effort: Effort) -> None:
         say("(i) done")
 
 
-def _note_added(
-    notebook: Notebook, name: str, values: list[float], uncached: list[float]
-) -> None:
+def _note_added(notebook: Notebook, name: str, values: list[float], uncached: list[float]) -> None:
     p50_us = figures.median(values) * 1e6
     notebook.add("i", name, p50_us=p50_us, added_us=p50_us - figures.median(uncached) * 1e6)
 

@@ -32,7 +32,7 @@ class Notebook:
     left_out: dict[str, str] = field(default_factory=dict)
     _values: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
 
-    def add(self, work: str, contender: str, **values: float) -> None:
+    def add(self, work: str, contender: str, /, **values: float) -> None:
         """Take down one value for each measure. A name ends in its unit, where it has one."""
         for measure, value in values.items():
             self._values.setdefault((work, contender, measure), []).append(value)

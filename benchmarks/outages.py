@@ -81,7 +81,9 @@ def _watch(each: Running) -> _Seen:
     """Ask for some seconds, with several clients that pause for a moment after each answer."""
     seen = _Seen()
     end = time.perf_counter() + WATCH_SECONDS
-    threads = [threading.Thread(target=_ask, args=(each.port, n, end, seen)) for n in range(CLIENTS)]
+    threads = [
+        threading.Thread(target=_ask, args=(each.port, n, end, seen)) for n in range(CLIENTS)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

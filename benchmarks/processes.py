@@ -30,7 +30,9 @@ def free_port() -> int:
 class Process:
     """A server with its workers, which ends when the benchmark ends, however that ends."""
 
-    def __init__(self, name: str, words: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, words: Sequence[str], environ: Mapping[str, str], log: Path
+    ) -> None:
         self.name = name
         self._log = log
         with log.open("ab") as output:

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# What is best for Flask-Caching and for the constant app, of 1, 2, 4, 8 and 16: docs/benchmarks/reasons.md.
+# What is best for Flask-Caching, of 1, 2, 4, 8 and 16: docs/benchmarks/reasons.md.
 BLOCKING_THREADS = 1
-MANY_THREADS = 64  # where more callers wait than that: 256
+MANY_THREADS = 64
 CROWD_THREADS = 256
 
 GUNICORN_CLASSES = {
@@ -43,7 +43,7 @@ def _script(name: str) -> str:
 
 
 def granian(app: str, port: int, threads: int) -> list[str]:
-    """granian with one worker."""
+    """One worker of granian."""
     return [
         *(_script("granian"), "--interface", "wsgi", "--workers", "1", "--runtime-threads", "1"),
         *("--blocking-threads", str(threads), "--no-ws", "--backlog", "1024"),
@@ -52,7 +52,7 @@ def granian(app: str, port: int, threads: int) -> list[str]:
 
 
 def gunicorn(app: str, port: int, worker_class: Sequence[str]) -> list[str]:
-    """gunicorn with one worker."""
+    """One worker of gunicorn."""
     return [
         *(_script("gunicorn"), *worker_class, "--workers", "1", "--backlog", "1024"),
         *("--keep-alive", "75", "--bind", f"127.0.0.1:{port}", "--no-control-socket", app),
@@ -97,7 +97,7 @@ http {{
 
 
 def nginx(directory: Path, port: int, backend: int) -> list[str]:
-    """nginx with one worker, which keeps responses in *directory*."""
+    """One worker of nginx, which keeps responses in *directory*."""
     conf = directory / "nginx.conf"
     conf.write_text(NGINX_CONF.format(directory=directory, port=port, backend=backend))
     return [find_tool("nginx") or "nginx", "-e", "stderr", "-c", str(conf), "-g", "daemon off;"]

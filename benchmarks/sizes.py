@@ -14,7 +14,7 @@ from benchmarks.zipf import script
 SIZES = (100, 10_000, 1_000_000)
 QUICK_SIZES = (100, 10_000, 100_000)
 FIRST = 1_000_000  # keys all have seven digits, so that they are equally long
-ASKED = 50_000
+ASKED = 5_000
 BATCH = 10_000
 CONTENDERS = ("larder", "larder-redis", "caching")
 
@@ -57,7 +57,10 @@ def _start(
     notebook.add("h", _row(contender.name, size), redis_bytes_per_entry=fill(each, redis, size))
     directory = stage.directory / f"{contender.name}-{size}"
     directory.mkdir()
-    return [(size, each, script(directory, _numbers(size)))]
+    numbers = _numbers(size)
+    for path in [f"/square/{number}" for number in numbers for _ in range(2)]:
+        each.client.get(path)  # what is asked for the first time goes another way
+    return [(size, each, script(directory, numbers))]
 
 
 def _numbers(size: int) -> list[int]:
@@ -70,6 +73,7 @@ def fill(each: Running, redis: Redis, size: int) -> float:
     """Store so many copies of a response under other keys; the bytes of memory that one takes."""
     each.prime(f"/square/{FIRST}")
     (key,) = redis.client.keys(f"*/square/{FIRST}")
+    assert isinstance(key, bytes)  # noqa: S101 - this client decodes nothing
     prefix = key.removesuffix(str(FIRST).encode())
     before = redis.client.info("memory")["used_memory"]
     copy = redis.client.register_script(COPY)

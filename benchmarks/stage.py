@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import redis
@@ -19,6 +19,7 @@ from benchmarks.processes import NoStartError, Process, free_port
 
 APP = "benchmarks.app:app"
 CONSTANT = "benchmarks.constant:app"
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 PER_CONNECTION = {"connection", "date", "server", "transfer-encoding", "keep-alive"}
 
 
@@ -79,7 +80,7 @@ class Running:
         return 0 if self.contender.hit == "constant" else self.app_client.runs()
 
     def prime(self, path: str) -> Answer:
-        """Have it store what is at *path*, and return a hit; raise WrongAnswerError if it is none."""
+        """Have it store what is at *path*, and return a hit; raise WrongAnswerError if not."""
         for _ in range(4):  # the second is a hit, the third one ahead of Flask
             answer = self.client.get(path)
         self.check(answer, path)
@@ -125,13 +126,13 @@ class Stage:
         contenders: Sequence[Contender],
         *,
         threads: int = servers.BLOCKING_THREADS,
-        **environ: str,
+        settings: Mapping[str, str] = NO_SETTINGS,
     ) -> list[Running]:
         """Start those that do start, with these settings; the others are noted as left out."""
         running = []
         for contender in contenders:
             try:
-                running.append(self.start_one(contender, threads=threads, **environ))
+                running.append(self.start_one(contender, threads=threads, settings=settings))
             except NoStartError as error:
                 self._notebook.leave_out(contender.name, str(error))
         return running
@@ -142,7 +143,7 @@ class Stage:
         *,
         threads: int = servers.BLOCKING_THREADS,
         redis: Redis | None = None,
-        **environ: str,
+        settings: Mapping[str, str] = NO_SETTINGS,
     ) -> Running:
         """Start one; *redis* is instead of the one that its family shares."""
         if contender.is_proxy and servers.find_tool(_program(contender)) is None:
@@ -150,16 +151,18 @@ class Stage:
         if contender.family and redis is None:
             redis = self._family_redis(contender.family)
         url = {"CACHE_REDIS_URL": redis.url} if redis else {}
-        settings = {"BENCH_DATA": str(self.directory), **contender.environ, **url, **environ}
+        environ = {"BENCH_DATA": str(self.directory), **contender.environ, **url, **settings}
         port = free_port()
-        running = Running(contender, port, port, [self._app(contender, port, threads, settings)], redis)
+        running = Running(
+            contender, port, port, [self._app(contender, port, threads, environ)], redis
+        )
         if contender.is_proxy:
             self._put_in_front(running)
         self._exit.callback(running.close)
         return running
 
     def _app(
-        self, contender: Contender, port: int, threads: int, settings: Mapping[str, str]
+        self, contender: Contender, port: int, threads: int, environ: Mapping[str, str]
     ) -> int:
         app = CONSTANT if contender.hit == "constant" else APP
         words = (
@@ -167,7 +170,7 @@ class Stage:
             if contender.server == "gunicorn"
             else servers.granian(app, port, threads)
         )
-        process = self._process(contender.name, words, settings)
+        process = self._process(contender.name, words, environ)
         return process.await_answer(lambda: answers(port)).pid
 
     def _put_in_front(self, running: Running) -> None:
