@@ -637,6 +637,29 @@ def test_arguments_that_a_purge_can_name(cache: Cache, argument: Any, named: Any
     assert value(argument) != stored
 
 
+@pytest.mark.parametrize("keeps_hash", [True, False])
+def test_arguments_of_what_may_be_unhashable(cache: Cache, *, keeps_hash: bool) -> None:
+    """Its parameters are known by name, with their defaults, though it cannot be remembered."""
+
+    class Adding:
+        if not keeps_hash:
+            __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, first: int, *, second: int = 2) -> int:
+            return next(RUNS)
+
+    adding = Adding()
+    adding.__module__, adding.__qualname__ = __name__, "adding"  # type: ignore[attr-defined]
+    value = cache.cached(key_prefix="value")(adding)
+    for call in (lambda: value(4), lambda: value(first=4), lambda: value(4, second=2)):
+        stored = call()
+        value.purge(first=4, second=3)
+        assert call() == stored
+        value.purge(first=4)
+        assert call() != stored
+        value.purge()
+
+
 def test_the_module_that_was_started_has_its_name(tmp_path: Path) -> None:
     """Started as ``python shop.py``, a view is the one that ``import shop`` finds in a job."""
     (tmp_path / "shop.py").write_text(

@@ -1,6 +1,8 @@
 """A cached view: what is stored, what comes back, and what the options mean."""
 
 import functools
+import gc
+import weakref
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -18,6 +20,7 @@ from flask import (
 )
 from flask.views import MethodView
 from werkzeug.exceptions import HTTPException
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flask_larder import Cache, InvalidPolicy
@@ -678,3 +681,26 @@ def test_error_that_needs_the_environ(app: Flask, cache: Cache, get: Get) -> Non
 
     assert get("/").status_code == 418
     assert get("/").data == b"GET"
+
+
+def test_nothing_of_a_miss_is_left_to_the_garbage_collector(app: Flask, cache: Cache) -> None:
+    """What holds the request and the response goes when they have gone."""
+    made: list[weakref.ref[Response]] = []
+
+    @app.get("/page")
+    @cache.cached()
+    def page() -> Response:
+        response = Response("page")
+        made.append(weakref.ref(response))
+        return response
+
+    environ = EnvironBuilder("/page").get_environ()
+    gc.disable()
+    try:
+        body, status, headers = run_wsgi_app(app, environ)
+        assert (b"".join(body), status) == (b"page", "200 OK")
+        assert "stored" in headers["Cache-Status"]
+        del body, environ
+        assert [each() for each in made] == [None]
+    finally:
+        gc.enable()

@@ -82,6 +82,23 @@ def test_it_lives_for_as_long_as_it_is_worked_on(
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("is_idle", [True, False])
+def test_a_later_lease_is_kept_alive_too(
+    leases: RedisLeases, redis_client: redis.Redis, *, is_idle: bool
+) -> None:
+    """Whether the thread that renews waits for something to do, or for its next turn."""
+    first = leases.acquire("first")
+    assert first
+    first.release()
+    if is_idle:
+        wait_until(lambda: first._keeper._is_idle)
+    assert leases.acquire("k")
+    until = time.monotonic() + 2 * LIFE
+    while time.monotonic() < until:
+        assert redis_client.pttl("p_k#lease") > 0
+        time.sleep(0.01)
+
+
 def test_it_is_not_renewed_for_ever(redis_server: RedisServer, redis_client: redis.Redis) -> None:
     """A view that hangs keeps the others waiting for a bounded time."""
     leases = leases_at(redis_server.url, life_seconds=0.2, most_seconds=0.3)

@@ -114,9 +114,8 @@ class _Visit:
             outcome.status = CacheStatus("bypass", detail=ask)
             return self._run()
         finally:
-            self._made = (
-                None  # it knows of this visit, and would be kept until garbage is collected
-            )
+            # It knows of this visit: both would be kept until garbage is collected.
+            self._made = None
             outcome.cache_ms = (perf_counter() - started) * 1000 - (outcome.view_ms or 0.0)
             outcome.record()
 
