@@ -112,6 +112,6 @@ def check_runs(each: Running, notebook: Notebook, runs: int, requests: int) -> N
 def _at_fixed_rate(
     stage: Stage, notebook: Notebook, each: Running, path: str, effort: Effort
 ) -> None:
-    seconds = max(1.0, effort.seconds / 2)
-    latencies = load.h2load(_url(each, path), seconds, RATE, stage.directory / "h2load.log")
+    log = stage.directory / "h2load.log"
+    latencies = load.h2load(_url(each, path), effort.short_seconds, RATE, log)
     notebook.add("a", each.name, **load.percentiles(latencies))

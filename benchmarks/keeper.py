@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 0.5
 
 
 def main() -> None:

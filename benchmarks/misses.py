@@ -42,7 +42,7 @@ def run_beside_misses(notebook: Notebook, effort: Effort) -> None:
         firsts = itertools.count(10_000_000, 1_000_000)
         for each in interleaved(running, effort.rounds):
             say(f"(d) {each.name}")
-            _beside(stage, notebook, each, rates[each.name], effort.seconds, next(firsts))
+            _beside(stage, notebook, each, rates[each.name], effort.short_seconds, next(firsts))
 
 
 def fixed_rate(each: Running) -> int:

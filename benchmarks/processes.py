@@ -65,11 +65,15 @@ class Process:
         """Send a signal to the server itself."""
         os.kill(self.pid, number)
 
-    def end(self) -> None:
-        """End it and its workers."""
+    def tell_to_end(self) -> None:
+        """Have it end, and do not wait for that."""
         assert self._keeper.stdin is not None  # noqa: S101 - it is a pipe
         with contextlib.suppress(OSError):
             self._keeper.stdin.close()
+
+    def end(self) -> None:
+        """End it and its workers."""
+        self.tell_to_end()
         self._keeper.wait()
         assert self._keeper.stdout is not None  # noqa: S101 - it is a pipe
         self._keeper.stdout.close()

@@ -13,8 +13,8 @@ Format = Callable[[float], str]
 
 
 def number(value: float) -> str:
-    """Three significant digits, with commas."""
-    if abs(value) >= 100:
+    """Three significant digits, with commas; whole numbers as they are."""
+    if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
@@ -95,7 +95,7 @@ SECTIONS = (
     ),
     Section(
         *("f", "Redis stopped, Redis hung"),
-        "Four clients ask a cheap view for eight seconds from the moment on at which Redis is "
+        "Four clients ask a cheap view for some seconds from the moment on at which Redis is "
         "ended (SIGTERM) or hangs (SIGSTOP), with a pause of 10 ms after each answer. They wait "
         "10 s at most.",
         tuple(

@@ -11,15 +11,19 @@ SEED = 9111
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is done: rounds, the seconds of each run, and whether it is only a trial."""
+    """How much is done: rounds, the seconds of each run, and whether it is only a trial.
+
+    *short_seconds* are those of runs whose figures are steady sooner, or of which there are many.
+    """
 
     rounds: int
     seconds: float
+    short_seconds: float
     is_quick: bool
 
 
-FULL = Effort(rounds=5, seconds=3.0, is_quick=False)
-QUICK = Effort(rounds=3, seconds=1.0, is_quick=True)
+FULL = Effort(rounds=5, seconds=3.0, short_seconds=2.0, is_quick=False)
+QUICK = Effort(rounds=3, seconds=1.0, short_seconds=1.0, is_quick=True)
 
 
 def interleaved(contenders: Sequence[T], rounds: int) -> Iterator[T]:

@@ -120,6 +120,7 @@ class Stage:
         self.directory = Path(name)
         self.directory.chmod(0o755)  # nginx and Varnish run as users of their own
         self._redis: dict[str, Redis] = {}
+        self._processes: list[Process] = []
 
     def start(
         self,
@@ -187,6 +188,7 @@ class Stage:
     def _process(self, name: str, words: Sequence[str], environ: Mapping[str, str]) -> Process:
         process = Process(name, words, environ, self.directory / f"{name}-{free_port()}.log")
         self._exit.callback(process.end)
+        self._processes.append(process)
         return process
 
     def redis(self) -> Redis:
@@ -216,6 +218,8 @@ class Stage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for process in self._processes:  # all at the same time
+            process.tell_to_end()
         self._exit.close()
 
 

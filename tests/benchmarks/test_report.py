@@ -98,7 +98,7 @@ def test_results_are_kept_as_they_were() -> None:
     notebook.facts["machine"] = {"cores": "2"}
     again = Notebook.of_json(json.loads(json.dumps(notebook.as_json())))
     assert page(again, "") == page(notebook, "")
-    assert "| Flask-Larder, from memory, 100 entries | 2.00 |" in page(again, "")
+    assert "| Flask-Larder, from memory, 100 entries | 2 |" in page(again, "")
 
 
 def test_a_requirement_names_its_aim() -> None:
