@@ -73,7 +73,10 @@ class BeforeFlask:
         def observing(status: str, fields: list[tuple[str, str]], *exc_info: Any) -> Any:
             lesson = environ.pop(LESSON, None)
             if lesson is not None and not exc_info:
-                self._learn(lesson, environ, (status, fields.copy(), b"", ""))
+                try:
+                    self._learn(lesson, environ, (status, fields.copy(), b"", ""))
+                except Exception:  # noqa: BLE001 - the answer goes out, whatever that is
+                    self._tell_failure()
             return start_response(status, fields, *exc_info)
 
         environ[PLACED] = True

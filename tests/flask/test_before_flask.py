@@ -1085,7 +1085,7 @@ def test_a_long_url_counts_by_its_length(
     first = sizes(app)[1]
     path, query, field = "/" + "a" * 20_000, "q=" + "b" * 20_000, "c" * 20_000
     learn(get, flask, f"{path}?{query}", headers={"X-Any": field})
-    assert sizes(app)[1] - first > 60_000
+    assert sizes(app)[1] - first > 110_000
 
 
 def test_a_flood_of_urls_is_bounded(
@@ -1100,3 +1100,16 @@ def test_a_flood_of_urls_is_bounded(
     count, size_bytes = sizes(app)
     assert 10 < count < 80
     assert size_bytes <= 50_000
+
+
+def test_a_url_that_cannot_be_learned_is_answered_all_the_same(
+    app: Flask, cache: Cache, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails there is told once, and reaches no client."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
+    monkeypatch.setattr("flask_larder.wsgi.BeforeFlask._learn", fail)
+    assert [get("/page").text for _ in range(3)] == ["page"] * 3

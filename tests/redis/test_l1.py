@@ -192,6 +192,17 @@ def test_a_purge_reaches_the_memory_of_others(
     wait_until(lambda: ours.get().text != "2", 1.0)
 
 
+@pytest.mark.parametrize("name", PURGES)
+def test_a_purge_of_its_own_is_seen_at_once(worker: Callable[..., Worker], name: str) -> None:
+    """By the very next request, whatever was rendered just now."""
+    ours = worker()
+    for _ in range(3):
+        assert ours.get().text == "2"
+    with ours.app.test_request_context():
+        PURGES[name](ours)
+    assert ours.get().text == "3"
+
+
 @pytest.mark.parametrize("before_flask", [True, False])
 def test_a_deleted_name_reaches_the_memory_of_others(
     worker: Callable[..., Worker], before_flask: bool
