@@ -30,6 +30,7 @@ class Entries:
 
     def read(self, key: str) -> Entry | None:
         """The entry in the store; ``None`` also for what is not one."""
+        seen = None if self._memory is None else self._memory.seen(key)
         data = self._store.get(key)
         try:
             entry = None if data is None else codec.decode_entry(data)
@@ -39,7 +40,8 @@ class Entries:
             if entry is None:
                 self._memory.drop([key])
             else:
-                self._memory.put(key, entry)
+                # Another thread may have stored something newer meanwhile.
+                self._memory.put_after(seen, key, entry)
         return entry
 
     def keep(self, key: str, entry: Entry, ttl: float) -> bool:

@@ -202,7 +202,8 @@ class Learned:
         table = tier.purges.known()
         if table is None:
             return None
-        version = table.version  # before the verdict, so that a purge meanwhile has another look
+        # Both before the verdict: what happens meanwhile is not to be missed.
+        version, now = table.version, tier.monotonic()
         fresh_for = self._fresh_for(entry, table)
         if fresh_for <= 0:
             return None
@@ -210,7 +211,6 @@ class Learned:
         hit = Rendered(entry, lesson.additions, tier.clock(), (perf_counter() - started) * 1000)
         if self._observed is not None and not self._is_confirmed(hit):
             return None
-        now = tier.monotonic()
         until = min(now + min(hit.changes_in, fresh_for), tier.purges.known_until())
         current = _Current(self, hit, until, table, version)
         if record is not None and record.entry is entry:

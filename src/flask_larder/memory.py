@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from flask_larder.entry import Entry, StoredResponse
 from flask_larder.per_process import PerProcess
@@ -205,13 +205,12 @@ class Recent(Generic[K, V]):
     def put(self, key: K, value: V) -> bool:
         """Keep *value* in place of what was not used for long; not one that alone is too big."""
         with self._lock:
-            self._drop(key)
-            if value.size_bytes > self._max_bytes:
-                return False
-            self._make_room(value.size_bytes)
-            self._values[key] = value
-            self.size_bytes += value.size_bytes
-            return True
+            return self._put(key, value)
+
+    def put_after(self, seen: V | None, key: K, value: V) -> bool:
+        """As :meth:`put`, if what is under *key* is still what was *seen* there."""
+        with self._lock:
+            return self._values.get(key) is seen and self._put(key, value)
 
     def drop(self, key: K) -> None:
         """Forget what is under *key*."""
@@ -223,6 +222,15 @@ class Recent(Generic[K, V]):
         with self._lock:
             self._values.clear()
             self.size_bytes = 0
+
+    def _put(self, key: K, value: V) -> bool:
+        self._drop(key)
+        if value.size_bytes > self._max_bytes:
+            return False
+        self._make_room(value.size_bytes)
+        self._values[key] = value
+        self.size_bytes += value.size_bytes
+        return True
 
     def _make_room(self, size_bytes: int) -> None:
         """Before the new one is there, which would be next once all others have moved behind it."""
@@ -278,8 +286,18 @@ class L1:
 
     def put(self, key: str, entry: Entry) -> None:
         """See :class:`~flask_larder.store.Memory`."""
-        size_bytes = len(key) + _size_of(entry)
-        self.here().put(key, Remembered(entry, self._clock() + self._seconds, size_bytes))
+        self.here().put(key, self._remembered(key, entry))
+
+    def seen(self, key: str) -> Remembered | None:
+        """See :class:`~flask_larder.store.Memory`."""
+        return self.here().get(key)
+
+    def put_after(self, seen: object | None, key: str, entry: Entry) -> None:
+        """See :class:`~flask_larder.store.Memory`."""
+        self.here().put_after(cast("Remembered | None", seen), key, self._remembered(key, entry))
+
+    def _remembered(self, key: str, entry: Entry) -> Remembered:
+        return Remembered(entry, self._clock() + self._seconds, len(key) + _size_of(entry))
 
     def drop(self, keys: Sequence[str]) -> None:
         """See :class:`~flask_larder.store.Memory`."""

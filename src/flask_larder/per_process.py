@@ -2,25 +2,9 @@
 
 import os
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
-
-
-class _Process:
-    """Stands for this process; a child has another one as soon as it runs Python."""
-
-    __slots__ = ("itself",)
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        self.itself = object()
-
-
-_PROCESS: Final = _Process()
-os.register_at_fork(after_in_child=_PROCESS.renew)  # to ask for the pid each time costs more
 
 
 class PerProcess(Generic[T]):
@@ -33,10 +17,10 @@ class PerProcess(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._made: dict[object, T] = {}
+        self._made: dict[int, T] = {}
 
     def __call__(self) -> T:
         """The thing of the process that asks."""
-        process = _PROCESS.itself
-        found = self._made.get(process)
-        return self._made.setdefault(process, self._make()) if found is None else found
+        pid = os.getpid()  # each time: servers in C fork, and some run no hooks of Python's
+        found = self._made.get(pid)
+        return self._made.setdefault(pid, self._make()) if found is None else found

@@ -59,6 +59,14 @@ class Memory(Protocol):
         """Keep *entry*, as the store has it now."""
         ...
 
+    def seen(self, key: str) -> object | None:
+        """What stands for the present state of *key*; another one after each :meth:`put`."""
+        ...
+
+    def put_after(self, seen: object | None, key: str, entry: Entry) -> None:
+        """As :meth:`put`, unless the state of *key* is no longer the one that was *seen*."""
+        ...
+
     def drop(self, keys: Sequence[str]) -> None:
         """Forget *keys*."""
         ...

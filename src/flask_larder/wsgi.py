@@ -6,6 +6,7 @@ How that is done is told here. Whether it may be done for a URL is told by whoev
 
 import logging
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from flask_larder.learned import Environ, Learned, Lesson, Selecting
@@ -20,7 +21,7 @@ OUTCOME: Final = "flask_larder.status"
 """Where the environ holds the outcome, whose ``str`` is the ``Cache-Status``."""
 
 PLACED: Final = "flask_larder.before_flask"
-"""Where the environ tells Flask that URLs can be taught."""
+"""Where the environ holds the :class:`Pupil` that Flask can teach."""
 
 LESSON: Final = "flask_larder.lesson"
 """Where it holds the :class:`Lesson` that Flask has to teach."""
@@ -29,6 +30,23 @@ LEARNED_BYTES: Final = 16 * 1024 * 1024
 """How much memory each process uses for the URLs that it has learned: about 10,000."""
 
 _log = logging.getLogger("flask_larder")
+
+
+@dataclass(frozen=True, slots=True)
+class Pupil:
+    """Who learns from the answer to a request, and its environ as it came.
+
+    Whoever dispatches another request in the course of this one may change the environ for that.
+    """
+
+    learner: "BeforeFlask"
+    came: Environ
+
+    def can_learn(self, lesson: Lesson, environ: Environ) -> bool:
+        """Whether *lesson* is about the very request that came, and holds for others like it."""
+        names = (*_OF_URL, "QUERY_STRING", *lesson.fields)
+        is_same = all(environ.get(name) == self.came.get(name) for name in names)
+        return is_same and lesson.can_be_learned_from(self.came)
 
 
 class BeforeFlask:
@@ -74,12 +92,13 @@ class BeforeFlask:
             lesson = environ.pop(LESSON, None)
             if lesson is not None and not exc_info:
                 try:
-                    self._learn(lesson, environ, (status, fields.copy(), b"", ""))
+                    self._learn(lesson, came, (status, fields.copy(), b"", ""))
                 except Exception:  # noqa: BLE001 - the answer goes out, whatever that is
                     self._tell_failure()
             return start_response(status, fields, *exc_info)
 
-        environ[PLACED] = True
+        came = environ.copy()
+        environ[PLACED] = Pupil(self, came)
         return self._flask(environ, observing)
 
     def _learn(self, lesson: Lesson, environ: Environ, observed: Sent) -> None:
@@ -97,8 +116,11 @@ class BeforeFlask:
             _log.exception("Hits are answered inside Flask")
 
 
+_OF_URL: Final = ("REQUEST_METHOD", "wsgi.url_scheme", "HTTP_HOST", "SCRIPT_NAME", "PATH_INFO")
+
+
 def _url_of(environ: Environ) -> Hashable:
-    return (
+    return (  # one by one, since each hit does this
         environ["REQUEST_METHOD"],
         environ["wsgi.url_scheme"],
         environ.get("HTTP_HOST"),

@@ -556,3 +556,14 @@ def test_the_null_store_keeps_nothing_and_says_that_all_went_well() -> None:
     assert null.delete(["k"]) == 0
     null.clear()
     null.ping(timeout=0.1)
+
+
+def test_what_was_read_before_something_newer_was_stored_is_not_remembered() -> None:
+    """The process that has stored it would send the older one until it asks again."""
+    memory = L1(max_bytes=100_000, seconds=10.0, clock=lambda: 0.0)
+    seen = memory.seen("k")
+    memory.put("k", Variants(("newer",)))
+    memory.put_after(seen, "k", Variants(("older",)))
+    assert memory.get("k") == Variants(("newer",))
+    memory.put_after(memory.seen("k"), "k", Variants(("newest",)))
+    assert memory.get("k") == Variants(("newest",))

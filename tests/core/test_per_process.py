@@ -1,5 +1,6 @@
 """One thing for each process, whatever threads and forks do."""
 
+import ctypes
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -37,3 +38,13 @@ def test_what_is_empty_counts_as_made() -> None:
     mine().append(1)
     mine().clear()
     assert mine() is mine()
+
+
+def test_a_child_that_runs_no_hooks_has_its_own() -> None:
+    """As under servers that fork in C."""
+    mine = PerProcess(object)
+    before = mine()
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        os._exit(0 if mine() is not before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 
 import pytest
+import werkzeug
 from flask import (
     Blueprint,
     Flask,
@@ -1113,3 +1114,39 @@ def test_a_url_that_cannot_be_learned_is_answered_all_the_same(
     app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
     monkeypatch.setattr("flask_larder.wsgi.BeforeFlask._learn", fail)
     assert [get("/page").text for _ in range(3)] == ["page"] * 3
+
+
+def test_a_page_that_another_view_dispatches_is_not_learned_for_that_view(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """Else its check would be skipped: it may have changed the environ for the time being."""
+
+    @app.get("/gate")
+    def gate() -> Any:
+        if request.headers.get("X-Key") != "right":
+            abort(403)
+        environ = request.environ
+        path, environ["PATH_INFO"] = environ["PATH_INFO"], "/page"
+        with app.request_context(environ):
+            answer = app.full_dispatch_request()
+        environ["PATH_INFO"] = path
+        return answer
+
+    app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
+    for _ in range(3):
+        assert get("/gate", headers={"X-Key": "right"}).text == "page"
+        assert get("/gate").status_code == 403
+
+
+def test_a_response_class_that_is_not_flasks_spoils_no_answer(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """Hits are answered inside Flask then."""
+
+    class Own(werkzeug.Response):
+        default_mimetype = "text/html"
+        json_module = app.json
+
+    app.response_class = Own  # type: ignore[assignment]
+    app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
+    assert [get("/page").status_code for _ in range(3)] == [200] * 3

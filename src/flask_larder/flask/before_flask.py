@@ -102,10 +102,20 @@ def _applications(app: Flask) -> Iterator[tuple[Any, str, Any]]:
 
 def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> None:
     """Have what is stored for *ask*, which *names* select, be sent before Flask, if that may be."""
+    try:
+        _teach(call, context, ask, names)
+    except Exception:  # noqa: BLE001 - the answer is there, and Flask sends it
+        call.tell_no_lesson()
+
+
+def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> None:
     environ = context.request.environ
-    if PLACED not in environ or "HTTP_HOST" not in environ:
-        return
+    pupil = environ.get(PLACED)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    if pupil is None or pupil.learner is not app.extensions.get(_EXTENSION):
+        return
+    if "HTTP_HOST" not in environ or _session_of(app) in environ.get("HTTP_COOKIE", ""):
+        return  # to which no lesson would apply, and most of what is asked inside Flask has it
     endpoint, blueprints = context.request.endpoint or "", context.request.blueprints
     is_forced = call.options.before_flask is True
     around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
@@ -114,7 +124,7 @@ def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) 
         call.tell_inside(reason)
         return
     lesson = _lesson(app, call, ask, names, around)
-    if lesson.can_be_learned_from(environ):
+    if pupil.can_learn(lesson, environ):
         environ[LESSON] = lesson
 
 
@@ -259,6 +269,8 @@ def _overrides(kind: type) -> bool:
 
 def _is_plain(kind: type, base: type) -> bool:
     """Whether *kind* does as *base* does: nothing that *base* has is another function."""
+    if base not in kind.__mro__:
+        return False
     for own in kind.__mro__[: kind.__mro__.index(base)]:
         if own is TrackedRequest or own.__module__ == TrackedRequest.__module__:
             continue

@@ -191,6 +191,13 @@ class Call:
             self.wiring.warned.add(line)
             _log.debug("%s", line)
 
+    def tell_no_lesson(self) -> None:
+        """Log the error that keeps hits from being answered before Flask; once."""
+        line = "Hits are answered inside Flask"
+        if line not in self.wiring.warned:
+            self.wiring.warned.add(line)
+            _log.exception("%s", line)
+
     def leave_out(self, why: str, seconds: float) -> None:
         """Revalidate it no more in the background for *seconds*, and log *why*, once."""
         self.wiring.left_out[self.name] = time.monotonic() + seconds
