@@ -4,19 +4,18 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from flask_larder.ask import LookedUp
 from flask_larder.conditional import is_not_modified
 from flask_larder.entries import Entries
 from flask_larder.entry import Entry, StoredResponse, Targets, Variants
+from flask_larder.environ import Environ, EnvironFields
 from flask_larder.errors import StoreUnavailable
 from flask_larder.freshness import remaining_lifetime
 from flask_larder.memory import L1, Recent, Remembered
 from flask_larder.purges import VALID, PurgeLog, PurgeTable
 from flask_larder.rendered import Additions, Rendered, Sent
-
-Environ: TypeAlias = dict[str, Any]
 
 LOOKED_UP: Final = "flask_larder.looked_up"
 """Where the environ holds what was found in the store and does not answer the request."""
@@ -25,8 +24,11 @@ _SIZE_BYTES: Final = 1350
 """What a URL takes beside its texts, as measured: they count by their length."""
 
 _CONDITIONS: Final = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH"})
-_DIRECTIVES: Final = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA"})
-_FOR_FLASK: Final = frozenset(
+
+DIRECTIVES: Final = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA"})
+"""What a request has if it tells caches what it wants."""
+
+FOR_FLASK: Final = frozenset(
     {
         "HTTP_AUTHORIZATION",
         "HTTP_IF_MATCH",
@@ -36,7 +38,9 @@ _FOR_FLASK: Final = frozenset(
         "werkzeug.debug.preserve_context",  # a test that looks at Flask's context afterwards
     }
 )
-_SPECIAL: Final = _FOR_FLASK | _CONDITIONS | _DIRECTIVES | {"CONTENT_LENGTH", "HTTP_COOKIE"}
+"""What a request for Flask has, whatever it asks for."""
+
+_SPECIAL: Final = FOR_FLASK | _CONDITIONS | DIRECTIVES | {"CONTENT_LENGTH", "HTTP_COOKIE"}
 
 # Of one answer, or of one moment.
 _CHANGING: Final = frozenset({"age", "cache-status", "server-timing"})
@@ -65,9 +69,9 @@ class Lesson:
     What that varies by, *variants* tells: where the list of names is, and which they are. The
     request is that for *origin*, and *url* tells by what purges it is hit. *is_open* tells,
     each time, whether nothing of the app is to run around the view. *by_query* and *fields*, names
-    in the environ, tell what else selects. Where *heeds_directives*, the ``Cache-Control`` of
-    requests counts. Those with a cookie need Flask if *heeds_cookies*, or if it is that of the
-    *session*. Within *early_factor* times its cost of its end, a response may be due to be made
+    in the environ, tell what else selects. A request that has anything *for_flask*, names in the
+    environ, too, or the cookie of the *session*, needs Flask. Within *early_factor* times its cost
+    of its end, a response may be due to be made
     anew. With *is_checked*, Flask is to have sent just what would be sent before it.
     """
 
@@ -80,21 +84,18 @@ class Lesson:
     is_open: Callable[[], bool]
     by_query: bool
     fields: tuple[str, ...]
-    heeds_directives: bool
-    heeds_cookies: bool
+    for_flask: frozenset[str]
     session: str
     early_factor: float
     is_checked: bool
 
     def is_for(self, environ: Environ) -> bool:
         """Whether nothing that a request has in particular is for Flask."""
-        names = environ.keys()
-        if not names.isdisjoint(_FOR_FLASK) or environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
-            return False
-        if self.heeds_directives and not names.isdisjoint(_DIRECTIVES):
-            return False
-        cookies = environ.get("HTTP_COOKIE")
-        return cookies is None or not (self.heeds_cookies or self.session in cookies)
+        return (
+            environ.keys().isdisjoint(self.for_flask)
+            and environ.get("CONTENT_LENGTH", "") in {"", "0"}
+            and self.session not in environ.get("HTTP_COOKIE", "")
+        )
 
     def can_be_learned_from(self, environ: Environ) -> bool:
         """Whether Flask sends to this request what it would send to any that this is for."""
@@ -184,7 +185,7 @@ class Learned:
     def _is_not_modified(self, stored: StoredResponse, environ: Environ) -> bool:
         if stored.status != 200 or environ.keys().isdisjoint(_CONDITIONS):
             return False
-        client, now = _RequestFields(environ), self._tier.clock()
+        client, now = EnvironFields(environ), self._tier.clock()
         return is_not_modified(client, stored.fields, now, stored.stored_at)
 
     # --- at most once a second, and at each purge, if there is memory ---
@@ -252,29 +253,11 @@ class Learned:
         return is_same
 
 
-class _RequestFields:
-    """The header fields of a request, from its environ."""
-
-    def __init__(self, environ: Environ) -> None:
-        self._environ = environ
-
-    def get(self, name: str, /) -> str | None:
-        """See :class:`~flask_larder.entry.RequestFields`. Not for ``Content-*``."""
-        found: str | None = self._environ.get(environ_name(name))
-        return found
-
-
 def _length_of(texts: Hashable) -> int:
     """Of all of them: whoever asks may make them long."""
     if isinstance(texts, tuple):
         return sum(map(_length_of, texts))
     return len(texts) if isinstance(texts, str) else 0
-
-
-def environ_name(field: str) -> str:
-    """Under which name the environ has a header field of a request."""
-    name = field.upper().replace("-", "_")
-    return name if name in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{name}"
 
 
 def _digest_of(sent: Sent) -> int:

@@ -23,7 +23,7 @@ _SAFE_IN_TAG: Final = "!#$&'*+-.^_`|~:/@=;()<>?[]{}"
 _LONGEST_TAGS: Final = 4000
 """In bytes: how long ``Cache-Tag`` may be. Proxies refuse responses with too long a header."""
 
-_WITHOUT_LENGTH: Final = frozenset({204, 304})
+_NO_CONTENT: Final = 204
 _URLS: Final = frozenset({"content-location", "location"})
 
 
@@ -61,7 +61,7 @@ class Rendered:
             fields.append(("Cache-Status", outcome))
             fields.append(("Server-Timing", server_timing(cache_ms)))
         self.stored = stored
-        body = b"" if stored.status == 204 else stored.body
+        body = b"" if stored.status == _NO_CONTENT else stored.body
         self.whole: Sent = (status, fields, body, outcome)
         self.head: Sent = (status, fields, b"", outcome)
         self.changes_in = min(1.0 - age % 1.0, 1.0 - (math.ceil(ttl) - ttl))
@@ -81,15 +81,15 @@ def _fields(stored: StoredResponse, additions: Additions) -> list[tuple[str, str
     """What does not change: the stored fields, and what is told of them."""
     fields = list(with_vary(stored.fields, additions.vary))
     names = {name.lower() for name, _ in fields}
-    if stored.status in _WITHOUT_LENGTH:  # RFC 9110 section 8.6
-        fields = [field for field in fields if field[0].lower() != "content-length"]
     if not names.isdisjoint(_URLS):
         fields = [(n, iri_to_uri(v)) if n.lower() in _URLS else (n, v) for n, v in fields]
     if additions.tags and (tags := cache_tag(stored.targets.tags)):
         fields.append(("Cache-Tag", tags))
     if additions.hit_indication:
         fields.append(("hit_cache", "True"))
-    if "content-length" not in names and stored.status not in _WITHOUT_LENGTH:
+    if stored.status == _NO_CONTENT:  # it has no length (RFC 9110 section 8.6)
+        return [field for field in fields if field[0].lower() != "content-length"]
+    if "content-length" not in names:
         fields.append(("Content-Length", str(len(stored.body))))
     return fields
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from flask_larder.learned import Environ, Learned, Lesson, Selecting
+from flask_larder.environ import Environ
+from flask_larder.learned import Learned, Lesson, Selecting
 from flask_larder.memory import Recent
 from flask_larder.per_process import PerProcess
 from flask_larder.rendered import Sent
@@ -44,9 +45,11 @@ class Pupil:
 
     def can_learn(self, lesson: Lesson, environ: Environ) -> bool:
         """Whether *lesson* is about the very request that came, and holds for others like it."""
-        names = (*_OF_URL, "QUERY_STRING", *lesson.fields)
-        is_same = all(environ.get(name) == self.came.get(name) for name in names)
-        return is_same and lesson.can_be_learned_from(self.came)
+        came, names = self.came, ("QUERY_STRING", *lesson.fields)
+        is_same = _url_of(environ) == _url_of(came) and all(
+            environ.get(name) == came.get(name) for name in names
+        )
+        return is_same and lesson.can_be_learned_from(came)
 
 
 class BeforeFlask:
@@ -116,11 +119,8 @@ class BeforeFlask:
             _log.exception("Hits are answered inside Flask")
 
 
-_OF_URL: Final = ("REQUEST_METHOD", "wsgi.url_scheme", "HTTP_HOST", "SCRIPT_NAME", "PATH_INFO")
-
-
 def _url_of(environ: Environ) -> Hashable:
-    return (  # one by one, since each hit does this
+    return (
         environ["REQUEST_METHOD"],
         environ["wsgi.url_scheme"],
         environ.get("HTTP_HOST"),

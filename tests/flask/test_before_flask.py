@@ -35,6 +35,7 @@ from werkzeug.routing import BaseConverter
 from werkzeug.test import Client, TestResponse, run_wsgi_app
 
 from flask_larder import Cache
+from flask_larder.flask import before_flask
 from flask_larder.wsgi import BeforeFlask
 from tests.flask.answers import Counter, Get, is_hit, status_of
 
@@ -73,6 +74,7 @@ def flask(monkeypatch: pytest.MonkeyPatch) -> Passing:
         return dispatch(app)
 
     monkeypatch.setattr(Flask, "full_dispatch_request", counting)
+    monkeypatch.setitem(before_flask._METHODS, "full_dispatch_request", counting)
     return passing
 
 
@@ -1150,3 +1152,19 @@ def test_a_response_class_that_is_not_flasks_spoils_no_answer(
     app.response_class = Own  # type: ignore[assignment]
     app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
     assert [get("/page").status_code for _ in range(3)] == [200] * 3
+
+
+def test_a_method_of_flask_itself_that_is_patched_runs(
+    app: Flask, flask: Passing, get: Get, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by what watches all apps of a process."""
+    own, seen = Flask.process_response, Counter()
+
+    def patched(app: Flask, response: Response) -> Response:
+        seen()
+        return own(app, response)
+
+    monkeypatch.setattr(Flask, "process_response", patched)
+    for _ in range(3):
+        get(page)
+    assert seen.runs == 3

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from werkzeug.sansio.utils import host_is_trusted
 
 from flask_larder.codec import encode_value
 from flask_larder.entry import NO_TARGETS, Request, Targets
+from flask_larder.environ import EnvironFields
 from flask_larder.errors import InvalidPolicy
 from flask_larder.flask.named_reads import query_of
 from flask_larder.flask.options import Options
@@ -26,24 +26,6 @@ from flask_larder.key import (
     url_targets,
     with_selection,
 )
-from flask_larder.learned import environ_name
-
-
-class EnvironFields:
-    """The header fields of a request with that *environ*, for the cache's own use.
-
-    They are asked for more often than Werkzeug's way to them is short.
-    """
-
-    __slots__ = ("_environ",)
-
-    def __init__(self, environ: Mapping[str, Any]) -> None:
-        self._environ = environ
-
-    def get(self, name: str, /) -> str | None:
-        """See :class:`~flask_larder.entry.RequestFields`."""
-        value: str | None = self._environ.get(environ_name(name))
-        return value
 
 
 def core_request(request: FlaskRequest) -> Request:

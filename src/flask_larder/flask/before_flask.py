@@ -5,7 +5,6 @@ which returns its reason, or ``None`` where it does not object. The rules that m
 app serves are asked at each hit: :class:`Surroundings`.
 """
 
-import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,13 +25,14 @@ from flask.signals import (
 from werkzeug.routing import Rule, converters
 
 from flask_larder.ask import Ask, key_in_store
+from flask_larder.environ import environ_name
 from flask_larder.flask.call import Call
 from flask_larder.flask.invalidation import invalidate_unsafe
 from flask_larder.flask.named_reads import wants_names
 from flask_larder.flask.options import Options
 from flask_larder.flask.tracking import TrackedRequest
 from flask_larder.key import origin_of
-from flask_larder.learned import Lesson, environ_name
+from flask_larder.learned import DIRECTIVES, FOR_FLASK, Lesson
 from flask_larder.policy import Reason
 from flask_larder.rendered import Additions
 from flask_larder.wsgi import LESSON, PLACED, BeforeFlask
@@ -42,12 +42,15 @@ _log = logging.getLogger("flask_larder")
 _ALMOST_SURE: Final = 21.0
 """So many times its cost before its end, chance makes a response due once in a billion times."""
 
-# What runs in the course of a request that is answered from the cache.
-_OF_FLASK: Final = (
-    *("request_context", "app_context", "create_url_adapter", "full_dispatch_request"),
-    *("preprocess_request", "dispatch_request", "ensure_sync", "finalize_request", "make_response"),
-    *("process_response", "do_teardown_request", "raise_routing_exception"),
-)
+_METHODS: Final = {
+    name: getattr(Flask, name)
+    for name in (
+        *("request_context", "app_context", "create_url_adapter", "full_dispatch_request"),
+        *("preprocess_request", "dispatch_request", "ensure_sync", "finalize_request"),
+        *("make_response", "process_response", "do_teardown_request", "raise_routing_exception"),
+    )
+}
+"""What runs in the course of a request that is answered from the cache, as Flask has it."""
 
 
 # --- where ---
@@ -231,15 +234,13 @@ def needs_signals(call: Call) -> Reason | None:
 
 def is_overridden(app: Flask) -> Reason | None:
     """The app, or its class for requests or responses, does something of its own."""
-    if _is_known_to_override(type(app)) or not vars(app).keys().isdisjoint(_OF_FLASK):
+    kind = type(app)
+    is_own = any(getattr(kind, name) is not method for name, method in _METHODS.items())
+    if is_own or not vars(app).keys().isdisjoint(_METHODS):
         return "a method of the app is overridden"
-    if not _is_known_as_plain(app.request_class, Request):
+    if not _is_plain(app.request_class, Request):
         return "the app has a request class of its own"
-    return (
-        None
-        if _is_known_as_plain(app.response_class, Response)
-        else "its response class is its own"
-    )
+    return None if _is_plain(app.response_class, Response) else "its response class is its own"
 
 
 def has_other_sessions(app: Flask) -> Reason | None:
@@ -262,11 +263,6 @@ def is_observed(app: Flask) -> Reason | None:
     return "the log has a line for each answer" if _log.isEnabledFor(logging.DEBUG) else None
 
 
-def _overrides(kind: type) -> bool:
-    """Whether a class of apps does something of its own in the course of a request."""
-    return any(getattr(kind, name) is not getattr(Flask, name) for name in _OF_FLASK)
-
-
 def _is_plain(kind: type, base: type) -> bool:
     """Whether *kind* does as *base* does: nothing that *base* has is another function."""
     if base not in kind.__mro__:
@@ -277,11 +273,6 @@ def _is_plain(kind: type, base: type) -> bool:
         if any(hasattr(base, name) and not _is_data(held) for name, held in vars(own).items()):
             return False
     return True
-
-
-# Of a class that is always the same, and each miss asks.
-_is_known_to_override: Final[Callable[..., bool]] = functools.lru_cache(maxsize=64)(_overrides)
-_is_known_as_plain: Final[Callable[..., bool]] = functools.lru_cache(maxsize=64)(_is_plain)
 
 
 def _is_data(held: Any) -> bool:
@@ -296,11 +287,18 @@ def _session_of(app: Flask) -> str:
     return app.session_interface.get_cookie_name(app).encode().decode("latin-1")
 
 
+def _for_flask(selecting: Iterable[str], *, heeds_directives: bool) -> frozenset[str]:
+    """What the environ of a request for Flask has, where answers vary by *selecting*."""
+    cookie = {"HTTP_COOKIE"} if "cookie" in selecting else set[str]()
+    return FOR_FLASK | cookie | (DIRECTIVES if heeds_directives else set[str]())
+
+
 def _lesson(
     app: Flask, call: Call, ask: Ask, names: frozenset[str], around: Surroundings
 ) -> Lesson:
     options, settings = call.options, call.wiring.settings
     selecting = sorted(names | set(options.vary_fields))
+    heeds_directives = options.by_response or settings["CACHE_REQUEST_DIRECTIVES"]
     beta = ask.policy.early_refresh if ask.policy.may_revalidate else None
     return Lesson(
         tier=call.wiring.tier,
@@ -317,8 +315,7 @@ def _lesson(
         is_open=around.are_bare,
         by_query=not (options.is_template and options.query.is_empty),
         fields=tuple(environ_name(name) for name in selecting),
-        heeds_directives=options.by_response or settings["CACHE_REQUEST_DIRECTIVES"],
-        heeds_cookies="cookie" in selecting,
+        for_flask=_for_flask(selecting, heeds_directives=heeds_directives),
         session=_session_of(app),
         early_factor=(beta or 0.0) * _ALMOST_SURE,
         is_checked=options.before_flask is not True,

@@ -1,0 +1,30 @@
+"""The environ of a WSGI request (PEP 3333), as far as the cache looks into it by itself."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+Environ: TypeAlias = dict[str, Any]
+
+
+class EnvironFields:
+    """The header fields of the request that has *environ*.
+
+    As :class:`~flask_larder.entry.RequestFields`. Werkzeug's way to them is longer, and they are
+    asked for often.
+    """
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self._environ = environ
+
+    def get(self, name: str, /) -> str | None:
+        """The value of the field, or ``None``."""
+        value: str | None = self._environ.get(environ_name(name))
+        return value
+
+
+def environ_name(field: str) -> str:
+    """Under which name an environ has a header field."""
+    name = field.upper().replace("-", "_")
+    return name if name in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{name}"
