@@ -1168,3 +1168,22 @@ def test_a_method_of_flask_itself_that_is_patched_runs(
     for _ in range(3):
         get(page)
     assert seen.runs == 3
+
+
+def test_a_wsgi_app_of_flask_itself_that_is_patched_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For hits, too."""
+    own, seen = Flask.wsgi_app, Counter()
+
+    def patched(app: Flask, environ: Any, start_response: Any) -> Any:
+        seen()
+        return own(app, environ, start_response)
+
+    monkeypatch.setattr(Flask, "wsgi_app", patched)
+    app = Flask(__name__)
+    cache = Cache(app, config={"CACHE_TYPE": "SimpleCache"})
+    app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
+    for _ in range(3):
+        app.test_client().get("/page")
+    assert seen.runs == 3

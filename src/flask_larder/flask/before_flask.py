@@ -5,10 +5,8 @@ which returns its reason, or ``None`` where it does not object. The rules that m
 app serves are asked at each hit: :class:`Surroundings`.
 """
 
-import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from flask import Flask, Request, Response, current_app
@@ -30,12 +28,13 @@ from flask_larder.flask.call import Call
 from flask_larder.flask.invalidation import invalidate_unsafe
 from flask_larder.flask.named_reads import wants_names
 from flask_larder.flask.options import Options
+from flask_larder.flask.placement import EXTENSION
 from flask_larder.flask.tracking import TrackedRequest
 from flask_larder.key import origin_of
 from flask_larder.learned import DIRECTIVES, FOR_FLASK, Lesson
 from flask_larder.policy import Reason
 from flask_larder.rendered import Additions
-from flask_larder.wsgi import LESSON, PLACED, BeforeFlask
+from flask_larder.wsgi import LESSON, PLACED
 
 _log = logging.getLogger("flask_larder")
 
@@ -53,56 +52,6 @@ _METHODS: Final = {
 """What runs in the course of a request that is answered from the cache, as Flask has it."""
 
 
-# --- where ---
-
-
-_EXTENSION: Final = "flask_larder.before_flask"
-"""Under which name the app's extensions have what was placed."""
-
-
-def forget(app: Flask) -> None:
-    """Have whatever was placed before *app* learn anew, since its settings may be others now."""
-    placed = app.extensions.get(_EXTENSION)
-    if isinstance(placed, BeforeFlask):
-        placed.forget()
-
-
-def place(app: Flask) -> None:
-    """Put a :class:`BeforeFlask` directly around Flask's own ``wsgi_app``, once.
-
-    It is inside whatever middleware stands there already, if that tells what it wraps, and inside
-    what comes later. Where the method cannot be reached, or is another one, nothing is done.
-    """
-    if _EXTENSION in app.extensions or type(app).wsgi_app is not Flask.wsgi_app:
-        return
-    for holder, name, inner in _applications(app):
-        if inspect.ismethod(inner) and inner.__self__ is app and inner.__func__ is Flask.wsgi_app:
-            placed = BeforeFlask(inner)
-            with suppress(AttributeError, TypeError):  # it cannot be set
-                setattr(holder, name, placed)
-                app.extensions[_EXTENSION] = placed
-            return
-
-
-_MOST_HELD: Final = 100
-"""At how many objects is looked for the application that one of them wraps."""
-
-
-def _applications(app: Flask) -> Iterator[tuple[Any, str, Any]]:
-    """The application of *app*, what that wraps if it is middleware, and so on; and who has it."""
-    yield app, "wsgi_app", app.wsgi_app
-    holders: list[Any] = [app.wsgi_app]
-    for holder in holders:
-        attributes = {} if isinstance(holder, Flask) else getattr(holder, "__dict__", {})
-        for name, held in list(attributes.items()):
-            if callable(held) and len(holders) < _MOST_HELD:
-                yield holder, name, held
-                holders.append(held)
-
-
-# --- whether ---
-
-
 def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> None:
     """Have what is stored for *ask*, which *names* select, be sent before Flask, if that may be."""
     try:
@@ -115,7 +64,7 @@ def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str])
     environ = context.request.environ
     pupil = environ.get(PLACED)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    if pupil is None or pupil.learner is not app.extensions.get(_EXTENSION):
+    if pupil is None or pupil.learner is not app.extensions.get(EXTENSION):
         return
     if "HTTP_HOST" not in environ or _session_of(app) in environ.get("HTTP_COOKIE", ""):
         return  # to which no lesson would apply, and most of what is asked inside Flask has it

@@ -8,7 +8,6 @@ from typing import Any, ParamSpec, TypeVar, cast
 from flask import Flask, current_app, has_app_context
 
 from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
-from flask_larder.flask.before_flask import forget, place
 from flask_larder.flask.cached_function import CachedFunction
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
@@ -29,6 +28,7 @@ from flask_larder.flask.options import (
     vary_of,
     window_of,
 )
+from flask_larder.flask.placement import forget, place
 from flask_larder.flask.purge_methods import PurgeMethods
 from flask_larder.flask.purging import checked_soft, name_of
 from flask_larder.flask.settings import Settings
