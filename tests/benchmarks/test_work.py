@@ -1,5 +1,6 @@
 """What the clients of the benchmarks ask for, and what they take for an answer."""
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 
@@ -7,8 +8,13 @@ import pytest
 
 from benchmarks.client import parse_head
 from benchmarks.cold import is_complete
+from benchmarks.contenders import named
+from benchmarks.hot import check_runs
+from benchmarks.load import LoadError
 from benchmarks.misses import at_once
+from benchmarks.notebook import Notebook
 from benchmarks.rounds import interleaved
+from benchmarks.stage import Running
 from benchmarks.zipf import draw, script
 
 
@@ -56,3 +62,13 @@ def test_parse_head() -> None:
     assert parse_head(b"HTTP/1.1 304 Not Modified\r\nDate: a:b\r\nEmpty:") == (
         *(304, [("Date", "a:b"), ("Empty", "")]),
     )
+
+
+@pytest.mark.parametrize(("runs", "is_hits"), [(0, True), (10, True), (11, False)])
+def test_a_run_in_which_views_ran_measures_no_hits(runs: int, is_hits: bool) -> None:
+    """One in a hundred may have, when an entry has expired; that is remarked."""
+    (larder,), notebook = named("larder"), Notebook()
+    each = Running(larder, 1, 1, ())
+    with contextlib.nullcontext() if is_hits else pytest.raises(LoadError, match="no hits"):
+        check_runs(each, notebook, runs, 1000)
+    assert len(notebook.remarks) == (runs > 0)

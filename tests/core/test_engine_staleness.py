@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_larder.ask import Ask, Hit, key_in_store
-from flask_larder.engine import OTHER_KEY
+from flask_larder.engine import OTHER_KEY, Engine
+from flask_larder.entries import Entries
 from flask_larder.headers import Fields
-from flask_larder.memory import MemoryStore
+from flask_larder.memory import L1, MemoryStore
 from flask_larder.policy import Policy
 from flask_larder.purges import ALL, Purge
 from flask_larder.status import CacheStatus
@@ -442,3 +443,22 @@ def test_nothing_is_sent_beyond_its_windows(
     found, _ = house.get(asked, OOPS if fails else Answer(b"new"))
     assert isinstance(found, Hit) == (is_fresh or is_open)
     assert asked.position == BEGINNING
+
+
+def test_what_is_stale_in_memory_may_be_fresh_in_the_store() -> None:
+    """Another process has made it anew; whoever remembers the old one looks there first."""
+    house = House()
+    memory = L1(max_bytes=100_000, seconds=1000.0, clock=house.clock)
+    remembering = Engine(
+        *(Entries(house.store, memory), house.purges, house.clock, lambda: 1.0),
+        house.engine._coalescer,
+    )
+    house.get(stale_ask(), Answer(b"old"))
+    found = remembering.lookups.find(stale_ask())
+    assert isinstance(found, Hit)
+    assert found.response.body == b"old"
+    house.clock.now += 55.0  # stale, but within the window
+    house.get(replace(stale_ask(), refresh=True), Answer(b"new"))
+    found = remembering.lookups.find(stale_ask())
+    assert isinstance(found, Hit)
+    assert (found.response.body, found.is_due) == (b"new", False)

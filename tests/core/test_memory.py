@@ -558,6 +558,16 @@ def test_the_null_store_keeps_nothing_and_says_that_all_went_well() -> None:
     null.ping(timeout=0.1)
 
 
+def test_what_the_engine_finds_counts_as_used() -> None:
+    """And stays when the memory is full."""
+    memory = L1(max_bytes=5_000, seconds=10.0, clock=lambda: 0.0)
+    for key in "ab":
+        memory.put(key, Variants(()))
+    assert memory.get("a")
+    memory.put("c", Variants(()))
+    assert [memory.get(key) is not None for key in "abc"] == [True, False, True]
+
+
 def test_what_was_read_before_something_newer_was_stored_is_not_remembered() -> None:
     """The process that has stored it would send the older one until it asks again."""
     memory = L1(max_bytes=100_000, seconds=10.0, clock=lambda: 0.0)

@@ -1140,6 +1140,27 @@ def test_a_page_that_another_view_dispatches_is_not_learned_for_that_view(
         assert get("/gate").status_code == 403
 
 
+def test_what_another_app_answers_is_not_learned_for_the_app_that_asks_it(
+    app: Flask, get: Get
+) -> None:
+    """Though both have the same URL."""
+    inner = Flask("inner")
+    cache = Cache(inner, config={"CACHE_TYPE": "SimpleCache"})
+    inner.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
+    Cache(app)
+
+    @app.get("/page")
+    def gate() -> Any:
+        if request.headers.get("X-Key") != "right":
+            abort(403)
+        with inner.request_context(request.environ):
+            return inner.full_dispatch_request()
+
+    for _ in range(3):
+        assert get("/page", headers={"X-Key": "right"}).text == "page"
+        assert get("/page").status_code == 403
+
+
 def test_a_response_class_that_is_not_flasks_spoils_no_answer(
     app: Flask, cache: Cache, get: Get
 ) -> None:
