@@ -1,8 +1,10 @@
 """Pages that are asked for in stories of purges, what is made for them, and what purges hit."""
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec.structs import replace
 
 from flask_larder.ask import Ask
 from flask_larder.engine import _Attempt  # noqa: TC001 - in a dataclass
@@ -84,12 +86,11 @@ class ViewFailed(Exception):
     """What a view raises."""
 
 
-@dataclass
 class Made(Answer):
     """What a view answers. The *late* tags are given while its body is made."""
 
     page: Page = PAGES[0]
-    url: Targets = field(default_factory=Targets)
+    url: Targets = Targets()
     late: tuple[str, ...] = ()
 
     def read_body(self, limit: int) -> bytes | None:

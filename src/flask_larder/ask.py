@@ -1,7 +1,9 @@
 """What the engine is asked, and what it may find; and what requests for the same can share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from flask_larder.entry import NO_TARGETS, Entry, Position, Request, StoredResponse, Targets
 from flask_larder.key import HashMethod, stored_key, variant_key
@@ -10,16 +12,14 @@ from flask_larder.requested import NO_DIRECTIVES
 from flask_larder.status import CacheStatus
 
 
-@dataclass(frozen=True, slots=True)
-class LookedUp:
+class LookedUp(Struct, frozen=True):
     """What the store had under *key* since the request came: *entry*, or nothing."""
 
     key: str
     entry: Entry | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """A request, the policy for it, and the key that it has under this policy.
 
     *url* tells by what purges the very URL is hit, since one response may answer several, or the
@@ -39,12 +39,11 @@ class Ask:
     refresh: bool = False
     replaces: float | None = None
     is_stale: Callable[[StoredResponse], bool] | None = None
-    directives: Directives = field(default_factory=lambda: NO_DIRECTIVES)
+    directives: Directives = NO_DIRECTIVES
     looked_up: LookedUp | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """A stored response may be sent. *age* is in seconds, *names* are the fields that selected.
 
     *is_due* tells that it is time to revalidate it, which nobody has to wait for, *is_validated*
@@ -61,8 +60,7 @@ class Hit:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(Struct, frozen=True):
     """The request has to be forwarded; *status* says why.
 
     *names* are the header fields by which responses of this URL are already known to vary. *stale*
@@ -79,8 +77,7 @@ class Miss:
     may_share: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(Struct, frozen=True):
     """A response that may be stored, and under which key: what requests like it can share."""
 
     at: str

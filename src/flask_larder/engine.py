@@ -7,8 +7,9 @@ ends in the view's answer.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from typing import Final, Generic, TypeAlias, TypeVar
+
+from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Hit, Miss, Shared, judging_once, key_in_store, selected_key
 from flask_larder.coalesce import Claim, Coalescer

@@ -1,7 +1,8 @@
 """What the cache looks at and what it keeps: a request, and a stored response."""
 
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from flask_larder.headers import Fields
 
@@ -17,8 +18,7 @@ class RequestFields(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """The parts of a request that select a stored response.
 
     *script_name* and *path* are percent-encoded, in ASCII; *query* is the raw query string
@@ -35,8 +35,7 @@ class Request:
     has_body: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
+class Targets(Struct, frozen=True):
     """What purges can name to hit something stored: a response, a value, or a request's URL.
 
     *tags* were given by the developer, *view* names the function that made it, and *arguments*
@@ -58,8 +57,7 @@ class Targets:
 NO_TARGETS: Final = Targets()
 
 
-@dataclass(frozen=True, slots=True)
-class StoredResponse:
+class StoredResponse(Struct, frozen=True):
     """A response as it is kept: what is sent again, and since when and how long it is fresh.
 
     *origin* is the scheme, host and mount it was made for. *stored_at* is in seconds since the
@@ -89,8 +87,7 @@ class StoredResponse:
     value: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredValue:
+class StoredValue(Struct, frozen=True):
     """A value of the application as it is kept: *data* is its encoding.
 
     *position* and *targets* are as those of a :class:`StoredResponse`.
@@ -101,8 +98,7 @@ class StoredValue:
     targets: Targets = NO_TARGETS
 
 
-@dataclass(frozen=True, slots=True)
-class Variants:
+class Variants(Struct, frozen=True):
     """Stands at the key of a URL whose responses vary; they are stored beside it.
 
     *names* are the selecting header fields in lower case (RFC 9111 section 4.1), sorted.
@@ -115,8 +111,7 @@ Entry: TypeAlias = StoredResponse | Variants
 """What stands under a key of a response."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reads:
+class Reads(Struct, frozen=True):
     """What a view looked at, beyond its arguments, while it made a response.
 
     *unkeyed* names what no key holds by itself: ``cookie``, ``session``, ``authorization``,

@@ -1,6 +1,6 @@
 """A stored response that was found to be the same still: freshened (RFC 9111 section 4.3.4)."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from flask_larder.entry import Forwarded, Reads, StoredResponse, Targets
 from flask_larder.headers import Fields, parse_vary, updated_fields, without

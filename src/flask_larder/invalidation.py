@@ -1,9 +1,10 @@
 """What a request that may have changed something makes out of date (RFC 9111 section 4.4)."""
 
 import re
-from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
+
+from msgspec.structs import replace
 
 from flask_larder.entry import Request
 from flask_larder.headers import Fields, values_of

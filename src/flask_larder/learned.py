@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
+from msgspec import Struct
+
 from flask_larder.ask import LookedUp
 from flask_larder.conditional import is_not_modified
 from flask_larder.entries import Entries
@@ -62,8 +64,7 @@ class Tier:
     monotonic: Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
+class Lesson(Struct, frozen=True):
     """What Flask teaches of a URL: that hits are answered with what *tier* has under *key*.
 
     What that varies by, *variants* tells: where the list of names is, and which they are. The

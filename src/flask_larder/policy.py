@@ -5,9 +5,10 @@ A rule returns ``None`` where it does not object, and otherwise its reason: the 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from flask_larder.conditional import has_condition_of_origin, own_validators
 from flask_larder.credentials import is_credential_field, may_tell_who_asks
@@ -48,8 +49,7 @@ GET_AND_HEAD: Final = frozenset({"GET", "HEAD"})
 """The methods that retrieve something (RFC 9110 sections 9.3.1 and 9.3.2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """What the developer stated for one view.
 
     *timeout* is the freshness lifetime in seconds; ``None`` means that the response's own fields
@@ -128,8 +128,7 @@ def has_precondition(request: Request) -> Reason | None:
 # --- May this response be stored? ---
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """A request and the head of its response, with the ``Cache-Control`` read once.
 
     Where a targeted field stands above it, *fields* are without it, and without ``Expires``.

@@ -7,8 +7,9 @@ whatever it hits, comes twice or late without harm, and holds for what is stored
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from flask_larder.budget import Counts
 from flask_larder.entry import Position, Targets
@@ -28,8 +29,7 @@ LONGEST_NAME: Final = 8000
 _ANY_QUERY: Final = "url of"  # the kind of a URL's path, for what is stored without the query
 
 
-@dataclass(frozen=True, slots=True)
-class Purge:
+class Purge(Struct, frozen=True):
     """One record of the log: what it hits, and whether that is then stale rather than gone.
 
     *server* names the server to which it was written, where that is known.
@@ -43,8 +43,7 @@ class Purge:
 ALL: Final[Target] = ("all", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Whether something stored may be used, by the purges that are known.
 
     *stale_since* is when a soft purge hit it, in seconds since the epoch, by the log's clock.

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
+from msgspec import Struct
 from werkzeug.http import HTTP_STATUS_CODES, remove_entity_headers
 from werkzeug.urls import iri_to_uri
 
@@ -27,8 +27,7 @@ _NO_CONTENT: Final = 204
 _URLS: Final = frozenset({"content-location", "location"})
 
 
-@dataclass(frozen=True, slots=True)
-class Additions:
+class Additions(Struct, frozen=True):
     """What a hit tells beside what is stored.
 
     *vary* are the fields that select. The client may see the *status*, and the *tags*;

@@ -5,7 +5,8 @@ That is RFC 9111 section 4, and RFC 5861. What the purges say of it is a
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Hit, Miss
 from flask_larder.entry import StoredResponse

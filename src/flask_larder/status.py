@@ -1,8 +1,9 @@
 """The outcome of one request in this cache, and how ``Cache-Status`` tells it (RFC 9211)."""
 
 import math
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
 
 Forward: TypeAlias = Literal["bypass", "method", "uri-miss", "vary-miss", "request", "stale"]
 """Why a request was forwarded (RFC 9211 section 2.2)."""
@@ -10,8 +11,7 @@ Forward: TypeAlias = Literal["bypass", "method", "uri-miss", "vary-miss", "reque
 CACHE_NAME: Final = "larder"
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStatus:
+class CacheStatus(Struct, frozen=True):
     """One outcome: a hit if *fwd* is ``None``, else why the request went to the view.
 
     *fwd_status* is the status code that the view has answered, where another one is sent (section

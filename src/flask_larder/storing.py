@@ -1,8 +1,9 @@
 """What is kept of what a view has answered, or why nothing is (RFC 9111 section 3)."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Shared, selected_key
 from flask_larder.entry import Forwarded, StoredResponse, Targets

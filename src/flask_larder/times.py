@@ -3,8 +3,10 @@
 That is what its policy and its own fields say together (RFC 9111 section 4.2, RFC 5861).
 """
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from flask_larder.conditional import own_validators
 from flask_larder.freshness import (
@@ -21,8 +23,7 @@ from flask_larder.policy import SERVER_ERRORS, Exchange, Policy
 _DAY: Final = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(Struct, frozen=True):
     """In seconds; as those of a :class:`~flask_larder.entry.StoredResponse`."""
 
     initial_age: float

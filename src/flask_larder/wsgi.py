@@ -6,8 +6,9 @@ How that is done is told here. Whether it may be done for a URL is told by whoev
 
 import logging
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
 
 from flask_larder.environ import Environ
 from flask_larder.learned import Learned, Lesson, Selecting
@@ -33,8 +34,7 @@ LEARNED_BYTES: Final = 16 * 1024 * 1024
 _log = logging.getLogger("flask_larder")
 
 
-@dataclass(frozen=True, slots=True)
-class Pupil:
+class Pupil(Struct, frozen=True):
     """Who learns from the answer to a request, and its environ as it came.
 
     Whoever dispatches another request in the course of this one may change the environ for that.

@@ -7,12 +7,12 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from msgspec.structs import replace
 
 from flask_larder import Cache
 from flask_larder.codec import decode_entry, encode_response

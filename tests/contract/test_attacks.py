@@ -9,13 +9,14 @@ import pickle
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from flask import Flask, request
+from msgspec.structs import replace
 from werkzeug.test import TestResponse
 
 from flask_larder import Cache

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Hit, Miss
 from flask_larder.coalesce import Coalescer, LocalLeases
@@ -40,15 +41,14 @@ class Clock:
         return self.now
 
 
-@dataclass
-class Answer:
+class Answer(Struct):
     """What a view answers: a ``Forwarded`` whose body is read only when somebody asks for it."""
 
     body: bytes = b'{"computed": 16}'
     status: int = 200
     fields: Fields = (("Content-Type", "application/json"),)
     refusal: str | None = None
-    read: Reads = field(default_factory=Reads)
+    read: Reads = Reads()
     read_by_body: Reads | None = None
     body_was_read: bool = False
 

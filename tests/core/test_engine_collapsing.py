@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Hit
 from flask_larder.entry import StoredResponse

@@ -1,8 +1,7 @@
 """What the engine does with purges: what is stored, and what is found, while they happen."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Hit, Miss, Shared
 from flask_larder.engine import Engine

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from threading import Event
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Hit, key_in_store
 from flask_larder.engine import OTHER_KEY, Engine

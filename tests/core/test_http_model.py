@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from msgspec import structs
 
 from flask_larder.ask import Ask, Hit, key_in_store
 from flask_larder.coalesce import Coalescer, LocalLeases
@@ -272,7 +273,7 @@ class Larder:
         assert request is not None
         assert self.due is not None
         hit = self.due[1]
-        asked = replace(self.ask(request), replaces=hit.response.stored_at)
+        asked = structs.replace(self.ask(request), replaces=hit.response.stored_at)
         with self.engine.claim(key_in_store(asked, hit.names)) as claim:
             if claim is not None:  # it may have failed too often of late
                 with suppress(OriginFailed):

@@ -1,10 +1,9 @@
 """What an unsafe method makes out of date (RFC 9111 section 4.4)."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from flask_larder.entry import Request
 from flask_larder.invalidation import LONGEST_REFERENCE, invalidated, named_by, target_of

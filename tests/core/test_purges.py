@@ -5,9 +5,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from flask_larder.entry import Position, Targets
 from flask_larder.purges import ALL, GONE, VALID, Purge, PurgeTable, Target, Verdict

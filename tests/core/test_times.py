@@ -1,8 +1,7 @@
 """What a policy and a response's own fields say together about its times."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from flask_larder.entry import Request
 from flask_larder.headers import Fields

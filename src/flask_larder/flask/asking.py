@@ -2,11 +2,12 @@
 
 import functools
 import inspect
-from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Request as FlaskRequest
 from flask import current_app
+from msgspec import Struct
+from msgspec.structs import replace
 from werkzeug.exceptions import SecurityError
 from werkzeug.sansio.utils import host_is_trusted
 
@@ -54,8 +55,7 @@ def host_is_refused(request: FlaskRequest) -> bool:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a call asks for: its *key*, before it is shortened, and by what purges that is hit."""
 
     key: str

@@ -2,13 +2,13 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from flask import current_app, has_request_context
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
+from msgspec import Struct
 
 from flask_larder.chance import CHANCE
 from flask_larder.codec import encode_value
@@ -225,8 +225,7 @@ class _Evaluation:
         return result, None
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     """A value, which may be ``None``."""
 
     value: Any

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
 
 from flask import Response, after_this_request, current_app
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
+from msgspec.structs import replace
 from werkzeug.datastructures import EnvironHeaders, Headers
 from werkzeug.exceptions import GatewayTimeout, HTTPException
 

@@ -5,13 +5,13 @@ import logging
 import time
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, Final
 
 from flask import current_app, has_app_context, has_request_context
 from flask import request as current_request
+from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
 from flask_larder.entry import Request, Targets
@@ -34,8 +34,7 @@ class OptionFailed(Exception):
     """A function among the options raised; that has been logged, and the cache is left alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """What to run, with what, and under which options.
 
     *cache* is the :class:`~flask_larder.Cache`, the sender of signals, *decorated* what was

@@ -5,11 +5,11 @@ is left are the query and other header fields, and the parts of what the key hol
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import Flask, current_app
 from flask.ctx import RequestContext
+from msgspec import Struct
 
 from flask_larder.flask.call import Call
 from flask_larder.flask.named_reads import (
@@ -52,8 +52,7 @@ _CONDITIONS: Final = "if-"
 _OF_BODIES: Final = Read(HEADERS, "content-type")
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What was read by name before a view or function ran, by whom.
 
     *before* the cache was asked, that is by hooks and decorators; *by_key*, by the functions that
