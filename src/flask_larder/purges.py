@@ -72,6 +72,7 @@ class PurgeTable:
         self.server = ""
         self.version = 0
         self._most_targets = most_targets
+        self._last_hit: Position = (0, 0)  # the latest purge that hits anything
         self._latest: OrderedDict[tuple[str, str, bool], Position] = OrderedDict()
         self._prefix_lengths: dict[int, int] = {}  # how many prefixes have a length
 
@@ -107,6 +108,8 @@ class PurgeTable:
         if ALL in purge.targets and not purge.soft:
             self._begin(position)
             return
+        if purge.targets:  # a record may be there only to name the server
+            self._last_hit = position
         for kind, name in purge.targets:
             self._put((kind, name, purge.soft), position)
             if kind == "url":
@@ -118,10 +121,10 @@ class PurgeTable:
         """Whether what was stored at *position* is valid, which all of *targets* belong to."""
         if position < self.floor:
             return GONE
-        if self.last is None or position == self.last:
+        if self.last is not None and position > self.last:
+            return GONE  # the log has lost what was known when that was made
+        if position >= self._last_hit:
             return VALID
-        if position > self.last:  # the log has lost what was known when that was made
-            return GONE
         names = [name for each in targets for name in self._names_of(each)]
         if any(self._at(name, soft=False) > position for name in names):
             return GONE
