@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from flask import current_app, has_request_context
 from flask.ctx import RequestContext
-from flask.globals import request_ctx
 from msgspec import Struct
 
 from flask_larder.chance import CHANCE
@@ -17,6 +15,7 @@ from flask_larder.entry import NO_TARGETS, Position, StoredValue
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import Asked, core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed, may_answer_request
+from flask_larder.flask.current import request_context
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
@@ -42,12 +41,12 @@ def answer_value(call: Call) -> Any:
     if inspect.iscoroutinefunction(call.function):
         call.warn("it is a coroutine function and no view")
         return call.function(*call.args, **call.kwargs)
-    if not has_request_context():
+    context = request_context()
+    if context is None:
         if not call.options.is_template:
             return _Evaluation(call, None).answer()
         call.warn("it has no key outside of requests; give key_prefix= a name without %s")
         return call.run()
-    context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     return _Evaluation(call, context).answer() if _may_be_kept(call, context) else call.run()
 
 
@@ -57,7 +56,7 @@ def _may_be_kept(call: Call, context: RequestContext) -> bool:
     The URL is the key of a GET only, and of one and only function.
     """
     if not is_watched(context):
-        track_requests(current_app)  # the request class was replaced after init_app
+        track_requests(context.app)  # the request class was replaced after init_app
         return False
     if host_is_refused(context.request):
         return False
@@ -196,7 +195,9 @@ class _Evaluation:
 
         Then the user may be one that was loaded before; else only what it reads itself counts.
         """
-        return self._call.options.is_template or may_answer_request(self._call.decorated)
+        if self._call.options.is_template or self._context is None:
+            return self._call.options.is_template
+        return may_answer_request(self._call.decorated, self._context)
 
     def _run(self) -> tuple[Any, str | None]:
         """What the function returns, and why that is not to be kept."""

@@ -5,9 +5,8 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any, Final
 
-from flask import Response, after_this_request, current_app
+from flask import Flask, Response, after_this_request
 from flask.ctx import RequestContext
-from flask.globals import request_ctx
 from msgspec.structs import replace
 from werkzeug.datastructures import EnvironHeaders, Headers
 from werkzeug.exceptions import GatewayTimeout, HTTPException
@@ -74,9 +73,8 @@ _NAMES_NOBODY: Final = frozenset(
 )
 
 
-def answer_view(call: Call) -> Any:
+def answer_view(call: Call, context: RequestContext) -> Any:
     """The stored response where there is one, else what the view answers."""
-    context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     if write_fields not in registered_functions(context):
         after_this_request(write_fields)
     return _Visit(call, context).answer()
@@ -122,6 +120,7 @@ class _Visit:
     def _answer(self, ask: Ask) -> Any:
         outcome, watch = self._outcome, Watch(self._context)
         outcome.whole = True
+        selecting = frozenset[str]()  # without those of the option, which the key has already
         # Also while a body that streams is read.
         with tagging() as tags, on_condition(self._context.request, ()):
             forward = self._forwarding(ask, watch, tags)
@@ -129,10 +128,10 @@ class _Visit:
             if isinstance(answer, Hit):
                 give_tags(answer.response.targets.tags)
             else:
-                outcome.vary |= watch.selecting()
+                selecting = watch.selecting()
+                outcome.vary |= selecting
         outcome.tags = tuple(tags)
         self._send_signal(ask.key, answer)
-        selecting = watch.selecting()  # without those of the option, which the key has already
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
             recall(self._call, self._context)
@@ -155,10 +154,10 @@ class _Visit:
         revalidation.failure = None
         if not isinstance(ask, Ask):
             revalidation.failure = f"without its user, it is not cached ({ask})"
-            return current_app.response_class()
+            return self._context.app.response_class()
         if ask.key != revalidation.key:
             revalidation.failure = "without its user, it has another key, as by vary="
-            return current_app.response_class()
+            return self._context.app.response_class()
         at = revalidation.stored_at
         ask = replace(ask, refresh=False, replaces=at, directives=NO_DIRECTIVES)
         watch = Watch(self._context)
@@ -168,7 +167,7 @@ class _Visit:
         if isinstance(made, str):
             if made == OTHER_KEY:
                 revalidation.failure = "without its user, its Vary selects something else"
-            return current_app.response_class()
+            return self._context.app.response_class()
         self._outcome.status = made[1]
         if isinstance(made[0], ViewAnswer):
             self._tell_unkeyed(made[0], watch)
@@ -231,18 +230,18 @@ class _Visit:
         if stored.value is not None and not self._is_outermost():
             with suppress(CorruptEntry):
                 return decode_value(stored.value)
-        return _response_of(stored)
+        return _response_of(self._context.app, stored)
 
     def _is_outermost(self) -> bool:
         """Whether Flask itself calls what was decorated, and nothing stands between."""
         endpoint = self._context.request.endpoint or ""
-        return current_app.view_functions.get(endpoint) is self._call.decorated
+        return self._context.app.view_functions.get(endpoint) is self._call.decorated
 
     # --- before the engine is asked ---
 
     def _reason_not_to_ask(self) -> Reason | None:
         if not is_watched(self._context):
-            track_requests(current_app)  # its class was replaced after init_app
+            track_requests(self._context.app)  # its class was replaced after init_app
             return "untracked"
         if not self._call.wiring.enabled:
             return "null-cache"
@@ -294,11 +293,14 @@ class _Visit:
         for nobody are shared. Where the request carries a credential, or the user may have come
         from somewhere else, they may have loaded a user whom the view then finds in flask.g.
         """
+        options = self._call.options
+        if options.unless is None and options.forced_update is None:
+            return frozenset()
         found_nobody = is_anonymous(self._context) and watch.names() <= _NAMES_NOBODY
         return watch.unkeyed() - watch.unkeyed_before() if found_nobody else frozenset()
 
     def _finds_stale(self, stored: StoredResponse) -> bool:
-        return self._call.finds_stale(_response_of(stored))
+        return self._call.finds_stale(_response_of(self._context.app, stored))
 
     # --- the view ---
 
@@ -343,13 +345,13 @@ class _Visit:
             value = error.get_response(self._context.request.environ)
             if self._may_store(ask.policy, value.status_code):
                 # Asked for: what the app's error handler makes of it is the response to store.
-                return current_app.handle_user_exception(error), None
+                return self._context.app.handle_user_exception(error), None
             return value, error
         except Exception as error:
             if not (asks_handler and ask.policy.stale_if_error):
                 raise
             # Only what the app makes of it tells whether it is an error or, say, a 404.
-            return current_app.handle_user_exception(error), error
+            return self._context.app.handle_user_exception(error), error
 
     def _may_store(self, policy: Policy, status: int) -> bool:
         """Whether what becomes of an ``abort`` may be stored; a decorator gets what was raised."""
@@ -379,7 +381,7 @@ class _Visit:
             signal.send(call.cache, cache_key=key, args=call.args, kwargs=call.kwargs)
 
 
-def _response_of(stored: StoredResponse) -> Response:
-    response = current_app.response_class(stored.body, status=stored.status)
+def _response_of(app: Flask, stored: StoredResponse) -> Response:
+    response = app.response_class(stored.body, status=stored.status)
     response.headers = Headers(stored.fields)
     return response

@@ -9,8 +9,8 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, Final
 
-from flask import current_app, has_app_context, has_request_context
-from flask import request as current_request
+from flask import current_app, has_app_context
+from flask.ctx import RequestContext
 from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
@@ -217,21 +217,21 @@ def _given(option: float | None, setting: float) -> float:
     return setting if option is None else option
 
 
-def answers_request(function: Callable[..., Any]) -> bool:
-    """Whether *function* is the view of the current request, maybe beneath further decorators.
+def answers_request(function: Callable[..., Any], context: RequestContext) -> bool:
+    """Whether *function* is the view of the request in *context*, maybe beneath further decorators.
 
     What it is decorated with does not tell a view from a function that a view calls.
     """
-    return any(wraps(candidate, function) for candidate in _views_of_request())
+    return any(wraps(candidate, function) for candidate in _views_of(context))
 
 
-def may_answer_request(function: Callable[..., Any]) -> bool:
+def may_answer_request(function: Callable[..., Any], context: RequestContext) -> bool:
     """Whether *function* may be that view beneath a decorator that does not say what it decorates.
 
     Such a decorator, without ``functools.wraps``, takes any arguments, and holds the function, in
     whatever way; but it may hold others, too, which it calls.
     """
-    candidates, seen = _views_of_request(), set[int]()
+    candidates, seen = _views_of(context), set[int]()
     while candidates and len(seen) < _MOST_HELD:
         outer = candidates.pop()
         if outer is function:
@@ -278,12 +278,10 @@ def _attributes(instance: Any) -> list[Any]:
     return [*getattr(instance, "__dict__", {}).values(), *own]
 
 
-def _views_of_request() -> list[Any]:
-    """What Flask calls for the current request, or may come to call for it in the end."""
-    if not has_request_context():
-        return []
-    view = current_app.view_functions.get(current_request.endpoint or "")
-    return functions_of(view, current_request.method)
+def _views_of(context: RequestContext) -> list[Any]:
+    """What Flask calls for the request in *context*, or may come to call for it in the end."""
+    view = context.app.view_functions.get(context.request.endpoint or "")
+    return functions_of(view, context.request.method)
 
 
 def functions_of(view: Any, method: str) -> list[Any]:

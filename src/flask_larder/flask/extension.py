@@ -12,6 +12,7 @@ from flask_larder.flask.cached_function import CachedFunction
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
 from flask_larder.flask.call import Call, answers_request
+from flask_larder.flask.current import request_context
 from flask_larder.flask.invalidation import register_invalidation
 from flask_larder.flask.options import (
     URL_PREFIX,
@@ -258,7 +259,10 @@ class Cache(PurgeMethods):
             wiring = self._wiring()
             seconds = None if options.by_response else self._seconds(decorated.cache_timeout)
             call = Call(self, wiring, options, seconds, decorated, function, args, kwargs)
-            return answer_view(call) if answers_request(decorated) else answer_value(call)
+            context = request_context()
+            if context is not None and answers_request(decorated, context):
+                return answer_view(call, context)
+            return answer_value(call)
 
         decorated = cast("CachedFunction[P, R]", wrapper)
         decorated.uncached = function

@@ -11,6 +11,7 @@ from flask import current_app, has_app_context, has_request_context, request
 from flask_larder.errors import InvalidPurge
 from flask_larder.flask.asking import core_request
 from flask_larder.flask.call import answers_request, decorated_in, wraps
+from flask_larder.flask.current import request_context
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import (
     call_target,
@@ -165,7 +166,8 @@ def _targets_of_answer(
 ) -> list[Target]:
     """One answer of a view: by its URL, where that is told or is the current one, or its call."""
     query = _query_text(query_args)
-    is_here = not arguments and has_request_context() and answers_request(function)
+    context = None if arguments else request_context()
+    is_here = context is not None and answers_request(function, context)
     if path is not None:
         paths = [path]
     elif is_here:

@@ -4,14 +4,14 @@ A response that depends on who asks must not be handed to somebody else, and onl
 tells that it does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-from flask import has_request_context, request
 from flask.ctx import RequestContext
 
 from flask_larder.credentials import may_tell_who_asks
 from flask_larder.entry import Position
+from flask_larder.flask.current import request_context
 from flask_larder.flask.named_reads import Read
 from flask_larder.flask.options import Options
 from flask_larder.flask.tracking import (
@@ -36,15 +36,16 @@ _UNKEYED: Final = {
 """What no key holds by itself, by the name under which its reading is noted."""
 
 
-def note_selecting(names: Iterable[str]) -> None:
+def note_selecting(names: Collection[str]) -> None:
     """Note as read the header fields by which a stored entry was selected.
 
     What is answered from the cache reads nothing, but whoever called for it, perhaps another
     cached view, depends on these fields all the same.
     """
-    if has_request_context() and isinstance(request.headers, TrackedHeaders):
+    context = request_context() if names else None
+    if context is not None and isinstance(context.request.headers, TrackedHeaders):
         for name in names:
-            request.headers.note(name)
+            context.request.headers.note(name)
 
 
 def is_watched(context: RequestContext) -> bool:

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
-from flask import has_request_context, request
-
 from flask_larder.errors import InvalidPolicy, InvalidPurge
+from flask_larder.flask.current import request_context
 from flask_larder.policy import LONGEST_TAG
 
 TagOption: TypeAlias = Iterable[str] | Callable[..., Iterable[str] | None] | None
@@ -58,9 +57,10 @@ def _enclosing() -> list[Tags]:
 
 
 def _open_in_request() -> dict[int, Tags]:
-    if not has_request_context():
+    context = request_context()
+    if context is None:
         return {}
-    found: dict[int, Tags] = request.environ.setdefault(_OPEN, {})
+    found: dict[int, Tags] = context.request.environ.setdefault(_OPEN, {})
     return found
 
 

@@ -6,10 +6,9 @@ What a view takes from ``request.environ`` itself is not seen.
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Final, Protocol
 
-from flask import Flask, current_app, has_request_context
+from flask import Flask
 from flask import Request as FlaskRequest
 from flask.ctx import RequestContext
-from flask.globals import request_ctx
 from flask.sessions import SessionMixin
 from werkzeug.datastructures import (
     EnvironHeaders,
@@ -18,6 +17,7 @@ from werkzeug.datastructures import (
 from werkzeug.routing import Rule
 
 from flask_larder.entry import Position
+from flask_larder.flask.current import request_context
 from flask_larder.flask.named_reads import (
     ARGS,
     HEADERS,
@@ -138,10 +138,9 @@ class TrackedRequest(FlaskRequest):
 
     def _name_reads(self) -> None:
         """Note by name, too, what is read from now on, where that is wanted."""
-        if not (has_request_context() and wants_names(current_app)):
+        context, fields = request_context(), self._headers
+        if context is None or not wants_names(context.app):
             return
-        context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        fields = self._headers
         if context.request is not self or not isinstance(fields, TrackedHeaders):
             return
         reads = fields.named_reads = name_reads(self)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
-from flask import has_request_context, request
 from redis.exceptions import OutOfMemoryError
 
 from flask_larder.background import Background
@@ -18,6 +17,7 @@ from flask_larder.engine import Engine
 from flask_larder.entries import Entries
 from flask_larder.entry import StoredValue
 from flask_larder.errors import InvalidConfig, StoreUnavailable
+from flask_larder.flask.current import request_context
 from flask_larder.flask.named_reads import Read
 from flask_larder.flask.options import Options
 from flask_larder.flask.settings import Settings, warn_caller
@@ -205,7 +205,8 @@ def _request_budget(seconds: float) -> BudgetSource:
     """The budget of each request, which its WSGI environ holds, also before Flask has it."""
 
     def budget() -> Budget | None:
-        environ = request.environ if has_request_context() else _asking.get()
+        context = request_context()
+        environ = _asking.get() if context is None else context.request.environ
         if environ is None:
             return None
         found = environ.get(_BUDGET)
