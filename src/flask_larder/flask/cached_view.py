@@ -1,7 +1,7 @@
 """A cached view: what it answers is kept as a response."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from time import perf_counter
 from typing import Any, Final
 
@@ -91,6 +91,7 @@ class _Visit:
         self._known = NOTHING
         self._of_key: frozenset[str] = frozenset()
         self._made: ViewAnswer | None = None
+        self._tags: Tags = {}
         self._outcome = Outcome(
             CacheStatus("bypass"),
             send=self._settings["CACHE_SEND_STATUS"],
@@ -121,16 +122,17 @@ class _Visit:
         outcome, watch = self._outcome, Watch(self._context)
         outcome.whole = True
         selecting = frozenset[str]()  # without those of the option, which the key has already
-        # Also while a body that streams is read.
-        with tagging() as tags, on_condition(self._context.request, ()):
-            forward = self._forwarding(ask, watch, tags)
+        with ExitStack() as around:
+            forward = self._forwarding(ask, watch, around)
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if isinstance(answer, Hit):
-                give_tags(answer.response.targets.tags)
+                tags = dict.fromkeys(answer.response.targets.tags)
+                give_tags(tags)
+                self._tags.update(tags)
             else:
                 selecting = watch.selecting()
                 outcome.vary |= selecting
-        outcome.tags = tuple(tags)
+        outcome.tags = tuple(self._tags)
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
@@ -161,8 +163,8 @@ class _Visit:
         at = revalidation.stored_at
         ask = replace(ask, refresh=False, replaces=at, directives=NO_DIRECTIVES)
         watch = Watch(self._context)
-        with tagging() as tags:
-            forward = self._forwarding(ask, watch, tags)
+        with ExitStack() as around:
+            forward = self._forwarding(ask, watch, around)
             made = self._call.wiring.engine.revalidate(ask, forward, revalidation.claim)
         if isinstance(made, str):
             if made == OTHER_KEY:
@@ -176,8 +178,10 @@ class _Visit:
         return self._returned(made[0])
 
     def _forwarding(
-        self, ask: Ask, watch: Watch, tags: Tags
+        self, ask: Ask, watch: Watch, around: ExitStack
     ) -> Callable[[CacheStatus, Fields], ViewAnswer]:
+        """How the view is asked. What surrounds it, ends with *around*: its body may stream."""
+
         def forward(status: CacheStatus, conditions: Fields) -> ViewAnswer:
             if wants_only_stored(ask.directives):
                 self._outcome.status = replace(status, detail="only-if-cached")
@@ -186,10 +190,13 @@ class _Visit:
             self._outcome.status = replace(status, detail="error")  # holds where the view raises
             # Only where something stale is there does it matter which exceptions are errors.
             asks_handler = status.fwd == "stale"
-            if self._made is not None:
+            if self._made is None:
+                around.enter_context(tagging(self._tags))
+                around.enter_context(on_condition(self._context.request, ()))
+            else:
                 self._made.close()  # nobody gets it
             with on_condition(self._context.request, conditions):
-                self._made = self._run_view(ask, watch, tags, asks_handler=asks_handler)
+                self._made = self._run_view(ask, watch, asks_handler=asks_handler)
             return self._made
 
         return forward
@@ -258,7 +265,7 @@ class _Visit:
             refresh = call.is_forced()
             self._harmless = self._harmless_reads(watch)
             request = core_request(self._context.request)
-            making_key = Watch(self._context)
+            making_key = Watch(self._context) if self._is_asked_first() else watch
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
             self._of_key = fields_of_key(call.options, making_key)
@@ -281,6 +288,11 @@ class _Visit:
             looked_up=self._context.request.environ.pop(LOOKED_UP, None),
         )
 
+    def _is_asked_first(self) -> bool:
+        """Whether functions of the developer are, before the key is made, which may read."""
+        options = self._call.options
+        return options.unless is not None or options.forced_update is not None
+
     def _directives(self, request: Request) -> Directives:
         """What the client asks of a cache, where that counts."""
         counts = self._call.options.by_response or self._settings[_DIRECTIVES]
@@ -293,8 +305,7 @@ class _Visit:
         for nobody are shared. Where the request carries a credential, or the user may have come
         from somewhere else, they may have loaded a user whom the view then finds in flask.g.
         """
-        options = self._call.options
-        if options.unless is None and options.forced_update is None:
+        if not self._is_asked_first():
             return frozenset()
         found_nobody = is_anonymous(self._context) and watch.names() <= _NAMES_NOBODY
         return watch.unkeyed() - watch.unkeyed_before() if found_nobody else frozenset()
@@ -304,8 +315,9 @@ class _Visit:
 
     # --- the view ---
 
-    def _run_view(self, ask: Ask, watch: Watch, tags: Tags, *, asks_handler: bool) -> ViewAnswer:
-        call, functions_before = self._call, registered_functions(self._context)
+    def _run_view(self, ask: Ask, watch: Watch, *, asks_handler: bool) -> ViewAnswer:
+        call, tags = self._call, self._tags
+        functions_before = registered_functions(self._context)
 
         def reads() -> Reads:
             own, before = watch.unkeyed(), watch.unkeyed_before() - self._harmless
@@ -382,6 +394,6 @@ class _Visit:
 
 
 def _response_of(app: Flask, stored: StoredResponse) -> Response:
-    response = app.response_class(stored.body, status=stored.status)
+    response = app.response_class([stored.body], status=stored.status)
     response.headers = Headers(stored.fields)
     return response

@@ -20,18 +20,17 @@ _OPEN: Final = "flask_larder.tags"
 
 
 @contextmanager
-def tagging() -> Iterator[Tags]:
-    """Collect the tags that are given meanwhile to what is made.
+def tagging(tags: Tags) -> Iterator[None]:
+    """Collect in *tags* those that are given meanwhile to what is made.
 
     They are also those of what it is made for: a page that shows a tagged value depends on it.
     """
-    tags: Tags = {}
     here, of_request = _open.get(), _open_in_request()
     outer = list(of_request.values()) if here is None else [here]
     token = _open.set(tags)
     of_request[id(tags)] = tags
     try:
-        yield tags
+        yield
     finally:
         _open.reset(token)
         del of_request[id(tags)]
