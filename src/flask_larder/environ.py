@@ -1,5 +1,6 @@
 """The environ of a WSGI request (PEP 3333), as far as the cache looks into it by itself."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ class EnvironFields:
         return value
 
 
+@functools.lru_cache(maxsize=256)  # asked for several times in a request
 def environ_name(field: str) -> str:
     """Under which name an environ has a header field."""
     name = field.upper().replace("-", "_")

@@ -182,7 +182,7 @@ def url_targets(request: Request) -> Targets:
 
 def encode_path(path: bytes) -> str:
     """A path as it stands in a key and in a URL: percent-encoded, in ASCII."""
-    return quote(path, safe=_SAFE_IN_PATH)
+    return quote(path, safe=_SAFE_IN_PATH) if path else ""
 
 
 def named_key(name: str) -> str:

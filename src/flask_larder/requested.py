@@ -34,6 +34,8 @@ def may_offer(directives: Directives, age: float, ttl: float) -> Reason | None:
 
     Both are in seconds; *ttl* is 0 or below for what is stale.
     """
+    if not directives:  # as of most requests
+        return None
     return (
         wants_validation(directives)
         or is_too_old(directives, age)

@@ -14,7 +14,6 @@ from werkzeug.datastructures import (
     EnvironHeaders,
     Headers,
 )
-from werkzeug.routing import Rule
 
 from flask_larder.entry import Position
 from flask_larder.flask.current import request_context
@@ -98,7 +97,7 @@ class TrackedRequest(FlaskRequest):
     named_reads: NamedReads | None = None
     """What was read, by name, where that is noted."""
 
-    _url_rule: Rule | None = None
+    _view_args: dict[str, Any] | None = None
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.reads: ReadLog[str] = ReadLog()
@@ -123,18 +122,18 @@ class TrackedRequest(FlaskRequest):
         self._headers = fields
 
     @property
-    def url_rule(self) -> Rule | None:
-        """The rule that matched the URL."""
-        return self._url_rule
+    def view_args(self) -> dict[str, Any] | None:
+        """The parts of the URL that the view gets; ``None`` while no rule has matched it."""
+        return self._view_args
 
-    @url_rule.setter
-    def url_rule(self, rule: Rule | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        # It is set again whenever the context is pushed again, as for a streamed body.
-        if self._url_rule is None:
+    @view_args.setter
+    def view_args(self, parts: dict[str, Any] | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        # They are set again whenever the context is pushed again, as for a streamed body.
+        if self._view_args is None:
             self.reads.forget_all_but(self._read_in_init)
             self._load_positions()
             self._name_reads()
-        self._url_rule = rule
+        self._view_args = parts
 
     def _name_reads(self) -> None:
         """Note by name, too, what is read from now on, where that is wanted."""
