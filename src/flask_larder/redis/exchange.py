@@ -7,7 +7,7 @@ several layers for each command and each reply, and takes as much processor time
 import select
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 import hiredis
 import redis
@@ -158,4 +158,5 @@ def packed(commands: Sequence[Command]) -> bytes:
 def _packed(command: Command) -> bytes:
     if isinstance(command, Repeated):
         return command.packed
-    return cast("bytes", hiredis.pack_command(command))
+    message: bytes = hiredis.pack_command(command)
+    return message

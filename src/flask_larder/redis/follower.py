@@ -57,7 +57,7 @@ class Follower:
 
     def start(self) -> None:
         """Follow, unless that is under way, or no thread can be started now."""
-        if not self._is_stopped:
+        if not (self._thread.is_busy or self._is_stopped):
             self._thread.start(self._run)
 
     def stop(self) -> None:

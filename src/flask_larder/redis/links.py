@@ -66,11 +66,11 @@ class Links:
 
         As :meth:`ask`; it raises also where only one of them is refused.
         """
-        waiting = self._here().ahead
-        ahead = waiting.pop(threading.get_ident(), None) if waiting else None
+        link = self._here()
+        ahead = link.ahead.pop(threading.get_ident(), None) if link.ahead else None
         if ahead is None:
-            return self._replies(commands, counts)
-        return self._replies_along((ahead, *commands), ahead, counts)[1:]
+            return self._replies(link, commands, counts)
+        return self._replies_along(link, (ahead, *commands), ahead, counts)[1:]
 
     @contextlib.contextmanager
     def ahead(self, deferred: Deferred) -> Iterator[None]:
@@ -97,18 +97,19 @@ class Links:
 
     def ask_to_set(self, key: str, *command: Any) -> Any:
         """As :meth:`ask`, with what was to go behind that for *key*."""
-        behind = self._here().behind.pop(key, None)
+        link = self._here()
+        behind = link.behind.pop(key, None)
         if behind is None:
             return self.ask(*command)
-        return self._replies_along((command, behind), behind, Counts.ALWAYS)[0]
+        return self._replies_along(link, (command, behind), behind, Counts.ALWAYS)[0]
 
     def _replies_along(
-        self, commands: Sequence[Command], deferred: Deferred, counts: Counts
+        self, link: _Link, commands: Sequence[Command], deferred: Deferred, counts: Counts
     ) -> Sequence[Any]:
         """The replies to *commands*, of which *deferred* is one."""
         asked_at = time.monotonic()
         try:
-            replies = self._replies(commands, counts)
+            replies = self._replies(link, commands, counts)
         except StoreUnavailable as error:
             deferred.was_asked = error.__cause__ is not None
             raise
@@ -117,15 +118,14 @@ class Links:
             reply for command, reply in zip(commands, replies, strict=True) if command is deferred
         )
         if isinstance(deferred.reply, ResponseError):
-            self._refused(self._here().breaker, deferred.reply, asked_at)
+            self._refused(link.breaker, deferred.reply, asked_at)
         return replies
 
-    def _replies(self, commands: Sequence[Command], counts: Counts) -> Sequence[Any]:
+    def _replies(self, link: _Link, commands: Sequence[Command], counts: Counts) -> Sequence[Any]:
         budget = None if counts is Counts.NEVER else self._budget()
         timeout = self._place.timeout
         usual = timeout if budget is None else min(timeout, budget.whole)
         limit = usual if budget is None else min(usual, budget.left)
-        link = self._here()
         asked_at = self._admit(link)
         is_answered = False
         try:
