@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import machine, report, servers
@@ -63,7 +63,6 @@ def measure(works: Sequence[str], effort: Effort) -> Notebook:
         "rounds": effort.rounds,
         "seconds of a run": effort.seconds,
         "worker processes": 1,
-        "granian's blocking threads": servers.BLOCKING_THREADS,
     }
     for name, work in _works(notebook, works, effort).items():
         began = time.monotonic()
@@ -76,23 +75,27 @@ def _works(
     notebook: Notebook, works: Sequence[str], effort: Effort
 ) -> dict[str, Callable[[], None]]:
     from benchmarks import (  # noqa: PLC0415 - they need what was looked for first
+        best,
         cold,
         hot,
         misses,
         outages,
         purges,
         sizes,
-        worker_class,
         zipf,
     )
 
     options: Sequence[str] = ()
+    threads: Mapping[str, int] = {}
+    trials = 1 if effort.is_quick else 3
     if set(works) & set("ab"):
-        options = worker_class.best(notebook, 1 if effort.is_quick else 3)
+        options = best.gunicorn_class(notebook, trials)
+    if set(works) & set("abc"):
+        threads = best.blocking_threads(notebook, trials)
     everything: dict[str, Callable[[], None]] = {
-        "a": lambda: hot.run("a", notebook, effort, options),
-        "b": lambda: hot.run("b", notebook, effort, options),
-        "c": lambda: zipf.run(notebook, effort),
+        "a": lambda: hot.run("a", notebook, effort, options, threads),
+        "b": lambda: hot.run("b", notebook, effort, options, threads),
+        "c": lambda: zipf.run(notebook, effort, threads),
         "d": lambda: misses.run_beside_misses(notebook, effort),
         "e": lambda: cold.run(notebook, effort),
         "f": lambda: outages.run(notebook, effort),

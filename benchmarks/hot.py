@@ -1,6 +1,6 @@
 """Work (a) and (b): one hot key, of 17 bytes and of 40 KB."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks import cpu, load
 from benchmarks.client import Answer
@@ -30,10 +30,16 @@ RATE = 1000
 MOST_RUNS = 0.01  # of the requests of a run; else it does not measure hits
 
 
-def run(work: str, notebook: Notebook, effort: Effort, gunicorn_class: Sequence[str]) -> None:
-    """Measure."""
+def run(
+    work: str,
+    notebook: Notebook,
+    effort: Effort,
+    gunicorn_class: Sequence[str],
+    threads: Mapping[str, int],
+) -> None:
+    """Measure, each with the class of gunicorn and the threads of granian that are best for it."""
     path = PATHS[work]
-    with Stage(notebook, gunicorn_class=gunicorn_class) as stage:
+    with Stage(notebook, gunicorn_class=gunicorn_class, threads=threads) as stage:
         running = start(stage, named(*WHO[work]), path)
         bodies = {each.name: _settled(each, path).body for each in running}
         _compare(bodies, path)

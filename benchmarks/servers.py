@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# What is best for Flask-Caching, of 1, 2, 4, 8 and 16: docs/benchmarks/reasons.md.
+# Where nothing else was found to be better, or is said.
 BLOCKING_THREADS = 1
 MANY_THREADS = 64
 CROWD_THREADS = 256

@@ -20,6 +20,7 @@ from benchmarks.processes import NoStartError, Process, free_port
 APP = "benchmarks.app:app"
 CONSTANT = "benchmarks.constant:app"
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+NO_THREADS: Mapping[str, int] = MappingProxyType({})
 PER_CONNECTION = {"connection", "date", "server", "transfer-encoding", "keep-alive"}
 
 
@@ -108,10 +109,20 @@ def _is_hit(contender: Contender, answer: Answer) -> bool:
 
 
 class Stage:
-    """Where contenders run, until it is left."""
+    """Where contenders run, until it is left.
 
-    def __init__(self, notebook: Notebook, *, gunicorn_class: Sequence[str] = ()) -> None:
+    *threads* has the blocking threads of granian by the contender's name; others have one.
+    """
+
+    def __init__(
+        self,
+        notebook: Notebook,
+        *,
+        gunicorn_class: Sequence[str] = (),
+        threads: Mapping[str, int] = NO_THREADS,
+    ) -> None:
         self._notebook = notebook
+        self._threads = threads
         self._gunicorn_class = gunicorn_class or servers.GUNICORN_CLASSES["gthread, 16 threads"]
         self._exit = ExitStack()
         shm = Path("/dev/shm")  # noqa: S108 - the directory in it is made by mkdtemp
@@ -126,7 +137,7 @@ class Stage:
         self,
         contenders: Sequence[Contender],
         *,
-        threads: int = servers.BLOCKING_THREADS,
+        threads: int | None = None,
         settings: Mapping[str, str] = NO_SETTINGS,
     ) -> list[Running]:
         """Start those that do start, with these settings; the others are noted as left out."""
@@ -142,7 +153,7 @@ class Stage:
         self,
         contender: Contender,
         *,
-        threads: int = servers.BLOCKING_THREADS,
+        threads: int | None = None,
         redis: Redis | None = None,
         settings: Mapping[str, str] = NO_SETTINGS,
     ) -> Running:
@@ -153,6 +164,7 @@ class Stage:
             redis = self._family_redis(contender.family)
         url = {"CACHE_REDIS_URL": redis.url} if redis else {}
         environ = {"BENCH_DATA": str(self.directory), **contender.environ, **url, **settings}
+        threads = threads or self._threads.get(contender.name, servers.BLOCKING_THREADS)
         port = free_port()
         running = Running(
             contender, port, port, [self._app(contender, port, threads, environ)], redis

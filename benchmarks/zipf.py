@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks import load
@@ -52,11 +52,11 @@ def script(directory: Path, numbers: Iterable[int]) -> Path:
     return lua
 
 
-def run(notebook: Notebook, effort: Effort) -> None:
+def run(notebook: Notebook, effort: Effort, threads: Mapping[str, int]) -> None:
     """Measure."""
     keys = KEYS // 10 if effort.is_quick else KEYS
     notebook.facts["zipf"] = {"keys": keys, "exponent": EXPONENT, "draws": DRAWS}
-    with Stage(notebook) as stage:
+    with Stage(notebook, threads=threads) as stage:
         size = l1_bytes(stage, keys // L1_SHARE)
         notebook.facts["zipf"]["CACHE_L1_BYTES"] = size
         running = stage.start(named("larder"), settings={"CACHE_L1_BYTES": str(size)})
