@@ -1,5 +1,6 @@
 """What a process has learned of a URL from Flask, and how it answers hits for it by that."""
 
+import os
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -105,8 +106,12 @@ class Lesson(Struct, frozen=True):
 
 @dataclass(slots=True, eq=False)
 class Selecting:
-    """Stands at a *url* that has several answers, by its query or by header fields."""
+    """Stands at a *url* that has several answers, by its query or by header fields.
 
+    They are beside it, in *answers*.
+    """
+
+    answers: "Recent[Hashable, Learned | Selecting]"
     url: Hashable
     by_query: bool
     fields: tuple[str, ...]
@@ -117,10 +122,16 @@ class Selecting:
         """About how much memory it takes, with the URL under which it is kept."""
         return _SIZE_BYTES + _length_of(self.url)
 
-    def key_of(self, url: Hashable, environ: Environ) -> Hashable:
-        """What stands for the answer that a request for *url* selects."""
+    def key_of(self, environ: Environ) -> Hashable:
+        """What stands for the answer that a request for the URL selects."""
         query = environ.get("QUERY_STRING") if self.by_query else None
-        return (url, query, *[environ.get(name) for name in self.fields])
+        return (self.url, query, *[environ.get(name) for name in self.fields])
+
+    def find(self, environ: Environ) -> Sent | None:
+        """What to send, or ``None`` where Flask is to answer."""
+        self.is_used = True
+        selected = self.answers.get(self.key_of(environ))
+        return selected.find(environ) if isinstance(selected, Learned) else None
 
 
 @dataclass(slots=True, eq=False)
@@ -141,7 +152,7 @@ class Learned:
     """A *lesson* in use, for a *url*. *observed* is what Flask has sent when it taught that."""
 
     __slots__ = (
-        *("_is_head", "_is_open", "_key", "_lesson", "_monotonic", "_observed"),
+        *("_is_head", "_is_open", "_key", "_lesson", "_monotonic", "_observed", "_pid"),
         *("_records", "_tier", "is_used", "size_bytes"),
     )
 
@@ -151,6 +162,7 @@ class Learned:
         self._tier = lesson.tier
         self._key, self._is_open = lesson.key, lesson.is_open  # what each hit needs, at hand
         self._monotonic = lesson.tier.monotonic
+        self._pid = os.getpid()
         self._is_head = environ["REQUEST_METHOD"] == "HEAD"
         self._observed = _digest_of(observed) if lesson.is_checked else None
         self._records: Recent[str, Remembered] | None = memory.here() if memory else None
@@ -194,6 +206,8 @@ class Learned:
     def _renewed(self, environ: Environ, record: Remembered | None) -> _Current | None:
         """What to send from now on, if there is a hit."""
         started, tier, lesson = perf_counter(), self._tier, self._lesson
+        if os.getpid() != self._pid:  # another process has learned that, and may know more by now
+            return None
         if lesson.variants is not None and not self._is_listed(environ, *lesson.variants):
             return None
         if record is None or record.until <= tier.monotonic():

@@ -5,8 +5,10 @@ How that is done is told here. Whether it may be done for a URL is told by whoev
 """
 
 import logging
+import os
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final, TypeAlias
+from weakref import WeakSet
 
 from msgspec import Struct
 
@@ -57,10 +59,12 @@ class BeforeFlask:
 
     def __init__(self, flask: Application) -> None:
         self._flask = flask
-        self._learned: PerProcess[Recent[Hashable, Learned | Selecting]] = PerProcess(
+        self._here: PerProcess[Recent[Hashable, Learned | Selecting]] = PerProcess(
             lambda: Recent(LEARNED_BYTES)
         )
+        self._learned: Recent[Hashable, Learned | Selecting] = Recent(0)  # until a request comes
         self._has_failed = False
+        _placed.add(self)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer, or have Flask answer."""
@@ -77,16 +81,15 @@ class BeforeFlask:
 
     def forget(self) -> None:
         """Learn anew, in this process."""
-        self._learned().clear()
+        self._here().clear()
+
+    def come_here(self) -> None:
+        """Go by what this process has learned, which may be another one by now."""
+        self._learned = self._here()
 
     def _find(self, environ: Environ) -> Sent | None:
-        url = _url_of(environ)
-        learned_here = self._learned()
-        learned = learned_here.get(url)
-        if isinstance(learned, Selecting):
-            learned.is_used = True
-            learned = learned_here.get(learned.key_of(url, environ))
-        return learned.find(environ) if isinstance(learned, Learned) else None
+        learned = self._learned.get(_url_of(environ))
+        return None if learned is None else learned.find(environ)
 
     def _through_flask(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Have Flask answer, and learn what it teaches."""
@@ -100,23 +103,36 @@ class BeforeFlask:
                     self._tell_failure()
             return start_response(status, fields, *exc_info)
 
+        self.come_here()
         came = environ.copy()
         environ[PLACED] = Pupil(self, came)
         return self._flask(environ, observing)
 
     def _learn(self, lesson: Lesson, environ: Environ, observed: Sent) -> None:
-        learned_here, url = self._learned(), _url_of(environ)
+        here, url = self._here(), _url_of(environ)
         key: Hashable = url
         if lesson.by_query or lesson.fields:
-            selecting = Selecting(url, lesson.by_query, lesson.fields)
-            learned_here.put(url, selecting)
-            key = selecting.key_of(url, environ)
-        learned_here.put(key, Learned(lesson, environ, observed, key))
+            selecting = Selecting(here, url, lesson.by_query, lesson.fields)
+            here.put(url, selecting)
+            key = selecting.key_of(environ)
+        here.put(key, Learned(lesson, environ, observed, key))
 
     def _tell_failure(self) -> None:
         if not self._has_failed:
             self._has_failed = True
             _log.exception("Hits are answered inside Flask")
+
+
+_placed: Final = WeakSet[BeforeFlask]()
+
+
+def _after_fork() -> None:
+    for each in list(_placed):
+        each.come_here()
+
+
+# Servers in C may fork without that: then a hit is that of the parent for a second at most.
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _url_of(environ: Environ) -> Hashable:

@@ -1074,7 +1074,7 @@ def test_a_fault_of_the_cache_is_none_of_the_apps(
 
 
 def sizes(app: Flask) -> tuple[int, int]:
-    recent = app.wsgi_app._learned()  # type: ignore[attr-defined]
+    recent = app.wsgi_app._learned  # type: ignore[attr-defined]
     return len(recent), recent.size_bytes
 
 

@@ -338,7 +338,7 @@ def test_memory_takes_what_is_counted(
     tail = f"?q={'x' * 3000}" if query else ""
 
     def counted() -> int:
-        learned = ours.app.wsgi_app._learned()  # type: ignore[attr-defined]
+        learned = ours.app.wsgi_app._learned  # type: ignore[attr-defined]
         size: int = learned.size_bytes + ours.tier().memory.here().size_bytes
         return size
 

@@ -1,6 +1,7 @@
 """How a hit is rendered, for how long that holds, and what a server gets of it."""
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
@@ -180,3 +181,33 @@ def test_what_has_no_body_has_no_chunk(house: House, method: str, fields: dict[s
     assert list(body) == []
     assert status == ("304 NOT MODIFIED" if fields else "200 OK")
     assert dict(sent).get("Content-Length") == (None if fields else "4")
+
+
+def test_a_child_that_was_forked_without_pythons_hooks_learns_for_itself(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As servers in C fork: from when it would render anew, it knows nothing of its parent's."""
+    assert house.age() == "0"
+    child = os.getpid() + 1
+    monkeypatch.setattr(os, "getpid", lambda: child)
+    house.elapsed = 1.0
+    assert house.age() is None
+    assert house.answered == 2
+    # Its memory is its own, too.
+    house.entries.keep("k", replace(response(), position=house.purges.position()), 600.0)
+    assert house.age() == "1"
+    assert house.answered == 2
+
+
+def test_a_child_that_python_has_forked_learns_for_itself_at_once(house: House) -> None:
+    """What its parent knew stays behind, with the locks of that."""
+    assert house.age() == "0"
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            house.ask()
+            code = 0 if house.answered == 2 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
