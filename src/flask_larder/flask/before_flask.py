@@ -29,6 +29,7 @@ from flask_larder.flask.invalidation import invalidate_unsafe
 from flask_larder.flask.named_reads import wants_names
 from flask_larder.flask.options import Options
 from flask_larder.flask.placement import EXTENSION
+from flask_larder.flask.purging import name_of
 from flask_larder.flask.tracking import TrackedRequest
 from flask_larder.key import origin_of
 from flask_larder.learned import DIRECTIVES, FOR_FLASK, Lesson
@@ -118,18 +119,33 @@ class Surroundings:
             return self._have_no_functions()
         return app.after_request_funcs in _NONE_OR_ONLY_OWN or self._have_no_functions()
 
+    def why_not_bare(self) -> Reason | None:
+        """Why a hit needs something of them, or ``None``."""
+        if self.are_bare():
+            return None
+        if self._app.view_functions.get(self._endpoint) is not self._view:
+            return "a decorator is around it, or its endpoint has another view"
+        for scope in self._scopes:
+            for kind in _KINDS:
+                for function in getattr(self._app, kind).get(scope, []):
+                    if function is not invalidate_unsafe:
+                        return f"{kind.removesuffix('_funcs')} has {name_of(function)}"
+        return "a signal of requests or contexts has a receiver"
+
     def _have_no_functions(self) -> bool:
         """Whether none is registered that concerns the view."""
-        app = self._app
-        kinds: tuple[Mapping[str | None, list[Any]], ...] = (
-            *(app.before_request_funcs, app.teardown_request_funcs, app.url_value_preprocessors),
-            app.after_request_funcs,
-        )
+        kinds: list[Mapping[str | None, list[Any]]] = [getattr(self._app, kind) for kind in _KINDS]
         for scope in self._scopes:
             if any(kind.get(scope, []) not in _NONE_OR_OWN for kind in kinds):
                 return False
         return True
 
+
+_KINDS: Final = (
+    *("before_request_funcs", "teardown_request_funcs", "url_value_preprocessors"),
+    "after_request_funcs",
+)
+"""What Flask runs around views, as its attributes are called."""
 
 # Of the signals that tell of requests. Blinker keeps these dicts.
 _started, _finished, _tearing_down = (
@@ -156,7 +172,7 @@ def why_inside(app: Flask, call: Call, rule: Rule | None, around: Surroundings) 
         or is_overridden(app)
         or has_other_sessions(app)
         or has_own_converters(rule)
-        or (None if around.are_bare() else "a decorator, a hook or a signal is around the view")
+        or around.why_not_bare()
         or is_observed(app)
     )
 
