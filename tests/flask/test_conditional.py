@@ -169,3 +169,42 @@ def test_a_tag_tells_nobody_of_another_users_answer(app: Flask, cache: Cache, ge
     tag = get("/", headers={"Cookie": "user=ann"}).headers.get("ETag", entity_tag_of(b"ann"))
     answer = get("/", headers={"Cookie": "user=bob", "If-None-Match": tag})
     assert (answer.status_code, answer.text) == (200, "bob")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"), [("If-None-Match", '"a"', 304), ("Range", "bytes=0-0", 206)]
+)
+def test_a_condition_that_the_response_varies_by_selects_nothing(
+    app: Flask, cache: Cache, get: Get, count: Counter, name: str, value: str, status: int
+) -> None:
+    """What is stored was made without it, and so it is looked for."""
+
+    @app.get("/")
+    @cache.cached()
+    def page() -> Response:
+        count()
+        return Response("a page", headers={"Vary": name, "ETag": '"a"'})
+
+    get("/")
+    fields = {"headers": {name: '"a"' if name == "If-None-Match" else "bytes=0-0"}}
+    assert [get("/", **fields).status_code for _ in range(2)] == [
+        304 if name[0] == "I" else 206
+    ] * 2
+    assert count.runs == 1
+
+
+def test_is_stale_sees_no_condition(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
+    """It is asked of what is stored, and not of what the client has."""
+
+    def is_stale(stored: Response) -> bool:
+        return stored.make_conditional(request).status_code != 200
+
+    @app.get("/")
+    @cache.cached(is_stale=is_stale)
+    def page() -> Response:
+        count()
+        return Response("a page", headers={"ETag": '"a"'})
+
+    get("/")
+    assert [get("/", **having('"a"')).status_code for _ in range(2)] == [304, 304]
+    assert count.runs == 1

@@ -904,3 +904,26 @@ def test_blueprints_and_several_caches(app: Flask, cache: Cache, get: Get) -> No
         cache.delete_cached(item, number=1)
     assert not is_hit(get("/shop/1"))
     assert is_hit(get("/shop/2"))
+
+
+def test_a_tag_that_is_stale_has_looked_at(app: Flask, cache: Cache, get: Get) -> None:
+    """What is made since it said so depends on what it has looked at."""
+    says = {"stale": False}
+
+    @cache.cached(key_prefix="version")
+    def version() -> str:
+        cache.tag("version")
+        return "1"
+
+    def is_stale(_: Response) -> bool:
+        version()
+        return says["stale"]
+
+    app.add_url_rule("/page", "page", cache.cached(is_stale=is_stale)(lambda: "page"))
+    get("/page")
+    says["stale"] = True
+    get("/page")
+    says["stale"] = False
+    assert is_hit(get("/page"))
+    cache.purge_tags("version")
+    assert not is_hit(get("/page"))

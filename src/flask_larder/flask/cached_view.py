@@ -19,7 +19,7 @@ from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.before_flask import teach
 from flask_larder.flask.call import Call, OptionFailed
-from flask_larder.flask.conditions import on_condition
+from flask_larder.flask.conditions import is_conditional, on_condition
 from flask_larder.flask.outcome import Outcome, write_fields
 from flask_larder.flask.reads import (
     Watch,
@@ -92,6 +92,7 @@ class _Visit:
         self._of_key: frozenset[str] = frozenset()
         self._made: ViewAnswer | None = None
         self._tags: Tags = {}
+        self._is_surrounded = False
         self._outcome = Outcome(
             CacheStatus("bypass"),
             send=self._settings["CACHE_SEND_STATUS"],
@@ -123,6 +124,8 @@ class _Visit:
         outcome.whole = True
         selecting = frozenset[str]()  # without those of the option, which the key has already
         with ExitStack() as around:
+            if ask.is_stale is not None or is_conditional(self._context.request):
+                self._surround(around)  # else nobody looks, but for the view
             forward = self._forwarding(ask, watch, around)
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if isinstance(answer, Hit):
@@ -177,11 +180,19 @@ class _Visit:
             self._call.tell_failure(made[0].failure)
         return self._returned(made[0])
 
+    def _surround(self, around: ExitStack) -> None:
+        """Collect tags, and set the client's conditions aside, until *around* ends; once.
+
+        That is also while a body that streams is read.
+        """
+        if not self._is_surrounded:
+            self._is_surrounded = True
+            around.enter_context(tagging(self._tags))
+            around.enter_context(on_condition(self._context.request, ()))
+
     def _forwarding(
         self, ask: Ask, watch: Watch, around: ExitStack
     ) -> Callable[[CacheStatus, Fields], ViewAnswer]:
-        """How the view is asked. What surrounds it, ends with *around*: its body may stream."""
-
         def forward(status: CacheStatus, conditions: Fields) -> ViewAnswer:
             if wants_only_stored(ask.directives):
                 self._outcome.status = replace(status, detail="only-if-cached")
@@ -190,11 +201,9 @@ class _Visit:
             self._outcome.status = replace(status, detail="error")  # holds where the view raises
             # Only where something stale is there does it matter which exceptions are errors.
             asks_handler = status.fwd == "stale"
-            if self._made is None:
-                around.enter_context(tagging(self._tags))
-                around.enter_context(on_condition(self._context.request, ()))
-            else:
+            if self._made is not None:
                 self._made.close()  # nobody gets it
+            self._surround(around)
             with on_condition(self._context.request, conditions):
                 self._made = self._run_view(ask, watch, asks_handler=asks_handler)
             return self._made
@@ -265,7 +274,7 @@ class _Visit:
             refresh = call.is_forced()
             self._harmless = self._harmless_reads(watch)
             request = core_request(self._context.request)
-            making_key = Watch(self._context) if self._is_asked_first() else watch
+            making_key = Watch(self._context)
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
             self._of_key = fields_of_key(call.options, making_key)
@@ -288,11 +297,6 @@ class _Visit:
             looked_up=self._context.request.environ.pop(LOOKED_UP, None),
         )
 
-    def _is_asked_first(self) -> bool:
-        """Whether functions of the developer are, before the key is made, which may read."""
-        options = self._call.options
-        return options.unless is not None or options.forced_update is not None
-
     def _directives(self, request: Request) -> Directives:
         """What the client asks of a cache, where that counts."""
         counts = self._call.options.by_response or self._settings[_DIRECTIVES]
@@ -305,7 +309,8 @@ class _Visit:
         for nobody are shared. Where the request carries a credential, or the user may have come
         from somewhere else, they may have loaded a user whom the view then finds in flask.g.
         """
-        if not self._is_asked_first():
+        options = self._call.options
+        if options.unless is None and options.forced_update is None:
             return frozenset()
         found_nobody = is_anonymous(self._context) and watch.names() <= _NAMES_NOBODY
         return watch.unkeyed() - watch.unkeyed_before() if found_nobody else frozenset()
@@ -394,6 +399,6 @@ class _Visit:
 
 
 def _response_of(app: Flask, stored: StoredResponse) -> Response:
-    response = app.response_class([stored.body], status=stored.status)
+    response = app.response_class(stored.body, status=stored.status)
     response.headers = Headers(stored.fields)
     return response

@@ -19,6 +19,11 @@ _CONDITIONS: Final = {
 _PARSED: Final = frozenset(_CONDITIONS.values())
 
 
+def is_conditional(request: Request) -> bool:
+    """Whether the client makes its request depend on anything."""
+    return not request.environ.keys().isdisjoint(_CONDITIONS.keys())
+
+
 @contextmanager
 def on_condition(request: Request, conditions: Fields) -> Iterator[None]:
     """Set aside what the client makes its request depend on, and send *conditions* instead.

@@ -14,6 +14,7 @@ from werkzeug.datastructures import (
     EnvironHeaders,
     Headers,
 )
+from werkzeug.routing import Rule
 
 from flask_larder.entry import Position
 from flask_larder.flask.current import request_context
@@ -97,7 +98,7 @@ class TrackedRequest(FlaskRequest):
     named_reads: NamedReads | None = None
     """What was read, by name, where that is noted."""
 
-    _view_args: dict[str, Any] | None = None
+    _url_rule: Rule | None = None
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.reads: ReadLog[str] = ReadLog()
@@ -122,18 +123,18 @@ class TrackedRequest(FlaskRequest):
         self._headers = fields
 
     @property
-    def view_args(self) -> dict[str, Any] | None:
-        """The parts of the URL that the view gets; ``None`` while no rule has matched it."""
-        return self._view_args
+    def url_rule(self) -> Rule | None:
+        """The rule that matched the URL."""
+        return self._url_rule
 
-    @view_args.setter
-    def view_args(self, parts: dict[str, Any] | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        # They are set again whenever the context is pushed again, as for a streamed body.
-        if self._view_args is None:
+    @url_rule.setter
+    def url_rule(self, rule: Rule | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        # It is set again whenever the context is pushed again, as for a streamed body.
+        if self._url_rule is None:
             self.reads.forget_all_but(self._read_in_init)
             self._load_positions()
             self._name_reads()
-        self._view_args = parts
+        self._url_rule = rule
 
     def _name_reads(self) -> None:
         """Note by name, too, what is read from now on, where that is wanted."""

@@ -1,0 +1,115 @@
+"""Apps whose requests and responses are of their own classes, or are changed by hooks and views."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, Request, Response, g, request, stream_with_context
+
+from flask_larder import Cache
+from tests.flask.answers import Get, is_hit, status_of
+
+ANN, BOB = {"Cookie": "who=ann; tenant=a"}, {"Cookie": "who=bob; tenant=a"}
+
+
+class OfTenants(Request):
+    """Its host is told by a cookie."""
+
+    @property
+    def host(self) -> str:  # type: ignore[override]
+        return f"{self.cookies.get('tenant')}.example"
+
+    @host.setter
+    def host(self, host: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "options", [{"make_cache_key": lambda: "key"}, {"key_prefix": lambda: "key"}]
+)
+def test_what_the_cache_reads_itself_is_not_what_the_key_holds(
+    app: Flask, get: Get, options: dict[str, Any]
+) -> None:
+    """A function that makes the key covers what it has read, and not the cookie of the host."""
+    app.request_class = OfTenants
+    cache = Cache(app)
+    view = cache.cached(**options)(lambda: request.cookies["who"])
+    app.add_url_rule("/page", "page", view)
+    answers = [get("/page", headers=who) for who in (ANN, BOB)]
+    assert [answer.text for answer in answers] == ["ann", "bob"]
+    assert status_of(answers[1]).endswith("fwd=uri-miss; detail=read-cookie")
+
+
+def test_a_hook_that_sets_view_args_hides_nothing_that_was_read(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """Also where no rule has matched, so that nothing else sets them."""
+
+    @app.before_request
+    def load() -> None:
+        g.who = request.cookies["who"]
+        request.view_args = request.view_args or {}
+
+    page = cache.cached()(lambda: f"nothing here, {g.who}")
+    app.register_error_handler(404, lambda _: (page(), 404))
+    app.add_url_rule("/page", "page", cache.cached()(lambda: g.who))
+    assert [get("/none", headers=who).text for who in (ANN, BOB)] == [
+        *("nothing here, ann", "nothing here, bob"),
+    ]
+    assert [get("/page", headers=who).text for who in (ANN, BOB)] == ["ann", "bob"]
+
+
+def test_a_view_that_sets_view_args_hides_nothing_that_was_read(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """A body that streams pushes the context again, which is no new request."""
+
+    @app.get("/page")
+    @cache.cached()
+    def page() -> Response:
+        who = request.cookies["who"]
+        request.view_args = None
+
+        def body() -> Iterator[str]:
+            yield who
+
+        return Response(stream_with_context(body()))
+
+    assert [get("/page", headers=who).text for who in (ANN, BOB)] == ["ann", "bob"]
+
+
+def test_a_request_class_with_view_args_of_its_own(app: Flask, get: Get) -> None:
+    """The view gets what that makes of them."""
+
+    class Lower(Request):
+        _parts: dict[str, Any]
+
+        @property
+        def view_args(self) -> dict[str, Any]:  # type: ignore[override]
+            return {name: part.lower() for name, part in self._parts.items()}
+
+        @view_args.setter
+        def view_args(self, parts: dict[str, Any]) -> None:
+            self._parts = parts
+
+    app.request_class = Lower
+    cache = Cache(app)
+    app.add_url_rule("/<name>", "page", cache.cached()(lambda name: name))
+    assert [get("/ABC").text for _ in range(3)] == ["abc"] * 3
+
+
+def test_a_response_class_that_makes_json_of_lists(app: Flask, cache: Cache, get: Get) -> None:
+    """A stored body is bytes, and given to it as such."""
+
+    class Json(Response):
+        def __init__(self, response: Any = None, *args: Any, **kwargs: Any) -> None:
+            if isinstance(response, list):
+                response = json.dumps(response)
+            super().__init__(response, *args, **kwargs)
+
+    app.response_class = Json
+    app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
+    answers = [get("/page") for _ in range(3)]
+    assert [(answer.status_code, answer.text) for answer in answers] == [(200, "page")] * 3
+    assert is_hit(answers[2])
