@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about three minutes, less exact")
+    parser.add_argument("--quick", action="store_true", help="about four minutes, less exact")
     parser.add_argument("--only", default=WORKS, metavar="LETTERS", help=f"some of {WORKS}")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the results go")
     return parser
