@@ -167,6 +167,7 @@ class _Visit:
         ask = replace(ask, refresh=False, replaces=at, directives=NO_DIRECTIVES)
         watch = Watch(self._context)
         with ExitStack() as around:
+            self._surround(around)
             forward = self._forwarding(ask, watch, around)
             made = self._call.wiring.engine.revalidate(ask, forward, revalidation.claim)
         if isinstance(made, str):
