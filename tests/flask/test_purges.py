@@ -927,3 +927,16 @@ def test_a_tag_that_is_stale_has_looked_at(app: Flask, cache: Cache, get: Get) -
     assert is_hit(get("/page"))
     cache.purge_tags("version")
     assert not is_hit(get("/page"))
+
+
+def test_what_is_made_of_a_hit_has_its_tags(app: Flask, cache: Cache, get: Get) -> None:
+    """A page in two caches, of which the inner one still has it."""
+    outer = Cache(app, name="outer")
+    view = outer.cached()(cache.cached(tags=("cat",))(lambda: "page"))
+    app.add_url_rule("/page", "page", view)
+    get("/page")
+    outer.clear()
+    assert not is_hit(get("/page"))
+    assert is_hit(get("/page"))
+    outer.purge_tags("cat")
+    assert not is_hit(get("/page"))

@@ -196,9 +196,9 @@ class _Evaluation:
 
         Then the user may be one that was loaded before; else only what it reads itself counts.
         """
-        if self._call.options.is_template or self._context is None:
-            return self._call.options.is_template
-        return may_answer_request(self._call.decorated, self._context)
+        call, context = self._call, self._context
+        is_view = context is not None and may_answer_request(call.decorated, context)
+        return call.options.is_template or is_view
 
     def _run(self) -> tuple[Any, str | None]:
         """What the function returns, and why that is not to be kept."""
