@@ -24,12 +24,14 @@ class Breaker:
 
     Logs one line for an outage when it begins, and one when it is over; where the store refuses,
     or is too slow for requests, one a minute at most. *name* is what they call the store. *clock*
-    returns seconds on a scale that only goes forward.
+    returns seconds on a scale that only goes forward. It *is_open* while the store is away, as far
+    as is known.
     """
 
     def __init__(self, clock: Callable[[], float], name: str) -> None:
         self._clock = clock
         self._name = name
+        self.is_open = False
         self._lock = threading.Lock()
         self._away_since: float | None = None  # None while closed
         self._back_at = -math.inf
@@ -40,18 +42,13 @@ class Breaker:
         self._told_refusal_until = -math.inf
         self._is_retired = False
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it is away, as far as is known."""
-        return self._away_since is not None
-
     def admit(self) -> float | None:
         """The time, if the store may be asked now; else ``None``. While it is away, one may try.
 
         The time belongs into :meth:`succeeded`, :meth:`refused` or :meth:`failed`.
         """
         now = self._clock()
-        if self._away_since is None:  # read without the lock: the usual case costs nothing
+        if not self.is_open:  # read without the lock: the usual case costs nothing
             return now
         with self._lock:
             if now < self._next_try:
@@ -76,7 +73,7 @@ class Breaker:
             if is_late and self._late_replies < PATIENCE:
                 self._missed += 1
                 return
-            self._away_since = now
+            self._away_since, self.is_open = now, True
             self._missed = 0
             self._next_try = now + REST_SECONDS
             if self._is_retired:
@@ -85,13 +82,13 @@ class Breaker:
 
     def succeeded(self, asked_at: float) -> None:
         """The store answered who asked then. What was asked before an outage does not end it."""
-        if self._away_since is None and self._late_replies == 0 and self._missed == 0:
+        if not (self.is_open or self._late_replies or self._missed):
             return
         with self._lock:
             away_since, now = self._away_since, self._clock()
             if away_since is not None and asked_at < away_since:
                 return
-            self._away_since, self._late_replies = None, 0
+            self._away_since, self.is_open, self._late_replies = None, False, 0
             if away_since is not None:
                 self._back_at = now
             is_told = away_since is not None or now >= self._told_slow_until

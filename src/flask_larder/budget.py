@@ -1,23 +1,20 @@
 """How long one request may be held up by its store."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeAlias
 
 
-@dataclass(slots=True)
 class Budget:
     """The time that a request may wait for its store, in seconds: the *whole*, and what is left.
 
     All that the request asks draws on the same budget; waiting for another request does not.
     """
 
-    whole: float
-    left: float = field(init=False)
+    __slots__ = ("left", "whole")
 
-    def __post_init__(self) -> None:
-        self.left = self.whole
+    def __init__(self, whole: float) -> None:
+        self.whole = self.left = whole
 
 
 BudgetSource: TypeAlias = Callable[[], Budget | None]

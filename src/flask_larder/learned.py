@@ -180,17 +180,17 @@ class Learned:
         record = self._records.get(self._key) if self._records is not None else None
         current = None if record is None else record.rendered
         if (
-            current is None
+            record is None
+            or current is None
             or current.of is not self
             or current.until <= self._monotonic()
             or current.version != current.table.version
         ):
-            current = self._renewed(environ, record)
-            if current is None:
+            hit = self._renewed(environ, record)
+            if hit is None:
                 return None
-        elif record is not None:
-            record.is_used = True
-        hit: Rendered = current.rendered
+        else:
+            hit, record.is_used = current.rendered, True
         if not is_plain and self._is_not_modified(hit.stored, environ):
             return hit.not_modified
         return hit.head if self._is_head else hit.whole
@@ -203,8 +203,8 @@ class Learned:
 
     # --- at most once a second, and at each purge, if there is memory ---
 
-    def _renewed(self, environ: Environ, record: Remembered | None) -> _Current | None:
-        """What to send from now on, if there is a hit."""
+    def _renewed(self, environ: Environ, record: Remembered | None) -> Rendered | None:
+        """What to send, if there is a hit; from now on, where that is remembered."""
         started, tier, lesson = perf_counter(), self._tier, self._lesson
         if os.getpid() != self._pid:  # another process has learned that, and may know more by now
             return None
@@ -219,20 +219,20 @@ class Learned:
         if table is None:
             return None
         # Both before the verdict: what happens meanwhile is not to be missed.
-        version, now = table.version, tier.monotonic()
-        fresh_for = self._fresh_for(entry, table)
+        version, began, now = table.version, tier.monotonic(), tier.clock()
+        fresh_for = self._fresh_for(entry, table, now)
         if fresh_for <= 0:
             return None
         assert isinstance(entry, StoredResponse)  # noqa: S101 - others are never fresh
-        hit = Rendered(entry, lesson.additions, tier.clock(), (perf_counter() - started) * 1000)
+        hit = Rendered(entry, lesson.additions, now, (perf_counter() - started) * 1000)
         if self._observed is not None and not self._is_confirmed(hit):
             return None
-        until = min(now + min(hit.changes_in, fresh_for), tier.purges.known_until())
-        current = _Current(self, hit, until, table, version)
         if record is not None and record.entry is entry:
-            current.until = min(until, record.until)
-            record.rendered, record.is_used = current, True
-        return current
+            same_for = min(hit.changes_in, fresh_for)
+            until = min(began + same_for, record.until, tier.purges.known_until())
+            record.rendered = _Current(self, hit, until, table, version)
+            record.is_used = True
+        return hit
 
     def _is_listed(self, environ: Environ, at: str, names: tuple[str, ...]) -> bool:
         """Whether answers still vary by *names*: with their list, which may go, they go."""
@@ -249,7 +249,7 @@ class Learned:
         environ[LOOKED_UP] = LookedUp(key, entry)
         return entry
 
-    def _fresh_for(self, entry: Entry | None, table: PurgeTable) -> float:
+    def _fresh_for(self, entry: Entry | None, table: PurgeTable, now: float) -> float:
         """For how many seconds *entry* answers any request for the URL; 0 if it does not."""
         lesson = self._lesson
         if not isinstance(entry, StoredResponse) or entry.origin != lesson.origin:
@@ -257,8 +257,7 @@ class Learned:
         position = entry.position
         if position is None or table.verdict(position, entry.targets, lesson.url) != VALID:
             return 0.0
-        left = remaining_lifetime(entry, self._tier.clock())
-        return left - lesson.early_factor * entry.cost
+        return remaining_lifetime(entry, now) - lesson.early_factor * entry.cost
 
     def _is_confirmed(self, hit: Rendered) -> bool:
         """Whether Flask has sent the same; asked until it is known."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from functools import cache
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
@@ -52,7 +53,7 @@ class Rendered:
         self, stored: StoredResponse, additions: Additions, now: float, cache_ms: float
     ) -> None:
         age, ttl = current_age(stored, now), remaining_lifetime(stored, now)
-        status = f"{stored.status} {HTTP_STATUS_CODES.get(stored.status, 'UNKNOWN').upper()}"
+        status = _status_line(stored.status)
         outcome = str(CacheStatus(ttl=ttl))
         fields = _fields(stored, additions)
         fields.append(("Age", str(int(age))))
@@ -74,6 +75,11 @@ class Rendered:
             remove_entity_headers(fields)
             self._not_modified = ("304 NOT MODIFIED", fields, b"", self.whole[3])
         return self._not_modified
+
+
+@cache
+def _status_line(status: int) -> str:
+    return f"{status} {HTTP_STATUS_CODES.get(status, 'UNKNOWN').upper()}"
 
 
 def _fields(stored: StoredResponse, additions: Additions) -> list[tuple[str, str]]:

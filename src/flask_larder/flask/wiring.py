@@ -44,6 +44,8 @@ _asking: ContextVar[dict[str, Any] | None] = ContextVar("flask_larder.asking", d
 class _Asking:
     """While this is entered, what is asked of a store is for the request of *environ*."""
 
+    __slots__ = ("_environ",)
+
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ = environ
 

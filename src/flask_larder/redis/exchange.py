@@ -26,7 +26,10 @@ _UNFINISHED: Final = object()
 
 
 class Repeated(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
-    """A :data:`Command` that is sent many times, and therefore packed once."""
+    """A :data:`Command` that is sent many times, and therefore packed once.
+
+    *usual* is a reply that it has had, of which is known that it fits.
+    """
 
     def __new__(cls, *command: Any) -> "Repeated":
         """Name and arguments, one by one."""
@@ -34,6 +37,7 @@ class Repeated(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
 
     def __init__(self, *_: Any) -> None:
         self.packed: Final[bytes] = hiredis.pack_command(self)
+        self.usual: Any = UNHEARD
 
 
 class Deferred(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
@@ -108,7 +112,10 @@ class Connection:
         of the commands. What comes out of this by an exception is to be closed.
         """
         try:
-            self._send(packed, deadline)
+            self._keep_to(deadline)
+            sent = self._sock.send(packed)
+            if sent < len(packed):
+                self._send(memoryview(packed)[sent:], deadline)
             return self._receive(count, deadline)
         except TimeoutError as error:
             raise redis.TimeoutError("the reply did not come in time") from error
@@ -117,12 +124,10 @@ class Connection:
         """Close it, also where it was closed by the other side."""
         self._made.disconnect()  # type: ignore[no-untyped-call]
 
-    def _send(self, packed: bytes, deadline: float) -> None:
-        self._keep_to(deadline)
-        sent = self._sock.send(packed)
-        while sent < len(packed):
+    def _send(self, rest: memoryview, deadline: float) -> None:
+        while rest:
             self._keep_to(deadline)
-            sent += self._sock.send(memoryview(packed)[sent:])
+            rest = rest[self._sock.send(rest) :]
 
     def _receive(self, count: int, deadline: float) -> list[Any]:
         replies: list[Any] = []
@@ -150,13 +155,9 @@ class Connection:
 
 def packed(commands: Sequence[Command]) -> bytes:
     """*commands* as they are sent, in one piece."""
-    if len(commands) == 1:  # which may be long, and needs no copy
-        return _packed(commands[0])
-    return b"".join([_packed(command) for command in commands])
-
-
-def _packed(command: Command) -> bytes:
-    if isinstance(command, Repeated):
-        return command.packed
-    message: bytes = hiredis.pack_command(command)
-    return message
+    messages: list[bytes] = [
+        command.packed if isinstance(command, Repeated) else hiredis.pack_command(command)
+        for command in commands
+    ]
+    # One alone may be long, and needs no copy.
+    return messages[0] if len(messages) == 1 else b"".join(messages)

@@ -56,10 +56,9 @@ class Links:
         """
         return self.ask_all(command, counts=counts)[0]
 
-    def ask_both(self, command: Command, then: Command) -> tuple[Any, Any | None]:
+    def ask_both(self, command: Command, then: Command) -> Sequence[Any | None]:
         """The replies to *command* and to *then*, which is asked after it in the same go."""
-        reply, reply_to_then = self.ask_all(command, then)
-        return reply, reply_to_then
+        return self.ask_all(command, then)
 
     def ask_all(self, *commands: Command, counts: Counts = Counts.ALWAYS) -> Sequence[Any]:
         """The replies to *commands*, in order, from one server over one connection, in one go.
@@ -123,9 +122,10 @@ class Links:
 
     def _replies(self, link: _Link, commands: Sequence[Command], counts: Counts) -> Sequence[Any]:
         budget = None if counts is Counts.NEVER else self._budget()
-        timeout = self._place.timeout
-        usual = timeout if budget is None else min(timeout, budget.whole)
-        limit = usual if budget is None else min(usual, budget.left)
+        limit = usual = self._place.timeout
+        if budget is not None:
+            usual = min(usual, budget.whole)
+            limit = min(usual, budget.left)
         asked_at = self._admit(link)
         is_answered = False
         try:
@@ -168,8 +168,7 @@ class Links:
 
     def _admit(self, link: _Link) -> float:
         """The time, if Redis may be asked now."""
-        is_away = link.breaker.is_open
-        asked_at = link.breaker.admit()
+        is_away, asked_at = link.breaker.is_open, link.breaker.admit()
         if asked_at is not None and not is_away:
             return asked_at
         if asked_at is not None:  # somebody is to try, but not at a request's expense

@@ -59,7 +59,9 @@ class Pool:
         :class:`NoneFree`, :class:`OutOfTime` or :class:`NotConnected`.
         """
         while True:
-            connection = self._next(deadline)
+            connection = None if self._waiting else self._idle_one()
+            if connection is None:
+                connection = self._awaited(deadline)
             is_usable = False
             try:
                 is_usable = self._place.is_current(connection) and connection.is_ready
@@ -82,10 +84,6 @@ class Pool:
         with self._changed:
             self._count -= 1
             self._changed.notify()
-
-    def _next(self, deadline: float) -> Connection:
-        connection = None if self._waiting else self._idle_one()
-        return self._awaited(deadline) if connection is None else connection
 
     def _awaited(self, deadline: float) -> Connection:
         with self._changed:

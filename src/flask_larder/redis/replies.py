@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-from flask_larder.redis.exchange import Command, Deferred
+from flask_larder.redis.exchange import Command, Deferred, Repeated
 
 _RECORD_ID: Final = re.compile(rb"\d{1,20}-\d{1,20}")
 
@@ -30,8 +30,12 @@ def all_fitting(commands: Sequence[Command], replies: Sequence[Any]) -> Sequence
     That a :class:`Deferred` command is refused is its own affair.
     """
     for command, reply in zip(commands, replies, strict=True):
+        if isinstance(command, Repeated) and reply == command.usual:
+            continue
         if not _SHAPES[command[0]](command, reply):
             break
+        if isinstance(command, Repeated):
+            command.usual = reply
     else:
         return replies
     pairs = list(zip(commands, replies, strict=True))

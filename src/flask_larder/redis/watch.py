@@ -14,14 +14,15 @@ SILENCE_SECONDS: Final = 1.0
 class Watch:
     """When the log called *key* was last known to the end, by the monotonic clock.
 
-    What is known holds for *unwatched_seconds* after that.
+    What is known holds for *unwatched_seconds* after that: *holds_until* then, by that clock, if
+    nothing more is heard.
     """
 
     def __init__(self, key: str, unwatched_seconds: float) -> None:
         self._key = key
         self._unwatched_seconds = unwatched_seconds
         self._began_at = time.monotonic()
-        self._answered_at = -math.inf
+        self._answered_at = self.holds_until = -math.inf
         self._silent_since: float | None = None  # where that has been told
 
     @property
@@ -34,14 +35,11 @@ class Watch:
         """Whether what is known may be used now."""
         return time.monotonic() <= self.holds_until
 
-    @property
-    def holds_until(self) -> float:
-        """Until when it may, by the monotonic clock, if nothing more is heard."""
-        return self._answered_at + self._unwatched_seconds
-
     def answered(self, asked_at: float) -> None:
         """All is known that the log had when it was asked then."""
-        self._answered_at = max(asked_at, self._answered_at)
+        if asked_at > self._answered_at:
+            self._answered_at = asked_at
+            self.holds_until = asked_at + self._unwatched_seconds
 
     def tell(self, cause: Exception | None = None) -> None:
         """Log whether it is silent, if that has changed. *cause* is why it could not be asked."""
