@@ -45,9 +45,11 @@ def is_field_name(name: str) -> bool:
 def are_well_formed(fields: Fields) -> bool:
     """Whether names and values are such that no field can smuggle in another one."""
     for name, value in fields:
+        if _FIELD_NAME.fullmatch(name) is None:
+            return False
         # Printable ASCII, which most values are, is found out faster so.
         is_plain = value.isascii() and value.isprintable()
-        if not (is_field_name(name) and (is_plain or _FIELD_VALUE.fullmatch(value))):
+        if not is_plain and _FIELD_VALUE.fullmatch(value) is None:
             return False
     return True
 

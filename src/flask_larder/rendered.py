@@ -11,7 +11,7 @@ from werkzeug.http import HTTP_STATUS_CODES, remove_entity_headers
 from werkzeug.urls import iri_to_uri
 
 from flask_larder.entry import StoredResponse
-from flask_larder.freshness import current_age, remaining_lifetime
+from flask_larder.freshness import current_age
 from flask_larder.headers import with_vary
 from flask_larder.status import CacheStatus
 
@@ -52,7 +52,8 @@ class Rendered:
     def __init__(
         self, stored: StoredResponse, additions: Additions, now: float, cache_ms: float
     ) -> None:
-        age, ttl = current_age(stored, now), remaining_lifetime(stored, now)
+        age = current_age(stored, now)
+        ttl = stored.lifetime - age
         status = _status_line(stored.status)
         outcome = str(CacheStatus(ttl=ttl))
         fields = _fields(stored, additions)

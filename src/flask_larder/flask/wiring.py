@@ -207,10 +207,12 @@ def _request_budget(seconds: float) -> BudgetSource:
     """The budget of each request, which its WSGI environ holds, also before Flask has it."""
 
     def budget() -> Budget | None:
-        context = request_context()
-        environ = _asking.get() if context is None else context.request.environ
+        environ = _asking.get()
         if environ is None:
-            return None
+            context = request_context()
+            if context is None:
+                return None
+            environ = context.request.environ
         found = environ.get(_BUDGET)
         if found is None:
             found = environ[_BUDGET] = Budget(seconds)

@@ -4,6 +4,7 @@ redis-py makes the connections, with all that belongs to that. Its way of asking
 several layers for each command and each reply, and takes as much processor time as the round trip.
 """
 
+import math
 import select
 from collections.abc import Sequence
 from time import monotonic
@@ -76,7 +77,7 @@ class Connection:
             raise redis.ConnectionError("the server says more than it was asked")
         self._made = made
         self._sock = held.sock
-        self._timeout: float | None = None  # what the socket waits; not known
+        self._timeout = math.inf  # what the socket waits; not known
         self._pending = getattr(self._sock, "pending", int)  # only TLS keeps bytes for itself
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)
@@ -148,7 +149,7 @@ class Connection:
         left = deadline - monotonic()
         if left <= 0:
             raise TimeoutError
-        if self._timeout is None or abs(left - self._timeout) > _TOLERANCE_SECONDS:
+        if not -_TOLERANCE_SECONDS <= left - self._timeout <= _TOLERANCE_SECONDS:
             self._sock.settimeout(left)
             self._timeout = left
 

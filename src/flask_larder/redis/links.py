@@ -129,7 +129,7 @@ class Links:
         asked_at = self._admit(link)
         is_answered = False
         try:
-            replies = _ask(link.pool, commands, asked_at + limit, usual / 2)
+            replies = _ask(link.pool, commands, asked_at, limit, usual / 2)
             is_answered = True
         except Exception as error:  # whatever it is, the view answers
             raise self._told(link.breaker, error, asked_at) from error
@@ -217,10 +217,13 @@ class Links:
         return StoreUnavailable(f"{name} is away: {error}")
 
 
-def _ask(pool: Pool, commands: Sequence[Command], deadline: float, fair: float) -> Sequence[Any]:
-    """The replies to *commands*, before *deadline*. Who has had *fair* seconds may be late."""
-    if time.monotonic() >= deadline:
+def _ask(
+    pool: Pool, commands: Sequence[Command], asked_at: float, limit: float, fair: float
+) -> Sequence[Any]:
+    """The replies to *commands*, within *limit* seconds. Who has had *fair* ones may be late."""
+    if limit <= 0:
         raise OutOfTime("the request has used up what it may wait for its store")
+    deadline = asked_at + limit
     message = packed(commands)
     connection = pool.take(deadline)
     began = time.monotonic()
