@@ -184,11 +184,9 @@ def _decode_variants(data: bytes) -> Variants:
 def _decode_response(data: bytes) -> StoredResponse:
     encoded, end = _split(data)
     header = _header_decoder.decode(encoded)
-    times = (
-        *(header.stored_at, header.lifetime, header.cost),
-        *(header.stale_while_revalidate, header.stale_if_error, header.max_stale, header.keep),
-    )
-    if not all(map(math.isfinite, times)):
+    times = header.stored_at + header.lifetime + header.cost + header.keep
+    windows = header.stale_while_revalidate + header.stale_if_error + header.max_stale
+    if not math.isfinite(times + windows):  # which one that is not would make of any sum
         raise CorruptEntry("an entry has a time that is not a number")
     if not are_well_formed(header.fields):
         raise CorruptEntry("an entry has a malformed header field")

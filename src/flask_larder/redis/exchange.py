@@ -14,6 +14,8 @@ import hiredis
 import redis
 from redis.exceptions import InvalidResponse, RedisError
 
+from flask_larder.redis.timeouts import TIME_IS_OVER, timeout_of
+
 Command: TypeAlias = tuple[Any, ...]
 """A command for Redis: its name and its arguments."""
 
@@ -68,7 +70,10 @@ class Connection:
     ``redis.ConnectionError`` if something is left to read.
     """
 
-    __slots__ = ("_made", "_pending", "_poll", "_reader", "_sock", "_timeout", "host", "port")
+    __slots__ = (
+        *("_made", "_pending", "_poll", "_reader", "_set_timeout", "_sock", "_timeout"),
+        *("host", "port"),
+    )
 
     def __init__(self, made: redis.Connection) -> None:
         held: Any = made._sock  # noqa: SLF001 - a DeadlineSocket, in which the real one is
@@ -77,6 +82,7 @@ class Connection:
             raise redis.ConnectionError("the server says more than it was asked")
         self._made = made
         self._sock = held.sock
+        self._set_timeout = timeout_of(self._sock)
         self._timeout = math.inf  # what the socket waits; not known
         self._pending = getattr(self._sock, "pending", int)  # only TLS keeps bytes for itself
         self._poll = select.poll()
@@ -118,7 +124,7 @@ class Connection:
             if sent < len(packed):
                 self._send(memoryview(packed)[sent:], deadline)
             return self._receive(count, deadline)
-        except TimeoutError as error:
+        except TIME_IS_OVER as error:
             raise redis.TimeoutError("the reply did not come in time") from error
 
     def close(self) -> None:
@@ -150,7 +156,7 @@ class Connection:
         if left <= 0:
             raise TimeoutError
         if not -_TOLERANCE_SECONDS <= left - self._timeout <= _TOLERANCE_SECONDS:
-            self._sock.settimeout(left)
+            self._set_timeout(left)
             self._timeout = left
 
 

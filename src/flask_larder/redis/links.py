@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 from redis.exceptions import MovedError, ReadOnlyError, ResponseError
@@ -126,8 +126,9 @@ class Links:
         if budget is not None:
             usual = min(usual, budget.whole)
             limit = min(usual, budget.left)
-        asked_at = self._admit(link)
-        is_answered = False
+        if link.breaker.is_open:
+            self._try_again(link)
+        asked_at, is_answered = time.monotonic(), False
         try:
             replies = _ask(link.pool, commands, asked_at, limit, usual / 2)
             is_answered = True
@@ -166,12 +167,10 @@ class Links:
         breaker = Breaker(time.monotonic, self._place.name)
         return _Link(Pool(self._place, breaker.failed), breaker, Single("probe"))
 
-    def _admit(self, link: _Link) -> float:
-        """The time, if Redis may be asked now."""
-        is_away, asked_at = link.breaker.is_open, link.breaker.admit()
-        if asked_at is not None and not is_away:
-            return asked_at
-        if asked_at is not None:  # somebody is to try, but not at a request's expense
+    def _try_again(self, link: _Link) -> NoReturn:
+        """Have it tried whether Redis is back, when it is time, but not at a request's expense."""
+        asked_at = link.breaker.admit()
+        if asked_at is not None:
             link.probe.start(partial(self._probe, asked_at))
         raise StoreUnavailable(f"{self._place.name} is away")
 
