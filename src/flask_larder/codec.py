@@ -21,7 +21,7 @@ from uuid import UUID
 
 import msgspec
 
-from flask_larder.entry import Entry, Position, StoredResponse, StoredValue, Targets, Variants
+from flask_larder.entry import Entry, StoredResponse, StoredValue, Targets, Variants
 from flask_larder.errors import CorruptEntry, UnstorableValue
 from flask_larder.headers import are_well_formed, is_field_name
 
@@ -37,35 +37,10 @@ _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Where(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Where something stands among the purges: a position and :class:`Targets`."""
+    """Where something stands among the purges."""
 
     position: tuple[_Number, _Number]
-    tags: tuple[str, ...]
-    view: str
-    arguments: str
-    site: str
-    path: str
-    query: str | None
-    key: str
-
-    @classmethod
-    def of(cls, position: Position, targets: Targets) -> "_Where":
-        return cls(
-            position,
-            targets.tags,
-            targets.view,
-            targets.arguments,
-            targets.site,
-            targets.path,
-            targets.query,
-            targets.key,
-        )
-
-    @property
-    def targets(self) -> Targets:
-        return Targets(
-            *(self.tags, self.view, self.arguments, self.site, self.path, self.query, self.key)
-        )
+    targets: Targets
 
 
 class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +49,8 @@ class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     fields: tuple[tuple[str, str], ...]
     stored_at: float
     lifetime: float
-    where: _Where
+    position: tuple[_Number, _Number]
+    targets: Targets
     cost: float
     stale_while_revalidate: float
     stale_if_error: float
@@ -101,7 +77,8 @@ def encode_response(stored: StoredResponse) -> bytes:
             stored.fields,
             stored.stored_at,
             stored.lifetime,
-            _Where.of(stored.position, stored.targets),
+            stored.position,
+            stored.targets,
             stored.cost,
             stored.stale_while_revalidate,
             stored.stale_if_error,
@@ -123,7 +100,7 @@ def encode_stored_value(stored: StoredValue) -> bytes:
     """The bytes of a value as it is stored, which has a position; they end with its own."""
     if stored.position is None:
         raise ValueError("a value without a position among the purges cannot be judged later")
-    where = _encoder.encode(_Where.of(stored.position, stored.targets))
+    where = _encoder.encode(_Where(stored.position, stored.targets))
     return _join(_STORED_VALUE, where, stored.data)
 
 
@@ -184,9 +161,11 @@ def _decode_variants(data: bytes) -> Variants:
 def _decode_response(data: bytes) -> StoredResponse:
     encoded, end = _split(data)
     header = _header_decoder.decode(encoded)
-    times = header.stored_at + header.lifetime + header.cost + header.keep
-    windows = header.stale_while_revalidate + header.stale_if_error + header.max_stale
-    if not math.isfinite(times + windows):  # which one that is not would make of any sum
+    times = (
+        *(header.stored_at, header.lifetime, header.cost),
+        *(header.stale_while_revalidate, header.stale_if_error, header.max_stale, header.keep),
+    )
+    if not all(map(math.isfinite, times)):
         raise CorruptEntry("an entry has a time that is not a number")
     if not are_well_formed(header.fields):
         raise CorruptEntry("an entry has a malformed header field")
@@ -200,8 +179,8 @@ def _decode_response(data: bytes) -> StoredResponse:
         body,
         header.stored_at,
         header.lifetime,
-        header.where.position,
-        header.where.targets,
+        header.position,
+        header.targets,
         header.cost,
         header.stale_while_revalidate,
         header.stale_if_error,

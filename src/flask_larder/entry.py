@@ -35,7 +35,7 @@ class Request(Struct, frozen=True):
     has_body: bool = False
 
 
-class Targets(Struct, frozen=True):
+class Targets(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What purges can name to hit something stored: a response, a value, or a request's URL.
 
     *tags* were given by the developer, *view* names the function that made it, and *arguments*
@@ -43,6 +43,8 @@ class Targets(Struct, frozen=True):
     ASCII, and *query* is the whole query in canonical order: ``None`` where the key does not hold
     all of it, so that what is stored answers other queries, too. *key* is that of what has a name
     of the developer's, without what further selects. What is empty is not known.
+
+    They are stored as an array, in this order.
     """
 
     tags: tuple[str, ...] = ()

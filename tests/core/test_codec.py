@@ -212,14 +212,16 @@ def test_a_response_that_was_cut_off_is_corrupt(stored: StoredResponse) -> None:
             decode_entry(data[:end])
 
 
-WHERE = [[7, 1], ["t"], "view", "arguments", "http://api.example", "/p", None, "k"]
+WHERE = ([7, 1], [["t"], "view", "arguments", "http://api.example", "/p", None, "k"])
 REST = (0.5, 30.0, 60.0, 60.0, 3600.0)
 TARGETS = Targets(("t",), "view", "arguments", "http://api.example", "/p", None, "k")
 
 
 def response_bytes(header: object, body: bytes = b"") -> bytes:
     """The bytes of an entry whose status, fields and times somebody else has made."""
-    whole = [ORIGIN, *header, WHERE, *REST, len(body), None] if isinstance(header, list) else header
+    whole = (
+        [ORIGIN, *header, *WHERE, *REST, len(body), None] if isinstance(header, list) else header
+    )
     encoded = msgspec.msgpack.encode(whole)
     return b"larder1r" + struct.pack(">I", len(encoded)) + encoded + body
 
@@ -290,7 +292,7 @@ def test_a_malformed_header_is_corrupt(header: object) -> None:
 
 def test_bytes_behind_the_header_within_its_length_are_corrupt() -> None:
     """The declared length is that of the header exactly."""
-    header = msgspec.msgpack.encode([ORIGIN, 200, [], 1.0, 2.0, WHERE, *REST, 4, None])
+    header = msgspec.msgpack.encode([ORIGIN, 200, [], 1.0, 2.0, *WHERE, *REST, 4, None])
     framed = struct.pack(">I", len(header) + 4) + header + b"more" + b"body"
 
     with pytest.raises(CorruptEntry):

@@ -123,7 +123,13 @@ class Connection:
             sent = self._sock.send(packed)
             if sent < len(packed):
                 self._send(memoryview(packed)[sent:], deadline)
-            return self._receive(count, deadline)
+            replies: list[Any] = []
+            while True:
+                self._receive(deadline)
+                while (reply := self._reader.gets()) is not _UNFINISHED:
+                    replies.append(reply)
+                    if len(replies) == count:
+                        return replies
         except TIME_IS_OVER as error:
             raise redis.TimeoutError("the reply did not come in time") from error
 
@@ -136,19 +142,12 @@ class Connection:
             self._keep_to(deadline)
             rest = rest[self._sock.send(rest) :]
 
-    def _receive(self, count: int, deadline: float) -> list[Any]:
-        replies: list[Any] = []
-        feed, next_reply = self._reader.feed, self._reader.gets
-        while True:
-            self._keep_to(deadline)
-            received = self._sock.recv(_MOST_BYTES)
-            if not received:
-                raise redis.ConnectionError("the server has closed the connection")
-            feed(received)
-            while (reply := next_reply()) is not _UNFINISHED:
-                replies.append(reply)
-                if len(replies) == count:
-                    return replies
+    def _receive(self, deadline: float) -> None:
+        self._keep_to(deadline)
+        received = self._sock.recv(_MOST_BYTES)
+        if not received:
+            raise redis.ConnectionError("the server has closed the connection")
+        self._reader.feed(received)
 
     def _keep_to(self, deadline: float) -> None:
         """Have the socket wait no longer than that. Its timeout begins anew with each part."""

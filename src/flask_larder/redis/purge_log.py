@@ -56,7 +56,7 @@ class RedisPurges:
     def known(self) -> PurgeTable | None:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         here = self._following()
-        return here.reader.table if here.watch.holds else None
+        return here.reader.table if time.monotonic() <= here.watch.holds_until else None
 
     def position(self) -> Position | None:
         """See :class:`~flask_larder.purges.PurgeLog`."""

@@ -30,11 +30,6 @@ class Watch:
         """Whether it ever was."""
         return self._answered_at > -math.inf
 
-    @property
-    def holds(self) -> bool:
-        """Whether what is known may be used now."""
-        return time.monotonic() <= self.holds_until
-
     def answered(self, asked_at: float) -> None:
         """All is known that the log had when it was asked then."""
         if asked_at > self._answered_at:
