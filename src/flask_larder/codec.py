@@ -12,8 +12,8 @@ The headers, the names and the value are MessagePack. The body stands last and a
 whoever looks at Redis sees the JSON.
 """
 
-import math
 import struct
+import sys
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, TypeAlias
@@ -34,6 +34,9 @@ _LENGTH: Final = struct.Struct(">I")
 _HEADER_AT: Final = len(_RESPONSE) + _LENGTH.size
 
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+_Seconds: TypeAlias = Annotated[
+    float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)  # no NaN, no infinity
+]
 
 
 class _Where(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -47,15 +50,15 @@ class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     origin: str
     status: Annotated[int, msgspec.Meta(ge=200, le=999)]
     fields: tuple[tuple[str, str], ...]
-    stored_at: float
-    lifetime: float
+    stored_at: _Seconds
+    lifetime: _Seconds
     position: tuple[_Number, _Number]
     targets: Targets
-    cost: float
-    stale_while_revalidate: float
-    stale_if_error: float
-    max_stale: float
-    keep: float
+    cost: _Seconds
+    stale_while_revalidate: _Seconds
+    stale_if_error: _Seconds
+    max_stale: _Seconds
+    keep: _Seconds
     body_length: int
     value: bytes | None
 
@@ -161,12 +164,6 @@ def _decode_variants(data: bytes) -> Variants:
 def _decode_response(data: bytes) -> StoredResponse:
     encoded, end = _split(data)
     header = _header_decoder.decode(encoded)
-    times = (
-        *(header.stored_at, header.lifetime, header.cost),
-        *(header.stale_while_revalidate, header.stale_if_error, header.max_stale, header.keep),
-    )
-    if not all(map(math.isfinite, times)):
-        raise CorruptEntry("an entry has a time that is not a number")
     if not are_well_formed(header.fields):
         raise CorruptEntry("an entry has a malformed header field")
     body = data[end:]
