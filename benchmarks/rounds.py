@@ -14,6 +14,8 @@ class Effort:
     """How much is done: rounds, the seconds of each run, and whether it is only a trial.
 
     *short_seconds* are those of runs whose figures are steady sooner, or of which there are many.
+    Many short rounds say more than a few long ones: a machine is faster in one minute than in the
+    next, and a round holds all contenders side by side.
     """
 
     rounds: int
@@ -22,7 +24,7 @@ class Effort:
     is_quick: bool
 
 
-FULL = Effort(rounds=5, seconds=3.0, short_seconds=2.0, is_quick=False)
+FULL = Effort(rounds=11, seconds=1.0, short_seconds=1.0, is_quick=False)
 QUICK = Effort(rounds=3, seconds=1.0, short_seconds=1.0, is_quick=True)
 
 

@@ -118,6 +118,7 @@ def test_a_password_is_taken_from_wherever_it_is(
         ("redis://localhost?socket_timeout=soon", "socket_timeout"),
         ("redis://localhost?shoe_size=43", "shoe_size"),
         ("redis://localhost?decode_responses=true", "decode_responses"),
+        ("redis://localhost?protocol=3", "the option protocol is 3, .* RESP2; remove it"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused(url: str, words: str) -> None:
@@ -132,12 +133,17 @@ def test_a_url_that_cannot_be_used_is_refused(url: str, words: str) -> None:
         ({"shoe_size": 43}, "shoe_size"),
         ({"port": "first"}, "first"),
         ({"decode_responses": True}, "decode_responses.* entries are bytes"),
+        ({"protocol": 3}, "the option protocol is 3, but replies are read as those of RESP2"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused(options: dict[str, Any], words: str) -> None:
     """At start-up, with its name; nothing has been connected to."""
     with pytest.raises(InvalidConfig, match=words):
         Address("redis://localhost", options=options)
+
+
+def test_the_protocol_that_is_used_may_be_given() -> None:
+    Address("redis://localhost?protocol=2")
 
 
 def test_an_address_connects_to_nothing() -> None:

@@ -265,3 +265,8 @@ def _check_options(address: Address) -> None:
             "the option decode_responses cannot be used, since entries are bytes; remove it from "
             "CACHE_OPTIONS and from the URL"
         )
+    if str(options["protocol"]) != "2":
+        raise InvalidConfig(
+            f"the option protocol is {options['protocol']!r}, but replies are read as those of "
+            f"RESP2; remove it from CACHE_OPTIONS and from the URL"
+        )
