@@ -30,6 +30,12 @@ settings.load_profile("tests")
 
 START_SECONDS = 10.0
 
+# Under nohup, or in the background of a script, signals are ignored, and the servers that are
+# started would inherit that. What is handled here they do not inherit.
+for number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
+
 
 class Server:
     """A server of a test's own, on a unix socket in a directory of its own, without TCP."""
