@@ -42,12 +42,12 @@ class Additions(Struct, frozen=True):
 
 
 class Rendered:
-    """*stored*, fresh at *now*, as a hit; *changes_in* so many seconds it is another one.
+    """*stored*, fresh at *now*, as a hit.
 
     Flask sends the same. *cache_ms* is what ``Server-Timing`` tells: how long it took to find it.
     """
 
-    __slots__ = ("_not_modified", "changes_in", "head", "stored", "whole")
+    __slots__ = ("_age", "_not_modified", "_ttl", "head", "stored", "whole")
 
     def __init__(
         self, stored: StoredResponse, additions: Additions, now: float, cache_ms: float
@@ -61,12 +61,16 @@ class Rendered:
         if additions.status:
             fields.append(("Cache-Status", outcome))
             fields.append(("Server-Timing", server_timing(cache_ms)))
-        self.stored = stored
+        self.stored, self._age, self._ttl = stored, age, ttl
         body = b"" if stored.status == _NO_CONTENT else stored.body
         self.whole: Sent = (status, fields, body, outcome)
         self.head: Sent = (status, fields, b"", outcome)
-        self.changes_in = min(1.0 - age % 1.0, 1.0 - (math.ceil(ttl) - ttl))
         self._not_modified: Sent | None = None
+
+    @property
+    def changes_in(self) -> float:
+        """In how many seconds after then it is another one."""
+        return min(1.0 - self._age % 1.0, 1.0 - (math.ceil(self._ttl) - self._ttl))
 
     @property
     def not_modified(self) -> Sent:

@@ -34,18 +34,18 @@ class CacheStatus(Struct, frozen=True):
 
     def __str__(self) -> str:
         """The member of ``Cache-Status`` that this cache adds, as a structured field."""
-        parts = [CACHE_NAME, "hit" if self.fwd is None else f"fwd={self.fwd}"]
+        member = f"{CACHE_NAME}; hit" if self.fwd is None else f"{CACHE_NAME}; fwd={self.fwd}"
         if self.fwd_status is not None:
-            parts.append(f"fwd-status={self.fwd_status}")
+            member += f"; fwd-status={self.fwd_status}"
         if self.stored:
-            parts.append("stored")
+            member += "; stored"
         if self.collapsed:
-            parts.append("collapsed")
+            member += "; collapsed"
         if self.ttl is not None:
-            parts.append(f"ttl={_away_from_zero(self.ttl)}")
+            member += f"; ttl={_away_from_zero(self.ttl)}"
         if self.detail is not None:
-            parts.append(f"detail={self.detail}")
-        return "; ".join(parts)
+            member += f"; detail={self.detail}"
+        return member
 
 
 def _away_from_zero(seconds: float) -> int:
