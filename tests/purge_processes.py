@@ -2,15 +2,16 @@
 
 import redis
 
-from flask_larder.entry import Position, Targets
+from flask_larder.entry import Position
 from flask_larder.purges import Purge
 from flask_larder.redis import Address, AnyLinks, Links, RedisPurges, RedisStore
 from flask_larder.redis.purge_log import NAME
 from tests.conftest import RedisServer
+from tests.targets import targets
 
 PREFIX = "p_"
 LOG = PREFIX + NAME
-TAGGED = Targets(("cat",))
+TAGGED = targets("cat")
 CATS = Purge((("tag", "cat"),))
 DOGS = Purge((("tag", "dog"),))
 MOST = 10_000

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from flask_larder.ask import Ask
 from flask_larder.engine import _Attempt  # noqa: TC001 - in a dataclass
-from flask_larder.entry import Position, Request, Targets
+from flask_larder.entry import NO_TARGETS, Position, Request, Targets
 from flask_larder.key import NO_QUERY, WHOLE_QUERY, named_view_key, url_key, url_targets
 from flask_larder.policy import Policy
 from flask_larder.purges import Purge, Target, call_of
@@ -90,7 +90,7 @@ class Made(Answer):
     """What a view answers. The *late* tags are given while its body is made."""
 
     page: Page = PAGES[0]
-    url: Targets = Targets()
+    url: Targets = NO_TARGETS
     late: tuple[str, ...] = ()
 
     def read_body(self, limit: int) -> bytes | None:

@@ -24,16 +24,15 @@ class Breaker:
 
     Logs one line for an outage when it begins, and one when it is over; where the store refuses,
     or is too slow for requests, one a minute at most. *name* is what they call the store. *clock*
-    returns seconds on a scale that only goes forward. It *is_open* while the store is away, as far
-    as is known.
+    returns seconds on a scale that only goes forward. *away_since* tells by that clock since when
+    the store is away, as far as is known; it is ``None`` while it is not.
     """
 
     def __init__(self, clock: Callable[[], float], name: str) -> None:
         self._clock = clock
         self._name = name
-        self.is_open = False
+        self.away_since: float | None = None
         self._lock = threading.Lock()
-        self._away_since: float | None = None  # None while closed
         self._back_at = -math.inf
         self._next_try = 0.0
         self._late_replies = 0
@@ -48,7 +47,7 @@ class Breaker:
         The time belongs into :meth:`succeeded`, :meth:`refused` or :meth:`failed`.
         """
         now = self._clock()
-        if not self.is_open:  # read without the lock: the usual case costs nothing
+        if self.away_since is None:  # read without the lock: the usual case costs little
             return now
         with self._lock:
             if now < self._next_try:
@@ -67,13 +66,13 @@ class Breaker:
             if asked_at < self._back_at:
                 return
             self._late_replies += 1
-            if self._away_since is not None:
+            if self.away_since is not None:
                 self._next_try = now + REST_SECONDS
                 return
             if is_late and self._late_replies < PATIENCE:
                 self._missed += 1
                 return
-            self._away_since, self.is_open = now, True
+            self.away_since = now
             self._missed = 0
             self._next_try = now + REST_SECONDS
             if self._is_retired:
@@ -82,13 +81,13 @@ class Breaker:
 
     def succeeded(self, asked_at: float) -> None:
         """The store answered who asked then. What was asked before an outage does not end it."""
-        if not (self.is_open or self._late_replies or self._missed):
+        if self.away_since is None and self._late_replies == 0 and self._missed == 0:
             return
         with self._lock:
-            away_since, now = self._away_since, self._clock()
+            away_since, now = self.away_since, self._clock()
             if away_since is not None and asked_at < away_since:
                 return
-            self._away_since, self.is_open, self._late_replies = None, False, 0
+            self.away_since, self._late_replies = None, 0
             if away_since is not None:
                 self._back_at = now
             is_told = away_since is not None or now >= self._told_slow_until
@@ -120,7 +119,7 @@ class Breaker:
     def retire(self) -> None:
         """Others serve in the store's place. That ends an outage, and nothing is logged later."""
         with self._lock:
-            away_since, now = self._away_since, self._clock()
+            away_since, now = self.away_since, self._clock()
             self._is_retired, self._told_refusal_until = True, math.inf
         if away_since is not None:
             _log.warning("%s is replaced after %.1f s", self._name, now - away_since)

@@ -44,19 +44,20 @@ class Targets(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     all of it, so that what is stored answers other queries, too. *key* is that of what has a name
     of the developer's, without what further selects. What is empty is not known.
 
-    They are stored as an array, in this order.
+    They are stored as an array, in this order, and none of them has a default: what was stored
+    without one of them could not be hit by that.
     """
 
-    tags: tuple[str, ...] = ()
-    view: str = ""
-    arguments: str = ""
-    site: str = ""
-    path: str = ""
-    query: str | None = None
-    key: str = ""
+    tags: tuple[str, ...]
+    view: str
+    arguments: str
+    site: str
+    path: str
+    query: str | None
+    key: str
 
 
-NO_TARGETS: Final = Targets()
+NO_TARGETS: Final = Targets((), "", "", "", "", None, "")
 
 
 class StoredResponse(Struct, frozen=True):

@@ -174,9 +174,13 @@ def site_of_url(parts: SplitResult) -> str | None:
 def url_targets(request: Request) -> Targets:
     """By what purges the very URL of *request* is meant."""
     return Targets(
+        tags=(),
+        view="",
+        arguments="",
         site=site_of(request.scheme, request.host),
         path=request.script_name + request.path,
         query=WHOLE_QUERY.canonical(request.query),
+        key="",
     )
 
 

@@ -22,7 +22,5 @@ class PerProcess(Generic[T]):
     def __call__(self) -> T:
         """The thing of the process that asks."""
         pid = os.getpid()  # each time: servers in C fork, and some run no hooks of Python's
-        try:
-            return self._made[pid]
-        except KeyError:
-            return self._made.setdefault(pid, self._make())
+        found = self._made.get(pid)
+        return self._made.setdefault(pid, self._make()) if found is None else found

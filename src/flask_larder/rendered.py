@@ -115,5 +115,5 @@ def server_timing(cache_ms: float, view_ms: float | None = None) -> str:
 
     *view_ms* is ``None`` where the view did not run.
     """
-    cache = f"cache;dur={cache_ms:.2f}"
-    return cache if view_ms is None else f"{cache}, view;dur={view_ms:.2f}"
+    told = f"cache;dur={cache_ms:.2f}"
+    return told if view_ms is None else f"{told}, view;dur={view_ms:.2f}"

@@ -217,13 +217,21 @@ REST = (0.5, 30.0, 60.0, 60.0, 3600.0)
 TARGETS = Targets(("t",), "view", "arguments", "http://api.example", "/p", None, "k")
 
 
-def response_bytes(header: object, body: bytes = b"") -> bytes:
-    """The bytes of an entry whose status, fields and times somebody else has made."""
-    whole = (
-        [ORIGIN, *header, *WHERE, *REST, len(body), None] if isinstance(header, list) else header
-    )
-    encoded = msgspec.msgpack.encode(whole)
+def whole_header(*header: object, body: bytes = b"") -> list[object]:
+    """A header whose status, fields and times somebody else has made."""
+    return [ORIGIN, *header, *WHERE, *REST, len(body), None]
+
+
+def entry_bytes(header: object, body: bytes = b"") -> bytes:
+    """The bytes of an entry with this header."""
+    encoded = msgspec.msgpack.encode(header)
     return b"larder1r" + struct.pack(">I", len(encoded)) + encoded + body
+
+
+def response_bytes(header: object, body: bytes = b"") -> bytes:
+    """The same, with the beginning of a header, or something else in its place."""
+    whole = whole_header(*header, body=body) if isinstance(header, list) else header
+    return entry_bytes(whole, body)
 
 
 def test_response_bytes_make_valid_entries() -> None:
@@ -276,8 +284,6 @@ def test_a_malformed_field_is_corrupt(field: object) -> None:
         [200, [], 1.0, -math.inf],
         [200, [], 1.0, None],
         [200, None, 1.0, 2.0],
-        [200, [], 1.0],
-        [200, [], 1.0, 2.0, 3.0],
         {"status": 200, "fields": [], "stored_at": 1.0, "lifetime": 2.0},
         [],
         None,
@@ -288,6 +294,45 @@ def test_a_malformed_header_is_corrupt(header: object) -> None:
     """Every part has its type and its range, and there is no part too many."""
     with pytest.raises(CorruptEntry):
         decode_entry(response_bytes(header))
+
+
+def test_a_part_too_few_or_too_many_is_corrupt() -> None:
+    """At the end, where no other part is taken for it."""
+    header = whole_header(200, [], 1.0, 2.0)
+    assert isinstance(decode_entry(entry_bytes(header)), StoredResponse)
+    for other in (header[:-1], [*header, None]):
+        with pytest.raises(CorruptEntry):
+            decode_entry(entry_bytes(other))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_each_time_is_a_number(value: float) -> None:
+    """What is compared with one that is not is never stale, or never fresh."""
+    header = whole_header(200, [], 1.0, 2.0)
+    times = [at for at, part in enumerate(header) if isinstance(part, float)]
+    assert len(times) == 7
+    for at in times:
+        with pytest.raises(CorruptEntry):
+            decode_entry(entry_bytes([*header[:at], value, *header[at + 1 :]]))
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 8])
+def test_targets_that_are_not_whole_are_corrupt(count: int) -> None:
+    """What lacks some of them could not be purged by these."""
+    wrong = [["t"], "view", "arguments", "http://api.example", "/p", None, "k", "more"][:count]
+    header = whole_header(200, [], 1.0, 2.0)
+    at = header.index(WHERE[1])
+    with pytest.raises(CorruptEntry):
+        decode_entry(entry_bytes([*header[:at], wrong, *header[at + 1 :]]))
+
+    with pytest.raises(CorruptEntry):
+        decode_stored_value(stored_value_bytes(wrong))
+    assert decode_stored_value(stored_value_bytes(WHERE[1])).targets == TARGETS
+
+
+def stored_value_bytes(targets: object) -> bytes:
+    where = msgspec.msgpack.encode([WHERE[0], targets])
+    return b"larder1e" + struct.pack(">I", len(where)) + where + b"value"
 
 
 def test_bytes_behind_the_header_within_its_length_are_corrupt() -> None:

@@ -23,6 +23,7 @@ from flask_larder.memory import MemoryStore
 from flask_larder.policy import Policy
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store
+from tests.targets import targets
 
 START = 1_700_000_000.0
 ORIGIN = "http://api.example"
@@ -55,7 +56,7 @@ class Answer(Struct):
     tagged: tuple[str, ...] = ()
 
     def targets(self) -> Targets:
-        return Targets(self.tagged)
+        return targets(*self.tagged)
 
     def cost(self) -> float:
         return 0.0

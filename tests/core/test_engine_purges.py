@@ -6,11 +6,12 @@ from msgspec.structs import replace
 from flask_larder.ask import Ask, Hit, Miss, Shared
 from flask_larder.engine import Engine
 from flask_larder.entries import Entries
-from flask_larder.entry import Position, Targets
+from flask_larder.entry import Position
 from flask_larder.headers import Fields
 from flask_larder.purges import Purge, PurgeLog, PurgeTable, Target
 from flask_larder.status import CacheStatus
 from tests.core.test_engine import BEGINNING, Answer, House, ask
+from tests.targets import targets
 
 CAT = Purge((("tag", "cat"),))
 SOFTLY = replace(CAT, soft=True)
@@ -127,7 +128,7 @@ def test_a_soft_purge_of_what_has_expired(house: House) -> None:
 )
 def test_the_url_that_is_asked_for_counts(house: House, target: Target) -> None:
     """Also where the response was made for another URL, under a key that both have."""
-    url = Targets(site="http://api.example", path="/square/4", query="")
+    url = targets(site="http://api.example", path="/square/4", query="")
     house.get(ask())
     house.purges.add(Purge((target,)))
 

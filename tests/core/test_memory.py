@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from flask_larder.entry import StoredResponse, Targets, Variants
+from flask_larder.entry import StoredResponse, Variants
 from flask_larder.memory import L1, MemoryStore, NullStore, Recent
+from tests.targets import targets
 
 THREADS = 50
 
@@ -470,9 +471,9 @@ def test_threads_stay_within_the_bytes() -> None:
 
 
 def response(body: bytes = b"body", query: str = "", **fields: str) -> StoredResponse:
-    targets = Targets(path="/", query=query)
+    hit_by = targets(path="/", query=query)
     return StoredResponse(
-        "http://a", 200, tuple(fields.items()), body, 0.0, 60.0, (1, 0), targets=targets
+        "http://a", 200, tuple(fields.items()), body, 0.0, 60.0, (1, 0), targets=hit_by
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flask_larder.entry import Reads, Request, Targets
+from flask_larder.entry import Reads, Request
 from flask_larder.errors import InvalidPolicy
 from flask_larder.headers import Fields
 from flask_larder.policy import (
@@ -42,6 +42,7 @@ from flask_larder.policy import (
     unstored_fields,
     varies_on_everything,
 )
+from tests.targets import targets
 
 POLICY = Policy(timeout=50.0)
 BY_RESPONSE = Policy(timeout=None)
@@ -517,8 +518,8 @@ def test_a_malformed_field_is_not_stored() -> None:
 
 def test_what_cannot_keep_its_tags_is_not_stored() -> None:
     """A purge of any of them has to hit it."""
-    many, long = Targets(("t",) * (MOST_TAGS + 1)), Targets(("t" * (LONGEST_TAG + 1),))
+    many, long = targets(*["t"] * (MOST_TAGS + 1)), targets("t" * (LONGEST_TAG + 1))
 
     assert has_too_many_tags(many) == may_be_tagged(many) == "too-many-tags"
     assert has_too_long_tag(long) == may_be_tagged(long) == "tag-too-long"
-    assert may_be_tagged(Targets(("t" * LONGEST_TAG,) * MOST_TAGS)) is None
+    assert may_be_tagged(targets(*["t" * LONGEST_TAG] * MOST_TAGS)) is None

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from flask_larder.entry import Position, Targets
 from flask_larder.purges import ALL, GONE, VALID, Purge, PurgeTable, Target, Verdict
+from tests.targets import targets
 
 BEGUN: Position = (1000, 0)
 NOW: Position = (2000, 3)
@@ -18,7 +19,7 @@ CAT: Target = ("tag", "cat")
 
 SQUARE = Targets(
     *(("square", "user:7"), "app.square", "number=4", "http://api.example", "/square/4", "a=1"),
-    key="larder1:view=square",
+    "larder1:view=square",
 )
 
 
@@ -97,7 +98,7 @@ def test_any_of_several_targets_counts(table: PurgeTable) -> None:
     """Those of what is stored, and those of the URL for which it would be used."""
     table.apply(NOW, Purge((("path", "/asked"),)))
     assert table.verdict(BEGUN, SQUARE) == VALID
-    assert table.verdict(BEGUN, SQUARE, Targets(path="/asked")) == GONE
+    assert table.verdict(BEGUN, SQUARE, targets(path="/asked")) == GONE
 
 
 def test_a_hard_purge_stands_above_a_soft_one(table: PurgeTable) -> None:
@@ -118,9 +119,9 @@ def test_a_log_is_read_from_where_it_was_left(table: PurgeTable) -> None:
     assert table.last == (3000, 0)
     assert table.read(BEGUN, [(BEGUN, Purge((ALL,))), first])
     assert table.last == (3000, 0)
-    assert table.verdict(BEGUN, Targets(("a",))) == GONE
-    assert table.verdict(NOW, Targets(("a",))) == VALID
-    assert table.verdict(NOW, Targets(("b",))) == GONE
+    assert table.verdict(BEGUN, targets("a")) == GONE
+    assert table.verdict(NOW, targets("a")) == VALID
+    assert table.verdict(NOW, targets("b")) == GONE
 
 
 def test_a_log_without_the_last_known_purge_has_lost_others(table: PurgeTable) -> None:
@@ -148,7 +149,7 @@ def test_a_table_is_bounded(table: PurgeTable) -> None:
     assert len(small) == 3
     assert small.verdict((BEGUN[0] + 1, 0), SQUARE) == GONE
     assert small.verdict((BEGUN[0] + 2, 0), SQUARE) == VALID
-    assert small.verdict((BEGUN[0] + 2, 0), Targets(("3",))) == GONE
+    assert small.verdict((BEGUN[0] + 2, 0), targets("3")) == GONE
 
 
 def test_forgotten_prefixes_cost_nothing() -> None:
@@ -187,7 +188,7 @@ def test_what_is_forgotten_while_somebody_looks_is_gone(other: Target) -> None:
     begun(table)
     table.apply(NOW, Purge((CAT,)))
     table.other = other
-    assert table.verdict(BEGUN, Targets(("cat",))) == GONE
+    assert table.verdict(BEGUN, targets("cat")) == GONE
 
 
 def test_a_purge_holds_while_it_is_made_again() -> None:
@@ -209,7 +210,7 @@ def test_a_purge_holds_while_it_is_made_again() -> None:
     try:
         deadline = time.monotonic() + 0.5
         while time.monotonic() < deadline:
-            assert table.verdict(BEGUN, SQUARE, Targets(("cat",))) == GONE
+            assert table.verdict(BEGUN, SQUARE, targets("cat")) == GONE
     finally:
         is_over.set()
         writer.join()

@@ -95,6 +95,22 @@ def test_waiting_for_another_request_is_not_taken_from_the_budget(server: RedisS
     assert TIMEOUT * 0.9 < 60.0 - budget.left <= waited
 
 
+def test_a_request_without_time_costs_no_connection(server: RedisServer) -> None:
+    """It does not even begin to ask."""
+    budget = Budget(60.0)
+    links = Links(Address(server.url, timeout=TIMEOUT), lambda: budget)
+    await_answer(lambda: links.ask("EXISTS", "k"))
+    made = server.connections_made()
+
+    budget.left = 0.0
+    with pytest.raises(StoreUnavailable, match="has used up"):
+        links.ask("EXISTS", "k")
+    budget.left = 60.0
+    links.ask("EXISTS", "k")
+
+    assert server.connections_made() == made + 1  # which is that of the question itself
+
+
 def test_a_request_without_time_is_not_the_servers_fault(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -170,6 +170,21 @@ def test_a_log_that_never_goes_on_is_an_outage() -> None:
     assert asked < 10
 
 
+def test_a_reply_is_looked_at_though_the_one_before_it_was_right() -> None:
+    """To the same question, whose usual answer is known."""
+    replies = iter([RECORD % 5, RECORD % 5, RECORD % 5, b"*1\r\n:5\r\n"])
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(OF_MGET + next(replies))
+
+    with listening(answering_each(answer)) as port:
+        ours = Process(Links(Address(f"redis://127.0.0.1:{port}", timeout=5.0))).without_follower()
+        for _ in range(3):
+            assert ours.store.get("k") is None
+        with pytest.raises(StoreUnavailable, match="the reply to XRANGE"):
+            ours.store.get("k")
+
+
 def test_a_refusal_leaves_the_connection_in_step(server: RedisServer, client: redis.Redis) -> None:
     """The reply to the other question has been read, too."""
     links = Links(Address(server.url, timeout=5.0, options={"max_connections": 1}))

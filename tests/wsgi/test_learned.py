@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from werkzeug.test import create_environ
 
 from flask_larder.entries import Entries
-from flask_larder.entry import StoredResponse, Targets
+from flask_larder.entry import NO_TARGETS, StoredResponse
 from flask_larder.learned import FOR_FLASK, Lesson, Tier
 from flask_larder.local_purges import LocalPurges
 from flask_larder.memory import L1, MemoryStore
 from flask_larder.purges import ALL, Purge, PurgeTable
 from flask_larder.rendered import Additions, Rendered
 from flask_larder.wsgi import LESSON, BeforeFlask
+from tests.targets import targets
 
 ALL_OF_IT = Additions(vary=frozenset({"accept"}), status=True, tags=True, hit_indication=True)
 FIELDS = (("Content-Type", "text/plain"), ("ETag", '"1"'))
@@ -28,7 +29,7 @@ START = 1_000_000.0
 
 def response(lifetime: float = 60.0, stored_at: float = START) -> StoredResponse:
     return StoredResponse(
-        "http://api.example", 200, FIELDS, b"body", stored_at, lifetime, (1, 0), Targets(("a", "b"))
+        "http://api.example", 200, FIELDS, b"body", stored_at, lifetime, (1, 0), targets("a", "b")
     )
 
 
@@ -84,11 +85,11 @@ class House:
         self.elapsed = 0.0
         self.answered = 0
         self.purges = Silent(lambda: self.elapsed)
-        store = MemoryStore(max_entries=10, max_bytes=10_000, clock=lambda: 0.0)
-        memory = L1(max_bytes=100_000, seconds=10.0, clock=lambda: self.elapsed)
-        self.entries = Entries(store, memory)
+        self.store = MemoryStore(max_entries=10, max_bytes=10_000, clock=lambda: 0.0)
+        self.memory = L1(max_bytes=100_000, seconds=10.0, clock=lambda: self.elapsed)
+        self.entries = Entries(self.store, self.memory)
         self.tier = Tier(
-            *(self.entries, memory, self.purges, lambda _: nullcontext()),
+            *(self.entries, self.memory, self.purges, lambda _: nullcontext()),
             clock=lambda: START + self.elapsed,
             monotonic=lambda: self.elapsed,
         )
@@ -97,7 +98,7 @@ class House:
             key="k",
             variants=None,
             origin="http://api.example",
-            url=Targets(),
+            url=NO_TARGETS,
             additions=ALL_OF_IT,
             is_open=lambda: True,
             by_query=False,
@@ -108,8 +109,11 @@ class House:
             is_checked=False,
         )
         self.before = BeforeFlask(self._flask)
-        self.entries.keep("k", replace(response(), position=self.purges.position()), 600.0)
+        self.keep(self.entries)
         self.ask()
+
+    def keep(self, entries: Entries, body: bytes = b"body") -> None:
+        entries.keep("k", replace(response(), position=self.purges.position(), body=body), 600.0)
 
     def _flask(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self.answered += 1
@@ -164,6 +168,32 @@ def test_a_purge_is_seen_at_once(house: House) -> None:
     assert house.age() is None
 
 
+def test_what_is_rendered_is_not_sent_for_longer_than_what_is_remembered(house: House) -> None:
+    """Though it would be the same for longer."""
+    house.elapsed = 0.5
+    house.keep(house.entries)
+    house.elapsed = 10.2
+    assert house.age() == "10"
+    house.keep(Entries(house.store), b"new!")  # as another process does
+    house.elapsed = 10.4
+    assert house.ask()[2] == [b"body"]
+    house.elapsed = 10.6
+    assert house.ask()[2] == [b"new!"]
+    assert house.answered == 1
+
+
+@pytest.mark.parametrize("elapsed", [0.0, 1.0])
+def test_what_is_sent_counts_as_used(house: House, elapsed: float) -> None:
+    """Also where it is sent as it was rendered before."""
+    assert house.age() == "0"
+    record = house.memory.here().get("k")
+    assert record is not None
+    record.is_used, house.elapsed = False, elapsed
+    house.ask()
+    assert record.is_used
+    assert house.answered == 1
+
+
 def test_what_a_server_does_to_the_fields_is_not_seen_by_the_next_client(house: House) -> None:
     """WSGI gives the list to the server, and middleware adds to it."""
     for number in range(3):
@@ -194,7 +224,7 @@ def test_a_child_that_was_forked_without_pythons_hooks_learns_for_itself(
     assert house.age() is None
     assert house.answered == 2
     # Its memory is its own, too.
-    house.entries.keep("k", replace(response(), position=house.purges.position()), 600.0)
+    house.keep(house.entries)
     assert house.age() == "1"
     assert house.answered == 2
 

@@ -51,7 +51,7 @@ class ClusterLinks:
         slots.look_again()
         return slots.links(other).ask(*command, counts=counts)
 
-    def ask_both(self, command: Command, then: Command) -> Sequence[Any | None]:  # noqa: ARG002
+    def ask_both(self, command: Command, then: Command) -> tuple[Any, Any | None]:  # noqa: ARG002
         """As :meth:`Links.ask_both`, but *then*, which may be for another node, is not asked."""
         return self.ask(*command), None
 

@@ -14,8 +14,6 @@ import hiredis
 import redis
 from redis.exceptions import InvalidResponse, RedisError
 
-from flask_larder.redis.timeouts import TIME_IS_OVER, timeout_of
-
 Command: TypeAlias = tuple[Any, ...]
 """A command for Redis: its name and its arguments."""
 
@@ -31,7 +29,7 @@ _UNFINISHED: Final = object()
 class Repeated(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
     """A :data:`Command` that is sent many times, and therefore packed once.
 
-    *usual* is a reply that it has had, of which is known that it fits.
+    *known_to_fit* is a reply that it has had.
     """
 
     def __new__(cls, *command: Any) -> "Repeated":
@@ -40,7 +38,7 @@ class Repeated(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
 
     def __init__(self, *_: Any) -> None:
         self.packed: Final[bytes] = hiredis.pack_command(self)
-        self.usual: Any = UNHEARD
+        self.known_to_fit: Any = UNHEARD
 
 
 class Deferred(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
@@ -70,10 +68,7 @@ class Connection:
     ``redis.ConnectionError`` if something is left to read.
     """
 
-    __slots__ = (
-        *("_made", "_pending", "_poll", "_reader", "_set_timeout", "_sock", "_timeout"),
-        *("host", "port"),
-    )
+    __slots__ = ("_made", "_pending", "_poll", "_reader", "_sock", "_timeout", "host", "port")
 
     def __init__(self, made: redis.Connection) -> None:
         held: Any = made._sock  # noqa: SLF001 - a DeadlineSocket, in which the real one is
@@ -82,7 +77,6 @@ class Connection:
             raise redis.ConnectionError("the server says more than it was asked")
         self._made = made
         self._sock = held.sock
-        self._set_timeout = timeout_of(self._sock)
         self._timeout = math.inf  # what the socket waits; not known
         self._pending = getattr(self._sock, "pending", int)  # only TLS keeps bytes for itself
         self._poll = select.poll()
@@ -130,7 +124,7 @@ class Connection:
                     replies.append(reply)
                     if len(replies) == count:
                         return replies
-        except TIME_IS_OVER as error:
+        except TimeoutError as error:
             raise redis.TimeoutError("the reply did not come in time") from error
 
     def close(self) -> None:
@@ -155,7 +149,7 @@ class Connection:
         if left <= 0:
             raise TimeoutError
         if not -_TOLERANCE_SECONDS <= left - self._timeout <= _TOLERANCE_SECONDS:
-            self._set_timeout(left)
+            self._sock.settimeout(left)
             self._timeout = left
 
 

@@ -56,9 +56,10 @@ class Links:
         """
         return self.ask_all(command, counts=counts)[0]
 
-    def ask_both(self, command: Command, then: Command) -> Sequence[Any | None]:
+    def ask_both(self, command: Command, then: Command) -> tuple[Any, Any | None]:
         """The replies to *command* and to *then*, which is asked after it in the same go."""
-        return self.ask_all(command, then)
+        reply, reply_to_then = self.ask_all(command, then)
+        return reply, reply_to_then
 
     def ask_all(self, *commands: Command, counts: Counts = Counts.ALWAYS) -> Sequence[Any]:
         """The replies to *commands*, in order, from one server over one connection, in one go.
@@ -126,7 +127,7 @@ class Links:
         if budget is not None:
             usual = min(usual, budget.whole)
             limit = min(usual, budget.left)
-        if link.breaker.is_open:
+        if link.breaker.away_since is not None:
             self._try_again(link)
         asked_at, is_answered = time.monotonic(), False
         try:

@@ -30,12 +30,12 @@ def all_fitting(commands: Sequence[Command], replies: Sequence[Any]) -> Sequence
     That a :class:`Deferred` command is refused is its own affair.
     """
     for command, reply in zip(commands, replies, strict=True):
-        if isinstance(command, Repeated) and reply == command.usual:
+        if isinstance(command, Repeated) and reply == command.known_to_fit:
             continue
         if not _SHAPES[command[0]](command, reply):
             break
         if isinstance(command, Repeated):
-            command.usual = reply
+            command.known_to_fit = reply
     else:
         return replies
     pairs = list(zip(commands, replies, strict=True))

@@ -131,7 +131,7 @@ class Slots:
 
     def await_owners(self, seconds: float) -> None:
         """Return when the owners are known. Raises ``StoreUnavailable`` if that takes long."""
-        was_away = self._breaker.is_open
+        was_away = self._breaker.away_since is not None
         self.look_again()
         with self._changed:
             if not was_away and self._looking_since is not None:
