@@ -62,7 +62,8 @@ def values_of(fields: Fields, name: str) -> list[str]:
 def parse_list(values: Iterable[str]) -> list[str]:
     """The members of a comma-separated field (RFC 9110 section 5.6.1), trimmed, none empty.
 
-    Commas within a quoted string do not separate.
+    Commas within a quoted string do not separate. Each line is read by itself: a quote that is
+    never closed there quotes nothing of the next one.
     """
     members: list[str] = []
     for value in values:

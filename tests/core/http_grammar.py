@@ -95,8 +95,11 @@ def directive(member: str) -> Directive:
 
 
 def directives(values: list[str]) -> list[Directive]:
-    """The directives of all lines; several lines are one list (RFC 9110 section 5.3)."""
-    return [directive(member) for member in members(", ".join(values))]
+    """The directives of all lines; several lines are one list (RFC 9110 section 5.3).
+
+    But a quote that is never closed in its line quotes nothing of the next.
+    """
+    return [directive(member) for value in values for member in members(value)]
 
 
 def delta_seconds(text: str | None) -> int | None:

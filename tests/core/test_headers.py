@@ -58,6 +58,12 @@ def test_an_open_quote_hides_nothing() -> None:
     assert "no-store" in parse_cache_control([("Cache-Control", 'ext=", no-store')])
 
 
+def test_an_open_quote_hides_nothing_of_other_lines() -> None:
+    """Were they joined first, an open quote and the next one would quote what is between."""
+    lines = [("Cache-Control", line) for line in ('a="1', "private", 'b="2', "max-age=5", 'c="')]
+    assert parse_cache_control(lines).keys() == {"a", "private", "b", "max-age", "c"}
+
+
 def test_an_open_quote_takes_no_other_apart() -> None:
     """What stands in quotes that are closed stays one member, also where another is not."""
     assert parse_list(['a="1,2" x, b="3, c']) == ['a="1,2" x', 'b="3', "c"]

@@ -296,6 +296,13 @@ FOUND = [
     # A quote left open in one directive took the list of another apart.
     [step(0, 'max-age=10, private="X-A, X-B", foo="bar', ("X-B", "x-b@number")), step(1, "")],
     [step(0, 'max-age=10, private="x-a', ("X-A", "x-a@number")), step(1, "")],
+    # One in one line, and one in another.
+    [
+        step(
+            0, 'foo="bar', ("Cache-Control", "max-age=10"), ("Cache-Control", 'foo="no-store, x"')
+        ),
+        step(1, ""),
+    ],
     # What is stale since this very moment was sent to who wants nothing stale.
     [
         step(0, "max-age=5, stale-while-revalidate=20"),

@@ -91,9 +91,10 @@ def revalidate_later(call: Call, environ: Mapping[str, Any], ask: Ask, hit: Hit)
                 return _BUSY_SECONDS
             revalidation = Revalidation(claim, call.decorated, ask.key, stored_at)
             has_ended = _has_ended(app, {**replay, ENVIRON_KEY: revalidation})
-            if has_ended and revalidation.failure is not None:
-                call.leave_out(revalidation.failure, LEFT_OUT_SECONDS)
-            return 0.0
+        # Whoever goes by that is not to find the claim, and wait for what does not come.
+        if has_ended and revalidation.failure is not None:
+            call.leave_out(revalidation.failure, LEFT_OUT_SECONDS)
+        return 0.0
 
     background.offer(owned, work)
 
