@@ -6,6 +6,7 @@ A soft purge makes stale without any time passing.
 import io
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -15,6 +16,7 @@ import pytest
 from flask import Flask, Response, abort, g, got_request_exception, jsonify, request, session
 
 from flask_larder import Cache, InvalidConfig, InvalidPolicy
+from flask_larder.flask.call import Call
 from flask_larder.flask.revalidation import ENVIRON_KEY, replayed
 from flask_larder.flask.tracking import caches_of
 from tests.core.test_coalesce import until
@@ -399,6 +401,41 @@ def test_a_view_is_left_out_for_a_while(
     assert get("/").text == "2"
     quiet()
     assert get("/").text == "3"
+
+
+def test_who_is_told_that_a_view_is_left_out_finds_nobody_at_work(
+    app: Flask,
+    cache: Cache,
+    get: Get,
+    count: Counter,
+    quiet: Quiet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the next request would wait for what does not come, and get what is stale."""
+    leave_out, answers = Call.leave_out, list[str]()
+
+    def left_out(call: Call, why: str, seconds: float) -> None:
+        leave_out(call, why, seconds)
+        other = threading.Thread(target=lambda: answers.append(get("/").text), daemon=True)
+        other.start()
+        other.join(5.0)
+
+    monkeypatch.setattr(Call, "leave_out", left_out)
+
+    @app.before_request
+    def shut() -> str | None:
+        return "too many" if ENVIRON_KEY in request.environ else None
+
+    @app.get("/")
+    @cache.cached(stale_while_revalidate=60, stale_if_error=60)
+    def page() -> str:
+        return str(count())
+
+    get("/")
+    cache.clear(soft=True)
+    assert get("/").text == "1"
+    quiet()
+    assert answers == ["2"]
 
 
 def test_an_early_refresh(
