@@ -119,5 +119,5 @@ def _at_fixed_rate(
     stage: Stage, notebook: Notebook, each: Running, path: str, effort: Effort
 ) -> None:
     log = stage.directory / "h2load.log"
-    latencies = load.h2load(_url(each, path), effort.short_seconds, RATE, log)
+    latencies = load.h2load(_url(each, path), effort.seconds, RATE, log)
     notebook.add("a", each.name, **load.percentiles(latencies))

@@ -13,19 +13,17 @@ SEED = 9111
 class Effort:
     """How much is done: rounds, the seconds of each run, and whether it is only a trial.
 
-    *short_seconds* are those of runs whose figures are steady sooner, or of which there are many.
     Many short rounds say more than a few long ones: a machine is faster in one minute than in the
     next, and a round holds all contenders side by side.
     """
 
     rounds: int
     seconds: float
-    short_seconds: float
     is_quick: bool
 
 
-FULL = Effort(rounds=11, seconds=1.0, short_seconds=1.0, is_quick=False)
-QUICK = Effort(rounds=3, seconds=1.0, short_seconds=1.0, is_quick=True)
+FULL = Effort(rounds=11, seconds=1.0, is_quick=False)
+QUICK = Effort(rounds=3, seconds=1.0, is_quick=True)
 
 
 def interleaved(contenders: Sequence[T], rounds: int) -> Iterator[T]:

@@ -39,7 +39,7 @@ def run(notebook: Notebook, effort: Effort) -> None:
                 running += _start(stage, notebook, contender, size)
         for size, each, lua in interleaved(running, effort.rounds):
             say(f"(h) {each.name}, {size} entries")
-            _measure(notebook, size, each, lua, effort.short_seconds)
+            _measure(notebook, size, each, lua, effort.seconds)
 
 
 def _start(

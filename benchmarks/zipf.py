@@ -68,7 +68,7 @@ def run(notebook: Notebook, effort: Effort, threads: Mapping[str, int]) -> None:
             load.wrk(f"http://127.0.0.1:{each.port}", 1, script=lua)
         for each in interleaved(running, effort.rounds):
             say(f"(c) {each.name}")
-            _measure(notebook, each, lua, effort.short_seconds)
+            _measure(notebook, each, lua, effort.seconds)
 
 
 def l1_bytes(stage: Stage, entries: int) -> int:

@@ -69,7 +69,7 @@ class Rendered:
 
     @property
     def changes_in(self) -> float:
-        """In how many seconds after then it is another one."""
+        """How many seconds after *now* it is another one."""
         return min(1.0 - self._age % 1.0, 1.0 - (math.ceil(self._ttl) - self._ttl))
 
     @property

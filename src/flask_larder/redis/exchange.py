@@ -29,7 +29,7 @@ _UNFINISHED: Final = object()
 class Repeated(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
     """A :data:`Command` that is sent many times, and therefore packed once.
 
-    *known_to_fit* is a reply that it has had.
+    *known_to_fit* is a reply that it has had, whose shape need not be looked at again.
     """
 
     def __new__(cls, *command: Any) -> "Repeated":
@@ -116,7 +116,7 @@ class Connection:
             self._keep_to(deadline)
             sent = self._sock.send(packed)
             if sent < len(packed):
-                self._send(memoryview(packed)[sent:], deadline)
+                self._send_rest(memoryview(packed)[sent:], deadline)
             replies: list[Any] = []
             while True:
                 self._receive(deadline)
@@ -131,7 +131,7 @@ class Connection:
         """Close it, also where it was closed by the other side."""
         self._made.disconnect()  # type: ignore[no-untyped-call]
 
-    def _send(self, rest: memoryview, deadline: float) -> None:
+    def _send_rest(self, rest: memoryview, deadline: float) -> None:
         while rest:
             self._keep_to(deadline)
             rest = rest[self._sock.send(rest) :]
