@@ -58,6 +58,12 @@ class _Server(MPServer):
 
     _is_reloading = False
 
+    def signal_handler_interrupt(self, *_: Any) -> None:
+        # make, timeout and whoever ends the whole group may all send one. A handler amid another
+        # would wait for a lock that the other one holds, and for ever.
+        if not self.interrupt_signal:
+            super().signal_handler_interrupt()  # type: ignore[no-untyped-call]
+
     def _init_shared_socket(self) -> None:
         # On Linux each worker would listen by itself (SO_REUSEPORT), and whoever waits in its
         # queue when it ends is cut off. All workers share one queue here, as granian does it on

@@ -51,6 +51,16 @@ def test_told_to_stop(start: Start, server: str, number: signal.Signals, *, grou
 
 
 @pytest.mark.parametrize("server", SERVERS)
+def test_told_to_stop_by_several(start: Start, server: str) -> None:
+    """As by make, by timeout and by whoever ends all of the group: a signal amid the handling."""
+    service = start(SERVER=server)
+    for _ in range(200):
+        service.signal(signal.SIGTERM)
+    wait_until(service.sandbox.is_empty, STOP_SECONDS)
+    assert service.process.wait() == 0
+
+
+@pytest.mark.parametrize("server", SERVERS)
 def test_terminal_closed(sandbox: Sandbox, server: str) -> None:
     """The service goes with the terminal that it was started in."""
     sandbox.environ["SERVER"] = server
