@@ -287,7 +287,7 @@ def patient_address() -> Callable[[str], Address]:
 
 @pytest.fixture(autouse=True)
 def _followers_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No thread goes on asking for the servers of a test that is over."""
+    """No thread goes on asking servers, or tells of them, for a test that is over."""
     made: weakref.WeakSet[RedisPurges] = weakref.WeakSet()
     init = RedisPurges.__init__
 
@@ -299,6 +299,11 @@ def _followers_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for purges in made:
         purges.stop()
+    deadline = time.monotonic() + START_SECONDS
+    for purges in made:
+        while purges._here().follower._thread.is_busy:
+            assert time.monotonic() < deadline, "a follower does not end"
+            time.sleep(0.001)
 
 
 @pytest.fixture

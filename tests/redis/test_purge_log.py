@@ -19,7 +19,7 @@ from flask_larder import Cache
 from flask_larder.budget import Budget
 from flask_larder.errors import StoreUnavailable
 from flask_larder.purges import ALL, GONE, VALID, Purge
-from flask_larder.redis import Address, Links
+from flask_larder.redis import Address, Links, follower
 from tests.conftest import RedisServer
 from tests.purge_processes import (
     CATS,
@@ -310,6 +310,31 @@ def test_what_nobody_uses_is_not_followed(server: RedisServer) -> None:
     purges.clear()
     gc.collect()
     wait_until(lambda: threads() == 0)
+
+
+def test_who_stops_takes_in_nothing_more(
+    server: RedisServer,
+    client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends while it waits for the next purge, and finds no loss in what others do later."""
+    monkeypatch.setattr(follower, "BLOCK_SECONDS", 60.0)
+    stopped, others = process_at(server), process_at(server)
+    others.purges.add(CATS)
+    wait_until(lambda: stopped.is_followed and stopped.last == others.last)
+    others.purges.stop()
+
+    def is_listened_to() -> bool:
+        return any(one["cmd"] == "xread" for one in client.client_list())
+
+    wait_until(is_listened_to)
+    stopped.purges.stop()
+    wait_until(lambda: not stopped.purges._here().follower._thread.is_busy)
+    client.flushall()
+    process_at(server).without_follower().purges.add(DOGS)
+    wait_until(lambda: not is_listened_to())
+    assert caplog.messages == []
 
 
 def test_many_threads_know_the_same(server: RedisServer) -> None:

@@ -6,7 +6,9 @@ several layers for each command and each reply, and takes as much processor time
 
 import math
 import select
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -126,6 +128,11 @@ class Connection:
                         return replies
         except TimeoutError as error:
             raise redis.TimeoutError("the reply did not come in time") from error
+
+    def interrupt(self) -> None:
+        """Have a thread that waits on it find that it is closed. Any other thread may say so."""
+        with suppress(OSError):  # it is closed
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close it, also where it was closed by the other side."""

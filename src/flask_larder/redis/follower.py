@@ -51,6 +51,7 @@ class Follower:
         self._clears = clears
         self._thread = Single("purges")
         self._is_stopped = False
+        self._connection: Connection | None = None
         self._failures = 0
         self._server = ""  # the last one
         self._refused: set[str] = set()
@@ -61,14 +62,18 @@ class Follower:
             self._thread.start(self._run)
 
     def stop(self) -> None:
-        """End soon, and for good."""
+        """Take in nothing more, and end for good, without waiting for the server."""
         self._is_stopped = True  # and no lock, since whoever collects garbage may call this
+        connection = self._connection
+        if connection is not None:
+            connection.interrupt()
 
     def _run(self) -> None:
         while not self._is_stopped:
             with contextlib.suppress(Exception):  # also what is raised where the log is written
                 self._try_to_follow()
-            time.sleep(self._rest())
+            if not self._is_stopped:
+                time.sleep(self._rest())
 
     def _try_to_follow(self) -> None:
         try:
@@ -87,7 +92,10 @@ class Follower:
         """Connect, and read on until the connection fails, or leads to who no longer serves."""
         place = self._links.place_of(self._reader.key)
         connection = place.connect(time.monotonic() + place.connect_timeout)
+        self._connection = connection
         try:
+            if self._is_stopped:  # before it could be interrupted
+                return
             self._greet(partial(_ask, connection))
             while place.is_current(connection) and not self._is_stopped:
                 is_news = self._await_news(connection)
@@ -98,6 +106,7 @@ class Follower:
                     time.sleep(BREATH_SECONDS)
         finally:
             self._reader.server = ""
+            self._connection = None
             connection.close()
 
     def _await_news(self, connection: Connection) -> bool:
