@@ -1,11 +1,13 @@
 """Fixtures of all tests: a real server that speaks Redis's protocol, and hypothesis's settings."""
 
+import logging
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -304,6 +306,21 @@ def _followers_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         while purges._here().follower._thread.is_busy:
             assert time.monotonic() < deadline, "a follower does not end"
             time.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def _earlier_threads_are_silent() -> Iterator[None]:
+    """What threads of an earlier test still have to tell, as of its server, is not this one's."""
+    earlier = weakref.WeakSet(threading.enumerate())
+    earlier.discard(threading.current_thread())
+
+    def is_ours(_: logging.LogRecord) -> bool:
+        return threading.current_thread() not in earlier
+
+    log = logging.getLogger("flask_larder")
+    log.addFilter(is_ours)
+    yield
+    log.removeFilter(is_ours)
 
 
 @pytest.fixture
