@@ -15,7 +15,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from flask_larder.chance import CHANCE
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
-from flask_larder.store import Lease, Leases
+from flask_larder.store import UNASKED, Lease, Leases, Unasked
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
@@ -32,6 +32,8 @@ REST_SECONDS: Final = 1.0
 
 _MOST_MARKS: Final = 10_000
 
+_MOST_GUESSES: Final = 2**16
+
 
 class Task(Protocol[T, R_co]):
     """What one caller wants. *T* is what callers can share, *R* what this one returns."""
@@ -39,6 +41,15 @@ class Task(Protocol[T, R_co]):
     @property
     def key(self) -> str:
         """Who has the same key can share a result. May change with each :meth:`look`."""
+        ...
+
+    @property
+    def is_for_one(self) -> bool:
+        """Whether what it makes is for this caller alone. Known after :meth:`find`."""
+        ...
+
+    def find(self) -> R_co | None:
+        """The answer that is stored, or ``None``: the first look."""
         ...
 
     def look(self) -> T | None:
@@ -87,6 +98,10 @@ class LocalLeases:
         return UNSHARED
 
     def acquire_and_look(self, key: str, look: Callable[[], T]) -> tuple[Lease, T]:  # noqa: ARG002
+        """See :class:`~flask_larder.store.Leases`."""
+        return UNSHARED, look()
+
+    def look_and_acquire(self, key: str, look: Callable[[], T]) -> tuple[Lease, T]:  # noqa: ARG002
         """See :class:`~flask_larder.store.Leases`."""
         return UNSHARED, look()
 
@@ -143,6 +158,15 @@ class _Flights(Generic[T]):
         self._lock = threading.Lock()
         self._under_way: dict[str, _Flight[T]] = {}
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._guesses = bytearray(_MOST_GUESSES)
+
+    def is_likely_stored(self, key: str) -> bool:
+        """Whether *key* was stored when that was last known; a guess, since keys share places."""
+        return self._guesses[hash(key) % _MOST_GUESSES] == 1
+
+    def guess(self, key: str, *, is_stored: bool) -> None:
+        """Remember for the next time whether *key* is stored now."""
+        self._guesses[hash(key) % _MOST_GUESSES] = is_stored
 
     def join(self, key: str, leaders: int) -> tuple[_Flight[T], bool]:
         """The flight for *key*, and whether this caller, who has waited for *leaders*, leads it."""
@@ -202,6 +226,34 @@ class Coalescer(Generic[T]):
         self._delays = delays
         self._flights: PerProcess[_Flights[T]] = PerProcess(_Flights)
 
+    def find_or_run(self, task: Task[T, R]) -> R:
+        """The answer that is stored for *task*, or that of :meth:`run`.
+
+        Where that is likely not stored, the first of its process asks for the lease in the same go
+        as it looks, so that it can work at once.
+        """
+        here, key = self._flights(), task.key
+        flight: _Flight[T] | None = None
+        if not (task.is_for_one or here.is_likely_stored(key) or here.rests(key, self._clock())):
+            flight, leads = here.join(key, 0)
+            flight = flight if leads else None
+        lease: Lease | Unasked | None = UNASKED
+        try:
+            if flight is None:
+                answer = task.find()
+            else:
+                lease, answer = self._leases.look_and_acquire(key, task.find)
+            here.guess(key, is_stored=answer is not None)
+            if answer is not None:
+                return answer
+            if flight is not None and task.key == key and not task.is_for_one:
+                led, flight = flight, None
+                return self._lead(here, key, led, task, self._deadline(), lease)
+        finally:
+            if flight is not None:
+                self._end(here, key, flight, None if lease is UNASKED else lease, None)
+        return task.lead()[0] if task.is_for_one else self.run(task)
+
     def run(self, task: Task[T, R]) -> R:
         """The answer of *task*: from a leader whose result is for it, else from its own work.
 
@@ -209,7 +261,7 @@ class Coalescer(Generic[T]):
         do. What the work raises is raised, and one of those who waited tries next.
         """
         here = self._flights()
-        deadline = self._clock() + self._wait_seconds
+        deadline = self._deadline()
         leaders = 0
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
             key = task.key
@@ -227,6 +279,9 @@ class Coalescer(Generic[T]):
             if answer is not None:
                 return answer
         return self._alone(task)
+
+    def _deadline(self) -> float:
+        return self._clock() + self._wait_seconds
 
     @contextmanager
     def claim(self, key: str) -> Iterator[Claim[T] | None]:
@@ -285,9 +340,18 @@ class Coalescer(Generic[T]):
         return None if found is None else task.adopt(found)
 
     def _lead(
-        self, here: _Flights[T], key: str, flight: _Flight[T], task: Task[T, R], deadline: float
+        self,
+        here: _Flights[T],
+        key: str,
+        flight: _Flight[T],
+        task: Task[T, R],
+        deadline: float,
+        asked: Lease | Unasked | None = UNASKED,
     ) -> R:
-        """Work for this process, when it is its turn; whatever happens, the flight lands."""
+        """Work for this process, when it is its turn; whatever happens, the flight lands.
+
+        *asked* is the lease, or ``None``, where it was asked for already, with a look.
+        """
         lease: Lease | None = None
         shared: T | None = None
         has_led = False
@@ -295,7 +359,9 @@ class Coalescer(Generic[T]):
             while True:
                 may_lead = flight.leaders < MOST_LEADERS
                 # Who has just gone, here or elsewhere, may have left a result.
-                if may_lead:
+                if asked is not UNASKED:
+                    lease, shared, asked = asked, None, UNASKED
+                elif may_lead:
                     lease, shared = self._leases.acquire_and_look(key, task.look)
                 else:
                     lease, shared = None, task.look()
@@ -314,6 +380,7 @@ class Coalescer(Generic[T]):
         finally:
             if has_led or shared is not None:
                 here.note(key, self._clock(), failed=shared is None)
+                here.guess(key, is_stored=shared is not None)
             self._end(here, key, flight, lease, shared)
         return self._alone(task)  # nobody waits behind a third leader
 

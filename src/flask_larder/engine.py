@@ -75,15 +75,12 @@ class Engine:
         and the others get what it stores. Where it fails, what is stale may do.
         """
         ask = judging_once(ask)
-        found = self.lookups.find(ask)
+        found = self.lookups.at_hand(ask)
         if isinstance(found, Hit):
             return found, found.status
-        if ask.looked_up is not None:
-            ask = replace(ask, looked_up=None)  # from now on, there may be something else
-        if wants_only_stored(ask.directives):
-            found = replace(found, stale=None, to_validate=None)
-        attempt = _Attempt(self, ask, found, forward)
-        return attempt.lead()[0] if is_for_one(ask, found) else self._coalescer.run(attempt)
+        if found is not None:
+            return _Attempt(self, ask, found, forward).lead()[0]
+        return self._coalescer.find_or_run(_Attempt(self, ask, _NOT_LOOKED, forward))
 
     def claim(self, key: str) -> AbstractContextManager[Claim[Shared] | None]:
         """The right to :meth:`revalidate` what is stored under *key*, if nobody else does now."""
@@ -204,8 +201,11 @@ class Engine:
         return self._entries.keep(stored_key(at, ask.hash_method), entry, ttl)
 
 
+_NOT_LOOKED: Final = Miss(CacheStatus("uri-miss"))
+
+
 class _Attempt(Generic[F]):
-    """One request that missed, as the coalescer sees it: a ``Task``."""
+    """One request for which the store is asked, as the coalescer sees it: a ``Task``."""
 
     def __init__(self, engine: Engine, ask: Ask, miss: Miss, forward: Forward[F]) -> None:
         self._engine = engine
@@ -217,6 +217,29 @@ class _Attempt(Generic[F]):
     def key(self) -> str:
         """Where the response is looked for, by all that is known of what selects it."""
         return key_in_store(self._ask, self._miss.names)
+
+    @property
+    def is_for_one(self) -> bool:
+        """Whether the request wants an answer of its own, or one that is of no use to others."""
+        ask, miss = self._ask, self._miss
+        if ask.refresh or ask.request.method == "HEAD":
+            return True
+        if wants_only_stored(ask.directives) or miss.status.fwd == "request":
+            return True
+        stored = miss.to_validate
+        return stored is not None and max(stored.lifetime, stored.stale_while_revalidate) <= 0
+
+    def find(self) -> tuple[Hit | F, CacheStatus] | None:
+        """The first look."""
+        found = self._engine.lookups.in_store(self._ask)
+        if isinstance(found, Hit):
+            return found, found.status
+        if self._ask.looked_up is not None:  # from now on, there may be something else
+            self._ask = replace(self._ask, looked_up=None)
+        if wants_only_stored(self._ask.directives):
+            found = replace(found, stale=None, to_validate=None)
+        self._miss = found
+        return None
 
     def look(self) -> Shared | None:
         """What is stored by now."""
@@ -317,16 +340,6 @@ def _fields_of(freshened: Freshened) -> tuple[tuple[str, str], ...]:
 def is_error(forwarded: Forwarded) -> bool:
     """Whether the view has failed; an exception counts as that, too (RFC 5861 section 4)."""
     return forwarded.status >= SERVER_ERRORS
-
-
-def is_for_one(ask: Ask, found: Miss) -> bool:
-    """Whether the request wants an answer of its own, or one that is of no use to others."""
-    if ask.refresh or ask.request.method == "HEAD" or not found.may_share:
-        return True
-    if wants_only_stored(ask.directives) or found.status.fwd == "request":
-        return True
-    stored = found.to_validate
-    return stored is not None and max(stored.lifetime, stored.stale_while_revalidate) <= 0
 
 
 def _shared(ask: Ask, hit: Hit) -> Shared:

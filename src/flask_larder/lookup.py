@@ -34,12 +34,19 @@ class Lookups:
 
     def find(self, ask: Ask) -> Hit | Miss:
         """A response that may be sent now, or the reason why there is none."""
+        found = self.at_hand(ask)
+        return self.in_store(ask) if found is None else found
+
+    def at_hand(self, ask: Ask) -> Hit | Miss | None:
+        """As :meth:`find`, or ``None`` where the store is to be asked."""
         if reason := may_reuse(ask.request, ask.policy):
             is_method = reason == "method"
             status = CacheStatus("method") if is_method else CacheStatus("bypass", detail=reason)
             return Miss(status, may_store=False, may_share=False)
-        if (remembered := self._in_memory(ask)) is not None:
-            return remembered
+        return self._in_memory(ask)
+
+    def in_store(self, ask: Ask) -> Hit | Miss:
+        """What :meth:`find` finds in the store."""
         try:
             names, stored = self._select(ask, partial(self._stored, ask))
         except StoreUnavailable:

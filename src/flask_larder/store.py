@@ -1,7 +1,8 @@
 """The ports: to what keeps entries, and to what tells one process from others that share them."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from enum import Enum
+from typing import Final, Protocol, TypeVar
 
 from flask_larder.entry import Entry
 
@@ -84,6 +85,15 @@ class Lease(Protocol):
         ...
 
 
+class Unasked(Enum):
+    """Nobody was asked for a lease."""
+
+    UNASKED = "unasked"
+
+
+UNASKED: Final = Unasked.UNASKED
+
+
 class Leases(Protocol):
     """Gives out leases. Where not said otherwise, methods may raise ``StoreUnavailable``.
 
@@ -100,6 +110,14 @@ class Leases(Protocol):
 
         The store answers both in one go where it can. Where it does not answer, the lease is one
         that is not shared. Raises nothing but what *look* raises.
+        """
+        ...
+
+    def look_and_acquire(self, key: str, look: Callable[[], T]) -> tuple[Lease | Unasked | None, T]:
+        """What *look* returns, which asks the store for *key*; where nothing is there, the lease.
+
+        The store answers both in one go; where it cannot, or has something, nobody is asked for a
+        lease. Else as :meth:`acquire_and_look`.
         """
         ...
 

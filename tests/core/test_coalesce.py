@@ -17,7 +17,7 @@ from flask_larder.coalesce import (
     LocalLeases,
 )
 from flask_larder.errors import StoreUnavailable
-from flask_larder.store import Lease, Leases
+from flask_larder.store import UNASKED, Lease, Leases, Unasked
 
 T = TypeVar("T")
 
@@ -44,6 +44,14 @@ class Looking:
             lease = UNSHARED
         return lease, look()
 
+    def look_and_acquire(self, key: str, look: Callable[[], T]) -> tuple[Lease | Unasked | None, T]:
+        lease, found = self.acquire_and_look(key, look)
+        if found is None:
+            return lease, found
+        if lease is not None:
+            lease.release()
+        return UNASKED, found
+
 
 class SharedLeases(Looking):
     """The leases of several processes, which are coalescers here."""
@@ -51,10 +59,12 @@ class SharedLeases(Looking):
     def __init__(self) -> None:
         self.held: dict[str, object] = {}
         self.pollers: list[int] = []
+        self.asked: list[str] = []
         self.is_away = False
         self._lock = threading.Lock()
 
     def acquire(self, key: str) -> "_Held | None":
+        self.asked.append(key)
         if self.is_away:
             raise StoreUnavailable("away")
         with self._lock:
@@ -104,10 +114,17 @@ class Wish:
 
     def __init__(self, work: Work, key: str, wants: str | None) -> None:
         self.key = key
+        self.is_for_one = False
+        self.looks = 0
         self._work = work
         self._wants = wants
 
+    def find(self) -> str | None:
+        found = self.look()
+        return None if found is None else f"found {found}"
+
     def look(self) -> str | None:
+        self.looks += 1
         return self._work.stored.get(self.key)
 
     def adopt(self, shared: str) -> str | None:
@@ -147,6 +164,9 @@ class Crowd:
 
     def call(self, by: Coalescer[str], *tasks: Wish) -> None:
         self.calls += [self._pool.submit(by.run, task) for task in tasks]
+
+    def come(self, by: Coalescer[str], *tasks: Wish) -> None:
+        self.calls += [self._pool.submit(by.find_or_run, task) for task in tasks]
 
     def results(self) -> list[str]:
         return [call.result(SOON) for call in self.calls]
@@ -676,6 +696,146 @@ def test_a_leader_that_is_ended_while_it_gives_its_lease_back_still_lands() -> N
             one.run(work.task())
         assert time.monotonic() - began < 1.0
     assert len(work.runs) == 2
+
+
+# --- with the first look ---
+
+
+def test_what_is_stored_is_found() -> None:
+    """Then nobody works, and no lease is kept; the next time, none is asked for."""
+    leases, work = SharedLeases(), Work()
+    by = coalescer(leases)
+    work.stored["k"] = "there"
+    for asked in (1, 1):
+        assert by.find_or_run(work.task()) == "found there"
+        assert len(leases.asked) == asked
+    assert not work.runs
+    assert not leases.held
+    assert not by._flights()._under_way
+
+
+def test_who_finds_nothing_works_at_once() -> None:
+    """The first look has brought the lease; afterwards, it is likely to be stored."""
+    leases, work = SharedLeases(), Work()
+    by, first, second = coalescer(leases), work.task(), work.task()
+    assert by.find_or_run(first) == "made"
+    assert first.looks == 1
+    assert not leases.held
+    assert by.find_or_run(second) == "found made"
+    assert leases.asked == ["k"]
+
+
+def test_a_wrong_guess_costs_one_look() -> None:
+    """It was stored, and is no more: who looks in vain asks for the lease then, and looks again."""
+    leases, work = SharedLeases(), Work()
+    by, task = coalescer(leases), work.task()
+    by.find_or_run(work.task())
+    work.stored.clear()
+    assert by.find_or_run(task) == "made"
+    assert task.looks == 2
+    assert len(work.runs) == 2
+
+
+def test_fifty_who_come_at_once_and_one_run(crowd: Crowd) -> None:
+    """One of them asks for the lease; each of the others looks for itself, and waits."""
+    go, leases = threading.Event(), SharedLeases()
+    work, by = Work(lambda: "made" if go.wait(SOON) else "late"), coalescer(leases)
+    tasks = [work.task() for _ in range(50)]
+    crowd.come(by, *tasks)
+    until(lambda: waiting(by) == 49)
+    go.set()
+    assert sorted(crowd.results()) == ["adopted made"] * 49 + ["made"]
+    assert leases.asked == ["k"]
+    assert [task.looks for task in tasks] == [1] * 50
+
+
+def test_who_comes_while_another_process_leads_waits(crowd: Crowd) -> None:
+    """The first look tells that there is a leader."""
+    go, leases = threading.Event(), SharedLeases()
+    work = Work(lambda: "made" if go.wait(SOON) else "late")
+    crowd.come(coalescer(leases), work.task())
+    assert work.begun.acquire(timeout=SOON)
+    crowd.come(coalescer(leases), work.task())
+    until(lambda: leases.pollers)
+    go.set()
+    assert crowd.results() == ["made", "adopted made"]
+    assert len(work.runs) == 1
+
+
+@pytest.mark.parametrize("is_known_before", [True, False])
+def test_who_wants_an_answer_of_its_own_waits_for_nobody(is_known_before: bool) -> None:
+    """Nor does anybody wait for it."""
+    leases = SharedLeases()
+    by, held = coalescer(leases), []
+    work = Work(lambda: held.append((dict(leases.held), waiting(by))) or "made")  # type: ignore[func-returns-value]
+
+    class Alone(Wish):
+        def find(self) -> None:
+            self.is_for_one = True
+
+    alone = Alone(work, "k", None)
+    alone.is_for_one = is_known_before
+    assert by.find_or_run(alone) == "made"
+    assert held == [({}, 0)]
+    assert not by._flights()._under_way
+    assert leases.asked == ([] if is_known_before else ["k"])
+
+
+def test_who_finds_that_its_key_is_another_leads_for_that() -> None:
+    """As where a URL has variants. The lease for the first key is given back."""
+    leases = SharedLeases()
+    by, held = coalescer(leases), []
+    work = Work(lambda: held.append(list(leases.held)) or "made")  # type: ignore[func-returns-value]
+
+    class Varying(Wish):
+        def find(self) -> None:
+            self.key = "variant"
+
+    assert by.find_or_run(Varying(work, "k", None)) == "made"
+    assert held == [["variant"]]
+    assert not leases.held
+    assert not by._flights()._under_way
+
+
+def test_a_look_that_raises_ends_the_flight() -> None:
+    """Otherwise everybody who comes later would wait for it."""
+    leases = SharedLeases()
+    by = coalescer(leases)
+
+    class Broken(Wish):
+        def find(self) -> str:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        by.find_or_run(Broken(Work(), "k", None))
+    assert not by._flights()._under_way
+
+
+def test_keys_that_share_a_guess_are_still_told_apart() -> None:
+    """A guess decides what is asked first, and never what is answered."""
+    leases, work = SharedLeases(), Work()
+    by = coalescer(leases)
+    for place in range(2**16):
+        by._flights()._guesses[place] = True
+    assert by.find_or_run(work.task("new")) == "made"
+    for place in range(2**16):
+        by._flights()._guesses[place] = False
+    assert by.find_or_run(work.task("new")) == "found made"
+
+
+def test_a_key_that_rests_is_looked_for_all_the_same() -> None:
+    """Without a lease; who finds nothing works."""
+    leases, clock = SharedLeases(), Clock()
+    by = coalescer(leases, clock=clock)
+    for _ in range(MOST_FAILURES):
+        by.find_or_run(Work(storable=False).task())
+    leases.asked.clear()
+    work = Work()
+    work.stored["k"] = "there"
+    assert by.find_or_run(work.task()) == "found there"
+    work.stored.clear()
+    assert by.find_or_run(work.task()) == "made"
+    assert not leases.asked
 
 
 # --- what will do, and claims ---

@@ -18,6 +18,7 @@ from flask_larder.redis import (
     RedisStore,
     slots,
 )
+from flask_larder.store import UNASKED
 from tests.conftest import RedisServer
 from tests.redis_nodes import HOST, Cluster, Node, binary, wait_until
 
@@ -114,7 +115,7 @@ def test_leases_live_on_a_cluster(cluster: Cluster) -> None:
 
 
 def test_leases_and_looks_on_a_cluster(cluster: Cluster) -> None:
-    """The lease, on another node than what is looked for, is asked for first; it is ended alone."""
+    """The lease, on another node than what is looked for, is asked for and ended alone."""
     links = ClusterLinks(address(*cluster.masters))
     leases = RedisLeases(links, PREFIX, life_seconds=30.0, most_seconds=60.0)
     store = RedisStore(links, PREFIX)
@@ -123,6 +124,7 @@ def test_leases_and_looks_on_a_cluster(cluster: Cluster) -> None:
         assert lease
         assert holder
         assert leases.acquire_and_look(key, lambda key=key: store.get(key)) == (None, None)
+        assert leases.look_and_acquire(key, lambda key=key: store.get(key)) == (UNASKED, None)
         assert store.set(key, b"v", LONG)
         assert leases.holder(key) == holder
         lease.release()

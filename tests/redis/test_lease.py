@@ -17,6 +17,7 @@ from flask_larder.coalesce import UNSHARED
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, AnyLinks, Links, RedisLeases, RedisStore
 from flask_larder.redis.lease import RedisLease
+from flask_larder.store import UNASKED
 from tests.conftest import RedisServer
 from tests.outages import listening, saying
 from tests.service.processes import wait_until
@@ -302,7 +303,44 @@ def test_a_look_within_a_look_gets_its_own(links: Links) -> None:
     assert holder == outer.token.encode()
 
 
-def test_a_look_that_is_ended_gives_the_lease_back(links: Links, redis_client: redis.Redis) -> None:
+def test_who_looks_first_gets_the_lease_where_nothing_is_stored(links: Links) -> None:
+    """Another one hears that there is a holder."""
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    lease, found = leases.look_and_acquire("k", lambda: store.get("k"))
+    assert isinstance(lease, RedisLease)
+    assert found is None
+    assert leases.holder("k") == lease.token.encode()
+    assert leases.look_and_acquire("k", lambda: store.get("k")) == (None, None)
+    lease.release()
+    assert leases.holder("k") is None
+
+
+def test_who_looks_first_gets_no_lease_where_something_is_stored(
+    links: Links, redis_client: redis.Redis
+) -> None:
+    """Whatever it is: whether that will do, only who looks can say."""
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    redis_client.set("p_k", "there")
+    assert leases.look_and_acquire("k", lambda: store.get("k")) == (UNASKED, b"there")
+    redis_client.delete("p_k")
+    redis_client.rpush("p_k", "of another type")
+    assert leases.look_and_acquire("k", lambda: store.get("k")) == (UNASKED, None)
+    assert leases.holder("k") is None
+
+
+def test_who_looks_first_and_asks_for_nothing_gets_no_lease(
+    links: Links, redis_client: redis.Redis
+) -> None:
+    """What was found elsewhere needs none."""
+    leases = leases_along(links)
+    assert leases.look_and_acquire("k", lambda: "in memory") == (UNASKED, "in memory")
+    assert leases.holder("k") is None
+
+
+@pytest.mark.parametrize("how", ["acquire_and_look", "look_and_acquire"])
+def test_a_look_that_is_ended_gives_the_lease_back(
+    links: Links, redis_client: redis.Redis, how: str
+) -> None:
     """As gevent ends a greenlet: nobody else knows of it."""
     leases = leases_along(links)
 
@@ -311,12 +349,13 @@ def test_a_look_that_is_ended_gives_the_lease_back(links: Links, redis_client: r
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        leases.acquire_and_look("k", look)
+        getattr(leases, how)("k", look)
     wait_until(lambda: not redis_client.exists("p_k#lease"))
 
 
+@pytest.mark.parametrize("how", ["acquire_and_look", "look_and_acquire"])
 def test_a_lease_that_was_given_unheard_beside_a_look_is_given_back(
-    start_redis: Callable[[], RedisServer],
+    start_redis: Callable[[], RedisServer], how: str
 ) -> None:
     """The reply was late, so this process leads without it; others do not wait for nobody."""
     server = start_redis()
@@ -331,13 +370,14 @@ def test_a_lease_that_was_given_unheard_beside_a_look_is_given_back(
     with server.client() as client:
         assert leases.holder("other") is None
         client.execute_command("CLIENT", "PAUSE", "450", "ALL")
-        assert leases.acquire_and_look("k", look) == (UNSHARED, "nothing")
+        assert getattr(leases, how)("k", look) == (UNSHARED, "nothing")
         wait_until(lambda: client.info("commandstats").get("cmdstat_eval"))
         wait_until(lambda: not client.exists("p_k#lease"))
 
 
+@pytest.mark.parametrize("how", ["acquire_and_look", "look_and_acquire"])
 def test_where_leases_are_refused_what_is_looked_for_is_found(
-    start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
+    start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     """Each process leads for itself then; one line tells why."""
     server = start_redis()
@@ -348,16 +388,26 @@ def test_where_leases_are_refused_what_is_looked_for_is_found(
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", 1)
         for _ in range(3):
-            assert leases.acquire_and_look("k", lambda: store.get("k")) == (UNSHARED, b"v")
+            assert getattr(leases, how)("other", lambda: store.get("k")) == (UNSHARED, b"v")
         client.config_set("maxmemory", 0)
     (line,) = caplog.messages
     assert " refuses, views answer without it: command not allowed" in line
 
 
 @pytest.mark.parametrize(
-    "answer", [b"*1\r\n$1\r\na\r\n+OK\r\n", b"-ERR no\r\n:1\r\n", b"+OK\r\n-LOADING a\r\n"]
+    ("how", "answer"),
+    [
+        ("acquire_and_look", b"*1\r\n$1\r\na\r\n+OK\r\n"),
+        ("acquire_and_look", b"-ERR no\r\n:1\r\n"),
+        ("acquire_and_look", b"+OK\r\n-LOADING a\r\n"),
+        ("look_and_acquire", b"*1\r\n$1\r\na\r\n:1\r\n"),
+        ("look_and_acquire", b"-ERR no\r\n:1\r\n"),
+        ("look_and_acquire", b":1\r\n-LOADING a\r\n"),
+    ],
 )
-def test_a_lease_and_a_look_that_are_answered_out_of_step_are_not_taken(answer: bytes) -> None:
+def test_a_lease_and_a_look_that_are_answered_out_of_step_are_not_taken(
+    how: str, answer: bytes
+) -> None:
     """Nobody can say what belongs to what."""
     with listening(saying(answer)) as port:
         links = Links(Address(f"redis://127.0.0.1:{port}", timeout=5.0))
@@ -367,7 +417,7 @@ def test_a_lease_and_a_look_that_are_answered_out_of_step_are_not_taken(answer: 
             with pytest.raises(StoreUnavailable, match="is away"):
                 store.get("k")
 
-        assert leases_along(links).acquire_and_look("k", look) == (UNSHARED, None)
+        assert getattr(leases_along(links), how)("k", look) == (UNSHARED, None)
 
 
 def test_where_redis_is_away_each_process_leads(start_redis: Callable[[], RedisServer]) -> None:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from flask.ctx import RequestContext
 from msgspec import Struct
@@ -100,10 +100,7 @@ class _Evaluation:
     def _answer(self, *, is_forced: bool) -> "_Answer":
         if is_forced:
             return self.lead()[0]
-        stored = self.look()
-        if stored is not None and (answer := self.adopt(stored)) is not None:
-            return answer
-        return self._call.wiring.coalescer_of_values.run(self)
+        return self._call.wiring.coalescer_of_values.find_or_run(self)
 
     def _known_position(self) -> Position | None:
         """The latest purge that was known when the request came; outside of requests, now."""
@@ -115,6 +112,13 @@ class _Evaluation:
     def key(self) -> str:
         """Who asks for the same key can share a value."""
         return self._call.wiring.values.stored(self._key)
+
+    is_for_one: Final = False
+
+    def find(self) -> "_Answer | None":
+        """The first look."""
+        stored = self.look()
+        return None if stored is None else self.adopt(stored)
 
     def look(self) -> StoredValue | None:
         """What is stored by now."""

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
@@ -24,6 +24,8 @@ class ClusterLinks:
     As :class:`Links`, but each command has one key. A node that says who serves it now is
     believed, and that one asked instead, once.
     """
+
+    are_many: Final = True
 
     def __init__(self, address: ClusterAddress, budget: BudgetSource = unbounded) -> None:
         self._address = address

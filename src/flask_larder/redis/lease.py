@@ -5,7 +5,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from importlib.resources import files
 from typing import Final, TypeVar, cast
 
 from redis.exceptions import ResponseError
@@ -16,16 +15,20 @@ from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.cluster import AnyLinks
 from flask_larder.redis.exchange import UNHEARD, Command, Deferred
-from flask_larder.store import Lease
+from flask_larder.redis.scripts import script
+from flask_larder.store import UNASKED, Lease, Unasked
 from flask_larder.threads import start
 
 T = TypeVar("T")
 
-_SCRIPTS: Final = files("flask_larder.redis") / "lua"
-_RELEASE: Final = (_SCRIPTS / "release.lua").read_text("ascii")
-_RENEW: Final = (_SCRIPTS / "renew.lua").read_text("ascii")
+_LEAD: Final = script("lead")
+_RELEASE: Final = script("release")
+_RENEW: Final = script("renew")
 
 SUFFIX: Final = "#lease"
+
+_STORED: Final = -1
+"""The reply to the script that gives a lease, where something is stored."""
 
 
 class RedisLeases:
@@ -53,16 +56,30 @@ class RedisLeases:
         """See :class:`~flask_larder.store.Leases`."""
         wish = self._wish(key)
         asked = Deferred(*self._to_acquire(wish))
-        is_over = False
         try:
             with self._links.ahead(asked):
                 found = look()
-            lease = self._granted(wish, asked)
-            is_over = True
-        finally:
-            if not is_over:
-                wish.leave()
-        return lease, found
+            return self._granted(wish, asked), found
+        except BaseException:
+            wish.leave()
+            raise
+
+    def look_and_acquire(self, key: str, look: Callable[[], T]) -> tuple[Lease | Unasked | None, T]:
+        """See :class:`~flask_larder.store.Leases`."""
+        if self._links.are_many:  # the lease and the key may be on different nodes
+            return UNASKED, look()
+        wish = self._wish(key)
+        life = _milliseconds(self._life_seconds)
+        asked = Deferred("EVAL", _LEAD, 2, wish.name, wish.at, wish.token, life)
+        try:
+            with self._links.ahead(asked):
+                found = look()
+            if not asked.was_asked or asked.reply == _STORED:
+                return UNASKED, found
+            return self._granted(wish, asked), found
+        except BaseException:
+            wish.leave()
+            raise
 
     def _wish(self, key: str) -> "RedisLease":
         return RedisLease(self._links, self._keeper(), self._prefix + key)
@@ -89,7 +106,7 @@ class RedisLeases:
         if asked.reply is UNHEARD or isinstance(asked.reply, ResponseError):
             wish.leave()
             return UNSHARED
-        return None if asked.reply is None else self._kept(wish)
+        return self._kept(wish) if asked.reply else None
 
     def _kept(self, lease: "RedisLease") -> "RedisLease":
         """*lease*, which is ours now, kept alive."""

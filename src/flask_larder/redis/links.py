@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import redis
 from redis.exceptions import MovedError, ReadOnlyError, ResponseError
@@ -43,6 +43,9 @@ class Links:
     is back: threads of their own do that. *budget* tells how long the present request may still
     be held up.
     """
+
+    are_many: Final = False
+    """Whether keys may live on different servers, so that no script can have two of them."""
 
     def __init__(self, place: Place, budget: BudgetSource = unbounded) -> None:
         self._place = place

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Final, TypeAlias
 
 from flask_larder.entry import Position
@@ -14,11 +13,12 @@ from flask_larder.errors import StoreUnavailable
 from flask_larder.purges import ALL, Purge, PurgeTable
 from flask_larder.redis.exchange import Command, Repeated
 from flask_larder.redis.purge_record import Record, fields_of, id_of, record_of
+from flask_larder.redis.scripts import script
 from flask_larder.redis.watch import Watch
 
 _log = logging.getLogger("flask_larder")
 
-_FORGET_ALL: Final = (files("flask_larder.redis") / "lua" / "forget_all.lua").read_text("ascii")
+_FORGET_ALL: Final = script("forget_all")
 
 BATCH: Final = 1000
 """How many records one reply has at most."""
