@@ -1,6 +1,8 @@
 """Addresses: what is taken, what is refused and with which words, and what is never shown."""
 
 import socket
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -10,8 +12,10 @@ import pytest
 import redis
 
 from flask_larder.errors import InvalidConfig, StoreUnavailable
-from flask_larder.redis import Address, Links, RedisStore, without_secrets
+from flask_larder.redis import Address, Links, RedisStore, exchange, without_secrets
+from flask_larder.redis.exchange import Connection
 from tests.conftest import RedisServer
+from tests.outages import answering_each, listening
 
 PASSWORD = "s3cret"
 LONG = 600.0
@@ -280,3 +284,75 @@ def test_connections_that_are_all_taken_are_no_outage(
     assert store.get("k") is None
     (line,) = caplog.messages
     assert line.endswith(" refuses, views answer without it: all connections are taken")
+
+
+# --- how a reply is waited for ---
+
+
+@pytest.fixture
+def spun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each question, whether the thread did not sleep at once."""
+    seen: list[bool] = []
+    ask, spin = Connection.exchange, Connection._spin
+
+    def asking(*arguments: Any) -> list[Any]:
+        seen.append(False)
+        return ask(*arguments)
+
+    def spinning(connection: Connection) -> None:
+        seen[-1] = True
+        spin(connection)
+
+    monkeypatch.setattr(Connection, "exchange", asking)
+    monkeypatch.setattr(Connection, "_spin", spinning)
+    return seen
+
+
+def ask_often(port: int, times: int) -> None:
+    connection = Address(f"redis://127.0.0.1:{port}").connect(time.monotonic() + 5.0)
+    try:
+        for _ in range(times):
+            assert connection.ask(("PING",), time.monotonic() + 5.0) == b"PONG"
+    finally:
+        connection.close()
+
+
+def test_for_a_server_that_is_far_the_thread_sleeps(spun: list[bool]) -> None:
+    """But for one question in sixteen: it may have come nearer."""
+
+    def late(connection: socket.socket) -> None:
+        time.sleep(0.002)
+        connection.sendall(b"+PONG\r\n")
+
+    with listening(answering_each(late)) as port:
+        ask_often(port, 34)
+    assert spun == [number % 16 == 0 for number in range(34)]
+
+
+def test_for_a_server_that_is_near_it_does_not(
+    spun: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the machine given up for others, each time."""
+    monkeypatch.setattr(exchange, "_SPIN_SECONDS", 5.0)  # however busy the machine is
+    with listening(answering_each(lambda each: each.sendall(b"+PONG\r\n"))) as port:
+        ask_often(port, 20)
+    assert spun == [True] * 20
+
+
+GREEN = """\
+import time
+from flask_larder.redis import Address
+from gevent import monkey
+monkey.patch_all()
+connection = Address("{url}").connect(time.monotonic() + 5.0)
+for _ in range(20):
+    assert connection.ask(("PING",), time.monotonic() + 5.0) == b"PONG"
+print(connection._rounds_without)
+"""
+
+
+def test_under_gevent_other_greenlets_go_on(redis_url: str) -> None:
+    """To wait in any other way than gevent's would stop them."""
+    code = GREEN.format(url=redis_url)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stdout) == (0, "inf\n"), done.stderr

@@ -25,6 +25,15 @@ _MOST_BYTES: Final = 65536
 _TOLERANCE_SECONDS: Final = 0.001
 """By how much what the socket waits may differ from what is left. To set it costs a system call."""
 
+_SPIN_SECONDS: Final = 40e-6
+"""For how long is asked again and again whether the reply is there, before the thread sleeps.
+
+A server on the same host answers sooner than a thread that sleeps is awake again.
+"""
+
+_ROUNDS_WITHOUT: Final = 15
+"""How often it sleeps at once, after the reply took longer than that."""
+
 _UNFINISHED: Final = object()
 
 
@@ -70,7 +79,10 @@ class Connection:
     ``redis.ConnectionError`` if something is left to read.
     """
 
-    __slots__ = ("_made", "_pending", "_poll", "_reader", "_sock", "_timeout", "host", "port")
+    __slots__ = (
+        *("_made", "_pending", "_poll", "_reader", "_rounds_without", "_sock", "_timeout"),
+        *("host", "port"),
+    )
 
     def __init__(self, made: redis.Connection) -> None:
         held: Any = made._sock  # noqa: SLF001 - a DeadlineSocket, in which the real one is
@@ -83,6 +95,9 @@ class Connection:
         self._pending = getattr(self._sock, "pending", int)  # only TLS keeps bytes for itself
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)
+        # Other greenlets are not to wait for this; where gevent has patched, poll is its own.
+        may_spin = type(self._poll).__module__ == select.__name__
+        self._rounds_without = 0 if may_spin else math.inf
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse,
             replyError=made._parser.parse_error,  # noqa: SLF001
@@ -145,10 +160,22 @@ class Connection:
 
     def _receive(self, deadline: float) -> None:
         self._keep_to(deadline)
+        if self._rounds_without:
+            self._rounds_without -= 1
+        else:
+            self._spin()
         received = self._sock.recv(_MOST_BYTES)
         if not received:
             raise redis.ConnectionError("the server has closed the connection")
         self._reader.feed(received)
+
+    def _spin(self) -> None:
+        """Wait for a reply that comes at once; the thread need not be woken for it."""
+        poll, until = self._poll.poll, monotonic() + _SPIN_SECONDS
+        while not poll(0):
+            if monotonic() > until:
+                self._rounds_without = _ROUNDS_WITHOUT
+                return
 
     def _keep_to(self, deadline: float) -> None:
         """Have the socket wait no longer than that. Its timeout begins anew with each part."""
