@@ -169,10 +169,10 @@ def why_inside(app: Flask, call: Call, rule: Rule | None, around: Surroundings) 
         is_switched_off(call)
         or needs_functions(call.options)
         or needs_signals(call)
+        or around.why_not_bare()  # first of those that take longer: it is what most apps have
         or is_overridden(app)
         or has_other_sessions(app)
         or has_own_converters(rule)
-        or around.why_not_bare()
         or is_observed(app)
     )
 

@@ -32,7 +32,7 @@ def on_condition(request: Request, conditions: Fields) -> Iterator[None]:
     same; then it is judged whether the client has that already (RFC 9111 section 4.3.2), and which
     part of it it wants. Other methods than GET and HEAD are for the view alone to judge.
     """
-    if request.method not in GET_AND_HEAD:
+    if request.method not in GET_AND_HEAD or not (conditions or is_conditional(request)):
         yield
         return
     aside = _taken_out(request)
