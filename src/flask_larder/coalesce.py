@@ -30,6 +30,9 @@ MOST_FAILURES: Final = 2
 REST_SECONDS: Final = 1.0
 """How long nobody waits for it then."""
 
+LOOK_SECONDS: Final = 1.0
+"""How long a caller waits for one who only looks, before it leads."""
+
 _MOST_MARKS: Final = 10_000
 
 _MOST_GUESSES: Final = 2**16
@@ -119,9 +122,11 @@ class _Flight(Generic[T]):
     """Work under way in this process.
 
     *leaders* are those that it has waited for or had, *before* those of its leader's earlier wait.
+    While it *is_look*, its leader has only begun to look, and may find that there is nothing to do.
     """
 
     before: int = 0
+    is_look: bool = False
     leader: int = field(default_factory=_caller)
     landed: threading.Event = field(default_factory=threading.Event)
     leaders: int = field(init=False)
@@ -168,20 +173,34 @@ class _Flights(Generic[T]):
         """Remember for the next time whether *key* is stored now."""
         self._guesses[hash(key) % _MOST_GUESSES] = is_stored
 
-    def join(self, key: str, leaders: int) -> tuple[_Flight[T], bool]:
-        """The flight for *key*, and whether this caller, who has waited for *leaders*, leads it."""
+    def join(
+        self, key: str, leaders: int, *, is_look: bool = False, passes_looks: bool = False
+    ) -> tuple[_Flight[T], bool]:
+        """The flight for *key*, and whether this caller, who has waited for *leaders*, leads it.
+
+        With *passes_looks* it does so, too, where another one only looks.
+        """
         with self._lock:
             flight = self._under_way.get(key)
-            if flight is not None:
+            if flight is not None and not (passes_looks and flight.is_look):
                 return flight, False
-            flight = self._under_way[key] = _Flight(leaders)
+            flight = self._under_way[key] = _Flight(leaders, is_look)
             return flight, True
+
+    def begins(self, key: str, flight: _Flight[T]) -> bool:
+        """Whether who has only looked leads from now on: not so where another has gone past it."""
+        with self._lock:
+            if self._under_way.get(key) is not flight:
+                return False
+            flight.is_look = False
+            return True
 
     def land(self, key: str, flight: _Flight[T], result: T | None) -> None:
         """End the flight: those who wait go on, those who come begin another."""
         flight.result = result
         with self._lock:
-            del self._under_way[key]
+            if self._under_way.get(key) is flight:  # else another one has gone past it
+                del self._under_way[key]
         flight.landed.set()
 
     def rests(self, key: str, now: float) -> bool:
@@ -232,10 +251,10 @@ class Coalescer(Generic[T]):
         Where that is likely not stored, the first of its process asks for the lease in the same go
         as it looks, so that it can work at once.
         """
-        here, key = self._flights(), task.key
+        here, key, deadline = self._flights(), task.key, self._deadline()
         flight: _Flight[T] | None = None
         if not (task.is_for_one or here.is_likely_stored(key) or here.rests(key, self._clock())):
-            flight, leads = here.join(key, 0)
+            flight, leads = here.join(key, 0, is_look=True)
             flight = flight if leads else None
         lease: Lease | Unasked | None = UNASKED
         try:
@@ -246,9 +265,10 @@ class Coalescer(Generic[T]):
             here.guess(key, is_stored=answer is not None)
             if answer is not None:
                 return answer
-            if flight is not None and task.key == key and not task.is_for_one:
+            may_lead = flight is not None and task.key == key and not task.is_for_one
+            if flight is not None and may_lead and here.begins(key, flight):
                 led, flight = flight, None
-                return self._lead(here, key, led, task, self._deadline(), lease)
+                return self._lead(here, key, led, task, deadline, lease)
         finally:
             if flight is not None:
                 self._end(here, key, flight, None if lease is UNASKED else lease, None)
@@ -262,15 +282,20 @@ class Coalescer(Generic[T]):
         """
         here = self._flights()
         deadline = self._deadline()
-        leaders = 0
+        leaders, has_let_look = 0, False
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
             key = task.key
-            flight, leads = here.join(key, leaders)
+            flight, leads = here.join(key, leaders, passes_looks=has_let_look)
             if leads:
                 return self._lead(here, key, flight, task, deadline)
             if flight.leader == _caller():  # the work wants its own result
                 return task.lead()[0]
-            if not flight.landed.wait(max(0.0, deadline - self._clock())):
+            if flight.is_look:  # it does not work as yet, and perhaps never will
+                flight.landed.wait(min(LOOK_SECONDS, self._left(deadline)))
+                has_let_look = True
+                if flight.is_look:
+                    continue
+            if not flight.landed.wait(self._left(deadline)):
                 break
             leaders += flight.leaders - flight.before
             answer = self._adopt(task, flight)
@@ -282,6 +307,9 @@ class Coalescer(Generic[T]):
 
     def _deadline(self) -> float:
         return self._clock() + self._wait_seconds
+
+    def _left(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock())
 
     @contextmanager
     def claim(self, key: str) -> Iterator[Claim[T] | None]:
@@ -298,7 +326,7 @@ class Coalescer(Generic[T]):
     @contextmanager
     def _free_lead(self, key: str) -> Iterator[Claim[T] | None]:
         here = self._flights()
-        flight, leads = here.join(key, 0)
+        flight, leads = here.join(key, 0, passes_looks=True)
         if not leads:
             yield None
             return

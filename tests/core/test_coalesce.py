@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 
+from flask_larder import coalesce
 from flask_larder.coalesce import (
     MOST_FAILURES,
     REST_SECONDS,
@@ -836,6 +837,103 @@ def test_a_key_that_rests_is_looked_for_all_the_same() -> None:
     work.stored.clear()
     assert by.find_or_run(work.task()) == "made"
     assert not leases.asked
+
+
+# --- beside one who only looks ---
+
+
+class Looker(Wish):
+    """Begins to look, goes on when it may, and then wants an answer of its own."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work, "k", None)
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def find(self) -> str | None:
+        self.begun.set()
+        assert self.go.wait(SOON)
+        self.is_for_one = True
+        return None
+
+
+def test_who_has_only_looked_is_no_leader_that_failed(crowd: Crowd) -> None:
+    """Who has waited for it works, though something would do; and nobody rests for that."""
+    by, own = coalescer(SharedLeases()), Work(lambda: "own")
+    work = Work()
+    work.spare = "spare"
+    looker = Looker(own)
+    crowd.come(by, looker)
+    assert looker.begun.wait(SOON)
+    crowd.come(by, work.task())
+    until(lambda: waiting(by) == 1)
+    looker.go.set()
+    assert crowd.results() == ["own", "made"]
+    assert not by._flights()._failures
+
+
+def test_nobody_waits_for_one_look_after_the_other(crowd: Crowd) -> None:
+    """Who has waited for one leads past the next."""
+    by, work, looker = coalescer(SharedLeases()), Work(), Looker(Work(lambda: "own"))
+    crowd.come(by, looker)
+    assert looker.begun.wait(SOON)
+    crowd.come(by, work.task())
+    until(lambda: waiting(by) == 1)
+    flights = by._flights()
+    with flights._lock:  # another one looks as soon as the first one has gone
+        flights._under_way["k"] = type(flights._under_way["k"])(is_look=True)
+    looker.go.set()
+    assert crowd.results() == ["own", "made"]
+    assert not flights._under_way
+
+
+def test_who_was_gone_past_waits_for_who_leads(crowd: Crowd) -> None:
+    """It gives the lease back that its look has brought."""
+    leases, work = SharedLeases(), Work()
+    by = coalescer(leases)
+    flights = by._flights()
+
+    class Passed(Wish):
+        def find(self) -> None:
+            with ThreadPoolExecutor(1) as pool:
+                _, leads = pool.submit(flights.join, "k", 0, passes_looks=True).result(SOON)
+            assert leads
+
+    crowd.come(by, Passed(work, "k", None))
+    until(lambda: waiting(by) == 1)
+    assert leases.asked == ["k"]
+    assert not leases.held
+    flights.land("k", flights._under_way["k"], "landed")
+    assert crowd.results() == ["adopted landed"]
+    assert not work.runs
+
+
+def test_a_look_keeps_nobody_from_a_claim() -> None:
+    """Where the lease is free, who claims leads."""
+    by = coalescer()
+
+    class Watched(Wish):
+        def find(self) -> str:
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(self._claims).result(SOON)
+            return "found"
+
+        def _claims(self) -> bool:
+            with by.claim("k") as claim:
+                return claim is not None
+
+    assert by.find_or_run(Watched(Work(), "k", None)) == "found"
+    assert not by._flights()._under_way
+
+
+def test_a_look_that_takes_long_is_gone_past(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where what the app asks while it looks waits for a lock that the other caller holds."""
+    monkeypatch.setattr(coalesce, "LOOK_SECONDS", 0.01)
+    by, work, looker = coalescer(), Work(), Looker(Work(lambda: "own"))
+    crowd.come(by, looker)
+    assert looker.begun.wait(SOON)
+    assert by.find_or_run(work.task()) == "made"
+    looker.go.set()
+    assert crowd.results() == ["own"]
 
 
 # --- what will do, and claims ---

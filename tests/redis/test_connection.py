@@ -339,6 +339,37 @@ def test_for_a_server_that_is_near_it_does_not(
     assert spun == [True] * 20
 
 
+def test_who_does_not_sleep_asks_again_and_again() -> None:
+    """Without waiting, until the reply is there; with a longer wait it would be asleep."""
+    with listening(answering_each(lambda each: each.sendall(b"+PONG\r\n"))) as port:
+        connection = Address(f"redis://127.0.0.1:{port}").connect(time.monotonic() + 5.0)
+        waits: list[int] = []
+        for _ in range(100):  # on a busy machine others may be let to work in between
+            waits.clear()
+            connection._rounds_without = 0
+            real = connection._poll
+            connection._poll = _Later(real, waits)
+            connection.ask(("PING",), time.monotonic() + 5.0)
+            connection._poll = real
+            if connection._rounds_without == 0:
+                break
+        assert waits == [0, 0, 0]
+        connection.close()
+
+
+class _Later:
+    """A poll that finds nothing twice."""
+
+    def __init__(self, real: Any, waits: list[int]) -> None:
+        self._real = real
+        self._waits = waits
+
+    def poll(self, milliseconds: int) -> list[tuple[int, int]]:
+        self._waits.append(milliseconds)
+        found: list[tuple[int, int]] = self._real.poll(5000)
+        return found if len(self._waits) > 2 else []
+
+
 GREEN = """\
 import time
 from flask_larder.redis import Address

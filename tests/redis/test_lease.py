@@ -17,9 +17,11 @@ from flask_larder.coalesce import UNSHARED
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, AnyLinks, Links, RedisLeases, RedisStore
 from flask_larder.redis.lease import RedisLease
+from flask_larder.redis.scripts import script
 from flask_larder.store import UNASKED
 from tests.conftest import RedisServer
 from tests.outages import listening, saying
+from tests.redis_nodes import Node, binary
 from tests.service.processes import wait_until
 
 LIFE = 0.6
@@ -388,10 +390,59 @@ def test_where_leases_are_refused_what_is_looked_for_is_found(
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", 1)
         for _ in range(3):
-            assert getattr(leases, how)("other", lambda: store.get("k")) == (UNSHARED, b"v")
+            refused = UNSHARED if how == "acquire_and_look" else UNASKED
+            assert getattr(leases, how)("other", lambda: store.get("k")) == (refused, b"v")
         client.config_set("maxmemory", 0)
+    if how == "look_and_acquire":  # then it is asked for without a script, which is refused, too
+        assert caplog.messages == []
+        return
     (line,) = caplog.messages
     assert " refuses, views answer without it: command not allowed" in line
+
+
+@pytest.mark.parametrize(("rule", "tries"), [("-eval", 1), ("-exists", 3)])
+def test_where_the_script_is_refused_the_lease_is_given_without(
+    start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture, rule: str, tries: int
+) -> None:
+    """To who may not run it, that is tried once; nobody is told."""
+    server = start_redis()
+    with server.client() as client:
+        client.acl_setuser("default", enabled=True, nopass=True, commands=["+@all", rule])
+        links = Links(Address(server.url, timeout=5.0))
+        leases, store = leases_along(links), RedisStore(links, "p_")
+        for _ in range(3):
+            assert leases.look_and_acquire("k", lambda: store.get("k")) == (UNASKED, None)
+        stats = client.info("commandstats")["cmdstat_eval"]
+        assert stats["calls"] + stats["rejected_calls"] == tries
+    assert leases.acquire("k")
+    assert caplog.messages == []
+
+
+def test_a_cluster_that_is_taken_for_one_server_gives_leases(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It serves all keys, but no script may have two of them."""
+    node = Node(binary("valkey-server"), "cluster-enabled yes", "cluster-port {bus}")
+    try:
+        node.start().run("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: "cluster_state:ok" in str(node.run("CLUSTER", "INFO")))
+        links = Links(Address(f"redis://{node.address}", timeout=5.0))
+        leases, store = leases_along(links), RedisStore(links, "p_")
+        for _ in range(2):
+            assert leases.look_and_acquire("k", lambda: store.get("k")) == (UNASKED, None)
+        lease, found = leases.acquire_and_look("k", lambda: store.get("k"))
+        assert isinstance(lease, RedisLease)
+        assert found is None
+        assert caplog.messages == []
+    finally:
+        node.remove()
+
+
+@pytest.mark.parametrize("name", ["forget_all", "lead", "release", "renew"])
+def test_comments_are_not_sent(name: str) -> None:
+    """Redis would read them each time."""
+    assert "--" not in script(name)
+    assert "redis.call(" in script(name)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -335,6 +336,47 @@ def test_who_stops_takes_in_nothing_more(
     process_at(server).without_follower().purges.add(DOGS)
     wait_until(lambda: not is_listened_to())
     assert caplog.messages == []
+
+
+def test_a_child_that_forgets_the_log_leaves_its_parent_alone(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    """It shares the connection, which is not its own to end."""
+    ours = process_at(server)
+    wait_until(lambda: ours.is_followed or ours.purges.known() is None)
+
+    def followers() -> list[str]:
+        return [one["id"] for one in client.client_list() if one["cmd"] == "xread"]
+
+    wait_until(followers)
+    before = followers()
+    child = get_context("fork").Process(target=ours.purges._here().follower.stop)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    purged = process_at(server)
+    purged.purges.add(CATS)
+    wait_until(lambda: ours.last == purged.last)
+    purged.purges.stop()
+    wait_until(lambda: followers() == before)
+
+
+def test_who_stops_while_it_connects_reads_nothing(server: RedisServer) -> None:
+    """It ends as soon as it is connected."""
+    ours = process_at(server)
+    here = ours.purges._here()
+
+    class Slow:
+        connect_timeout = 5.0
+
+        def connect(self, deadline: float) -> object:
+            here.follower.stop()
+            return Address(server.url).connect(deadline)
+
+    here.follower._links = SimpleNamespace(place_of=lambda _: Slow())  # type: ignore[assignment]
+    here.follower.start()
+    wait_until(lambda: not here.follower._thread.is_busy)
+    assert ours.last is None
 
 
 def test_many_threads_know_the_same(server: RedisServer) -> None:

@@ -68,6 +68,10 @@ class Deferred(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
         self.reply: Any = UNHEARD
 
 
+class Tried(Deferred):
+    """A :class:`Deferred` command without which there is another way: refusals are not told."""
+
+
 UNHEARD: Final = object()
 """The reply to a command that has not been answered."""
 
@@ -145,9 +149,13 @@ class Connection:
             raise redis.TimeoutError("the reply did not come in time") from error
 
     def interrupt(self) -> None:
-        """Have a thread that waits on it find that it is closed. Any other thread may say so."""
-        with suppress(OSError):  # it is closed
-            self._sock.shutdown(socket.SHUT_RDWR)
+        """Have a thread that waits on it find that it is closed. Any other thread may say so.
+
+        Not with TLS: Python takes the encryption away first, and what is sent then is plain.
+        """
+        if self._pending is int:
+            with suppress(OSError):  # it is closed
+                self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close it, also where it was closed by the other side."""

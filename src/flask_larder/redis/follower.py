@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import re
 import time
 from functools import partial
@@ -51,7 +52,7 @@ class Follower:
         self._clears = clears
         self._thread = Single("purges")
         self._is_stopped = False
-        self._connection: Connection | None = None
+        self._connected: tuple[int, Connection] | None = None  # with the process that it is of
         self._failures = 0
         self._server = ""  # the last one
         self._refused: set[str] = set()
@@ -62,11 +63,11 @@ class Follower:
             self._thread.start(self._run)
 
     def stop(self) -> None:
-        """Take in nothing more, and end for good, without waiting for the server."""
+        """Take in nothing more, and end soon, and for good; at once where it waits for a purge."""
         self._is_stopped = True  # and no lock, since whoever collects garbage may call this
-        connection = self._connection
-        if connection is not None:
-            connection.interrupt()
+        connected = self._connected
+        if connected is not None and connected[0] == os.getpid():  # a child shares its parent's
+            connected[1].interrupt()
 
     def _run(self) -> None:
         while not self._is_stopped:
@@ -92,7 +93,7 @@ class Follower:
         """Connect, and read on until the connection fails, or leads to who no longer serves."""
         place = self._links.place_of(self._reader.key)
         connection = place.connect(time.monotonic() + place.connect_timeout)
-        self._connection = connection
+        self._connected = (os.getpid(), connection)
         try:
             if self._is_stopped:  # before it could be interrupted
                 return
@@ -106,7 +107,7 @@ class Follower:
                     time.sleep(BREATH_SECONDS)
         finally:
             self._reader.server = ""
-            self._connection = None
+            self._connected = None
             connection.close()
 
     def _await_news(self, connection: Connection) -> bool:

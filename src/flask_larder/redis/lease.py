@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar, cast
 
-from redis.exceptions import ResponseError
+from redis.exceptions import ClusterCrossSlotError, NoPermissionError, ResponseError
 
 from flask_larder.budget import Counts
 from flask_larder.coalesce import UNSHARED
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.cluster import AnyLinks
-from flask_larder.redis.exchange import UNHEARD, Command, Deferred
+from flask_larder.redis.exchange import UNHEARD, Command, Deferred, Tried
 from flask_larder.redis.scripts import script
 from flask_larder.store import UNASKED, Lease, Unasked
 from flask_larder.threads import start
@@ -47,6 +47,7 @@ class RedisLeases:
         self._life_seconds = life_seconds
         self._most_seconds = most_seconds
         self._keeper = PerProcess(lambda: _Keeper(links, life_seconds))
+        self._is_script_refused = False
 
     def acquire(self, key: str) -> "RedisLease | None":
         """See :class:`~flask_larder.store.Leases`."""
@@ -66,15 +67,19 @@ class RedisLeases:
 
     def look_and_acquire(self, key: str, look: Callable[[], T]) -> tuple[Lease | Unasked | None, T]:
         """See :class:`~flask_larder.store.Leases`."""
-        if self._links.are_many:  # the lease and the key may be on different nodes
-            return UNASKED, look()
+        if self._links.are_many or self._is_script_refused:
+            return UNASKED, look()  # where there are many, the key may be on another node
         wish = self._wish(key)
         life = _milliseconds(self._life_seconds)
-        asked = Deferred("EVAL", _LEAD, 2, wish.name, wish.at, wish.token, life)
+        asked = Tried("EVAL", _LEAD, 2, wish.name, wish.at, wish.token, life)
         try:
             with self._links.ahead(asked):
                 found = look()
             if not asked.was_asked or asked.reply == _STORED:
+                return UNASKED, found
+            if isinstance(asked.reply, ResponseError):  # it may be given without a script
+                refused_for_good = NoPermissionError | ClusterCrossSlotError
+                self._is_script_refused = isinstance(asked.reply, refused_for_good)
                 return UNASKED, found
             return self._granted(wish, asked), found
         except BaseException:
@@ -158,6 +163,8 @@ class RedisLease:
 
     def leave(self) -> None:
         """Have the thread that renews end it, if it is ours at all."""
+        self._links.take_back(self.at, self.ending)
+        self._keeper.drop(self)
         self._keeper.give_back(self)
 
 

@@ -16,7 +16,7 @@ from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Place
-from flask_larder.redis.exchange import Command, Connection, Deferred, packed
+from flask_larder.redis.exchange import Command, Connection, Deferred, Tried, packed
 from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
 from flask_larder.redis.replies import all_fitting
 from flask_larder.threads import Single
@@ -120,7 +120,7 @@ class Links:
         (deferred.reply,) = (
             reply for command, reply in zip(commands, replies, strict=True) if command is deferred
         )
-        if isinstance(deferred.reply, ResponseError):
+        if isinstance(deferred.reply, ResponseError) and not isinstance(deferred, Tried):
             self._refused(link.breaker, deferred.reply, asked_at)
         return replies
 
