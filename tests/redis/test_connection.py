@@ -1,5 +1,6 @@
 """Addresses: what is taken, what is refused and with which words, and what is never shown."""
 
+import itertools
 import socket
 import subprocess
 import sys
@@ -320,8 +321,11 @@ def ask_often(port: int, times: int) -> None:
 def test_for_a_server_that_is_far_the_thread_sleeps(spun: list[bool]) -> None:
     """But for one question in sixteen: it may have come nearer."""
 
+    numbers = itertools.count()
+
     def late(connection: socket.socket) -> None:
-        time.sleep(0.002)
+        if next(numbers) % 16 == 0:  # else nobody notices, and the test takes less time
+            time.sleep(0.1)
         connection.sendall(b"+PONG\r\n")
 
     with listening(answering_each(late)) as port:
