@@ -320,7 +320,6 @@ def ask_often(port: int, times: int) -> None:
 
 def test_for_a_server_that_is_far_the_thread_sleeps(spun: list[bool]) -> None:
     """But for one question in sixteen: it may have come nearer."""
-
     numbers = itertools.count()
 
     def late(connection: socket.socket) -> None:
