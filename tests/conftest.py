@@ -309,14 +309,24 @@ def _followers_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _earlier_threads_are_silent() -> Iterator[None]:
-    """What threads of an earlier test still have to tell, as of its server, is not this one's."""
+def _earlier_threads_are_silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What threads of an earlier test still have to tell, as of its server, is not this one's.
+
+    Nor is it what those tell that they start.
+    """
     earlier = weakref.WeakSet(threading.enumerate())
     earlier.discard(threading.current_thread())
+    start = threading.Thread.start
+
+    def starting(thread: threading.Thread) -> None:
+        if threading.current_thread() in earlier:
+            earlier.add(thread)
+        start(thread)
 
     def is_ours(_: logging.LogRecord) -> bool:
         return threading.current_thread() not in earlier
 
+    monkeypatch.setattr(threading.Thread, "start", starting)
     log = logging.getLogger("flask_larder")
     log.addFilter(is_ours)
     yield
