@@ -305,6 +305,17 @@ def test_a_look_within_a_look_gets_its_own(links: Links) -> None:
     assert holder == outer.token.encode()
 
 
+def test_a_lease_that_is_left_is_neither_renewed_nor_ended_along(links: Links) -> None:
+    """As by a greenlet that is ended just when it was given one."""
+    leases = leases_along(links)
+    lease = leases.acquire("k")
+    assert lease
+    lease.leave()
+    assert lease not in leases._keeper()._ends
+    assert not links._here().behind
+    wait_until(lambda: leases.holder("k") is None)
+
+
 def test_who_looks_first_gets_the_lease_where_nothing_is_stored(links: Links) -> None:
     """Another one hears that there is a holder."""
     leases, store = leases_along(links), RedisStore(links, "p_")

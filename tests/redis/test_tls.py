@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -117,6 +118,16 @@ def test_a_server_that_the_authority_vouches_for_is_used(node: Node, ours: Certi
         assert cache.set("k", b"v" * 100_000, LONG)
         assert [cache.get("k") for _ in range(20)] == [b"v" * 100_000] * 20
         assert client.info("stats")["total_connections_received"] == before + 1
+
+
+def test_whoever_stops_listening_says_nothing_in_plain_text(node: Node, ours: Certificates) -> None:
+    """Python would take the encryption away before the connection."""
+    address = Address(f"rediss://{node.address}", options={"ssl_ca_certs": ours.ca})
+    connection = address.connect(time.monotonic() + 5.0)
+    connection.interrupt()
+    assert connection._sock.version()
+    assert connection.ask(("PING",), time.monotonic() + 5.0) == b"PONG"
+    connection.close()
 
 
 def test_options_may_stand_in_the_url(node: Node, ours: Certificates) -> None:
