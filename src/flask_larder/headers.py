@@ -253,16 +253,17 @@ def with_vary(fields: Fields, names: Collection[str]) -> Fields:
     return (*without(fields, {"vary"}), ("Vary", ", ".join(all_names)))
 
 
-def without_connection_fields(fields: Fields) -> tuple[tuple[str, str], ...]:
-    """*fields* without those that are for one connection only (RFC 9111 section 3.1)."""
+def connection_fields(fields: Fields) -> frozenset[str]:
+    """The names, in lower case, that are for one connection only (RFC 9111 section 3.1)."""
     values = values_of(fields, "connection")
-    named = {name.lower() for name in parse_list(values)} if values else frozenset[str]()
-    return without(fields, _CONNECTION_FIELDS | named)
+    if not values:
+        return _CONNECTION_FIELDS
+    return _CONNECTION_FIELDS | {name.lower() for name in parse_list(values)}
 
 
 def without(fields: Fields, names: Collection[str]) -> tuple[tuple[str, str], ...]:
     """*fields* without those of these *names*, which are in lower case."""
-    return tuple((name, value) for name, value in fields if name.lower() not in names)
+    return tuple([field for field in fields if field[0].lower() not in names])
 
 
 def updated_fields(stored: Fields, newer: Fields) -> tuple[tuple[str, str], ...]:
@@ -270,5 +271,5 @@ def updated_fields(stored: Fields, newer: Fields) -> tuple[tuple[str, str], ...]
 
     The length stays that of the stored body, and what is for one connection only is left out.
     """
-    news = without(without_connection_fields(newer), {"content-length"})
+    news = without(newer, connection_fields(newer) | {"content-length"})
     return (*without(stored, {name.lower() for name, _ in news}), *news)

@@ -254,9 +254,12 @@ def stored_key(key: str, hash_method: HashMethod = hashlib.sha256) -> str:
 
 def digest_of(parts: Iterable[str | None]) -> str:
     """Hash *parts* with their boundaries, so that ("a", "bc") and ("ab", "c") differ."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        encoded = b"-" if part is None else part.encode("utf-8", "surrogatepass")
-        length = "none" if part is None else str(len(encoded))
-        digest.update(f"{length}:".encode() + encoded)
-    return digest.hexdigest()
+    framed = [
+        b"none:-" if part is None else _framed(part.encode("utf-8", "surrogatepass"))
+        for part in parts
+    ]
+    return hashlib.blake2b(b"".join(framed), digest_size=16).hexdigest()
+
+
+def _framed(part: bytes) -> bytes:
+    return b"%d:%b" % (len(part), part)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from flask_larder.ask import Ask, Shared, selected_key
 from flask_larder.entry import Forwarded, StoredResponse, Targets
 from flask_larder.freshness import spread_lifetime
-from flask_larder.headers import Fields, parse_vary, with_vary, without, without_connection_fields
+from flask_larder.headers import Fields, connection_fields, parse_vary, with_vary, without
 from flask_larder.key import origin_of
 from flask_larder.policy import (
     Exchange,
@@ -96,5 +96,5 @@ def kept_fields(
     all_fields: Fields, selecting: frozenset[str], unstored: frozenset[str] = frozenset()
 ) -> tuple[tuple[str, str], ...]:
     """The fields to store. What the view selected by without saying so joins its ``Vary``."""
-    fields = without(without_connection_fields(all_fields), _OWN_FIELDS | unstored)
+    fields = without(all_fields, connection_fields(all_fields) | _OWN_FIELDS | unstored)
     return tuple(with_vary(fields, selecting))

@@ -74,7 +74,7 @@ def flask(monkeypatch: pytest.MonkeyPatch) -> Passing:
         return dispatch(app)
 
     monkeypatch.setattr(Flask, "full_dispatch_request", counting)
-    monkeypatch.setitem(before_flask._METHODS, "full_dispatch_request", counting)
+    monkeypatch.setattr(before_flask, "_OF_FLASK", before_flask._methods_of(Flask))
     return passing
 
 

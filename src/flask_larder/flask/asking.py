@@ -4,8 +4,8 @@ import functools
 import inspect
 from typing import Any
 
+from flask import Flask
 from flask import Request as FlaskRequest
-from flask import current_app
 from msgspec import Struct
 from msgspec.structs import replace
 from werkzeug.exceptions import SecurityError
@@ -46,9 +46,9 @@ def core_request(request: FlaskRequest) -> Request:
     )
 
 
-def host_is_refused(request: FlaskRequest) -> bool:
-    """Whether the app has ``TRUSTED_HOSTS`` and the request's host is not one of them."""
-    trusted = current_app.config.get("TRUSTED_HOSTS")
+def host_is_refused(app: Flask, request: FlaskRequest) -> bool:
+    """Whether *app* has ``TRUSTED_HOSTS`` and the request's host is not one of them."""
+    trusted = app.config.get("TRUSTED_HOSTS")
     try:
         return trusted is not None and not host_is_trusted(request.host, trusted)
     except SecurityError:

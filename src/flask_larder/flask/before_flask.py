@@ -7,6 +7,7 @@ app serves are asked at each hit: :class:`Surroundings`.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from flask import Flask, Request, Response, current_app
@@ -42,15 +43,15 @@ _log = logging.getLogger("flask_larder")
 _ALMOST_SURE: Final = 21.0
 """So many times its cost before its end, chance makes a response due once in a billion times."""
 
-_METHODS: Final = {
-    name: getattr(Flask, name)
-    for name in (
-        *("request_context", "app_context", "create_url_adapter", "full_dispatch_request"),
-        *("preprocess_request", "dispatch_request", "ensure_sync", "finalize_request"),
-        *("make_response", "process_response", "do_teardown_request", "raise_routing_exception"),
-    )
-}
-"""What runs in the course of a request that is answered from the cache, as Flask has it."""
+_METHODS: Final = (
+    *("request_context", "app_context", "create_url_adapter", "full_dispatch_request"),
+    *("preprocess_request", "dispatch_request", "ensure_sync", "finalize_request"),
+    *("make_response", "process_response", "do_teardown_request", "raise_routing_exception"),
+)
+"""What runs in the course of a request that is answered from the cache."""
+
+_methods_of: Final = attrgetter(*_METHODS)
+_OF_FLASK: Final = _methods_of(Flask)
 
 
 def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> None:
@@ -67,7 +68,8 @@ def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str])
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     if pupil is None or pupil.learner is not app.extensions.get(EXTENSION):
         return
-    if "HTTP_HOST" not in environ or _session_of(app) in environ.get("HTTP_COOKIE", ""):
+    session = _session_of(app)
+    if "HTTP_HOST" not in environ or session in environ.get("HTTP_COOKIE", ""):
         return  # to which no lesson would apply, and most of what is asked inside Flask has it
     endpoint, blueprints = context.request.endpoint or "", context.request.blueprints
     is_forced = call.options.before_flask is True
@@ -76,7 +78,7 @@ def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str])
     if reason is not None:
         call.tell_inside(reason)
         return
-    lesson = _lesson(app, call, ask, names, around)
+    lesson = _lesson(call, ask, names, around, session)
     if pupil.can_learn(lesson, environ):
         environ[LESSON] = lesson
 
@@ -185,11 +187,14 @@ def is_switched_off(call: Call) -> Reason | None:
 
 def needs_functions(options: Options) -> Reason | None:
     """They may look at the request, as Flask knows it."""
-    names = ("make_cache_key", "vary_by", "unless", "forced_update", "is_stale")
-    needed = [name for name in names if getattr(options, name) is not None]
-    if callable(options.key_prefix):
-        needed.append("key_prefix")
-    return f"{needed[0].removesuffix('_by')} is a function" if needed else None
+    for name, function in zip(_FUNCTIONS, _functions_of(options), strict=True):
+        if function is not None:
+            return f"{name.removesuffix('_by')} is a function"
+    return "key_prefix is a function" if callable(options.key_prefix) else None
+
+
+_FUNCTIONS: Final = ("make_cache_key", "vary_by", "unless", "forced_update", "is_stale")
+_functions_of: Final = attrgetter(*_FUNCTIONS)
 
 
 def needs_signals(call: Call) -> Reason | None:
@@ -199,9 +204,7 @@ def needs_signals(call: Call) -> Reason | None:
 
 def is_overridden(app: Flask) -> Reason | None:
     """The app, or its class for requests or responses, does something of its own."""
-    kind = type(app)
-    is_own = any(getattr(kind, name) is not method for name, method in _METHODS.items())
-    if is_own or not vars(app).keys().isdisjoint(_METHODS):
+    if _methods_of(type(app)) != _OF_FLASK or not vars(app).keys().isdisjoint(_METHODS):
         return "a method of the app is overridden"
     if not _is_plain(app.request_class, Request):
         return "the app has a request class of its own"
@@ -259,7 +262,7 @@ def _for_flask(selecting: Iterable[str], *, heeds_directives: bool) -> frozenset
 
 
 def _lesson(
-    app: Flask, call: Call, ask: Ask, names: frozenset[str], around: Surroundings
+    call: Call, ask: Ask, names: frozenset[str], around: Surroundings, session: str
 ) -> Lesson:
     options, settings = call.options, call.wiring.settings
     selecting = sorted(names | set(options.vary_fields))
@@ -281,7 +284,7 @@ def _lesson(
         by_query=not (options.is_template and options.query.is_empty),
         fields=tuple(environ_name(name) for name in selecting),
         for_flask=_for_flask(selecting, heeds_directives=heeds_directives),
-        session=_session_of(app),
+        session=session,
         early_factor=(beta or 0.0) * _ALMOST_SURE,
         is_checked=options.before_flask is not True,
     )

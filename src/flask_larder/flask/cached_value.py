@@ -58,7 +58,7 @@ def _may_be_kept(call: Call, context: RequestContext) -> bool:
     if not is_watched(context):
         track_requests(context.app)  # the request class was replaced after init_app
         return False
-    if host_is_refused(context.request):
+    if host_is_refused(context.app, context.request):
         return False
     if not call.options.is_template:
         return True

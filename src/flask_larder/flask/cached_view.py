@@ -92,7 +92,7 @@ class _Visit:
         self._of_key: frozenset[str] = frozenset()
         self._made: ViewAnswer | None = None
         self._tags: Tags = {}
-        self._is_surrounded = False
+        self._around: ExitStack | None = None
         self._outcome = Outcome(
             CacheStatus("bypass"),
             send=self._settings["CACHE_SEND_STATUS"],
@@ -104,9 +104,9 @@ class _Visit:
     def answer(self) -> Any:
         """What Flask is to get. The outcome is recorded, also where the view raises."""
         outcome, started = self._outcome, perf_counter()
+        environ = self._context.request.environ
         try:
             ask = self._reason_not_to_ask() or self._ask()
-            environ = self._context.request.environ
             if revalidation := revalidation_of(environ, self._call.decorated):
                 return self._replace(ask, revalidation)
             if isinstance(ask, Ask):
@@ -117,16 +117,16 @@ class _Visit:
             # It knows of this visit: both would be kept until garbage is collected.
             self._made = None
             outcome.cache_ms = (perf_counter() - started) * 1000 - (outcome.view_ms or 0.0)
-            outcome.record()
+            outcome.record(environ)
 
     def _answer(self, ask: Ask) -> Any:
         outcome, watch = self._outcome, Watch(self._context)
         outcome.whole = True
         selecting = frozenset[str]()  # without those of the option, which the key has already
-        with ExitStack() as around:
+        try:
             if ask.is_stale is not None or is_conditional(self._context.request):
-                self._surround(around)  # else nobody looks, but for the view
-            forward = self._forwarding(ask, watch, around)
+                self._surround()  # else nobody looks, but for the view
+            forward = self._forwarding(ask, watch)
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if isinstance(answer, Hit):
                 tags = dict.fromkeys(answer.response.targets.tags)
@@ -135,6 +135,8 @@ class _Visit:
             else:
                 selecting = watch.selecting()
                 outcome.vary |= selecting
+        finally:
+            self._restore()
         outcome.tags = tuple(self._tags)
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
@@ -166,10 +168,12 @@ class _Visit:
         at = revalidation.stored_at
         ask = replace(ask, refresh=False, replaces=at, directives=NO_DIRECTIVES)
         watch = Watch(self._context)
-        with ExitStack() as around:
-            self._surround(around)
-            forward = self._forwarding(ask, watch, around)
+        try:
+            self._surround()
+            forward = self._forwarding(ask, watch)
             made = self._call.wiring.engine.revalidate(ask, forward, revalidation.claim)
+        finally:
+            self._restore()
         if isinstance(made, str):
             if made == OTHER_KEY:
                 revalidation.failure = "without its user, its Vary selects something else"
@@ -181,19 +185,22 @@ class _Visit:
             self._call.tell_failure(made[0].failure)
         return self._returned(made[0])
 
-    def _surround(self, around: ExitStack) -> None:
-        """Collect tags, and set the client's conditions aside, until *around* ends; once.
+    def _surround(self) -> None:
+        """Collect tags, and set the client's conditions aside, if that is not done already.
 
-        That is also while a body that streams is read.
+        Until :meth:`_restore`, and so also while a body that streams is read.
         """
-        if not self._is_surrounded:
-            self._is_surrounded = True
-            around.enter_context(tagging(self._tags))
-            around.enter_context(on_condition(self._context.request, ()))
+        if self._around is None:
+            self._around = ExitStack()
+            self._around.enter_context(tagging(self._tags))
+            if is_conditional(self._context.request):
+                self._around.enter_context(on_condition(self._context.request, ()))
 
-    def _forwarding(
-        self, ask: Ask, watch: Watch, around: ExitStack
-    ) -> Callable[[CacheStatus, Fields], ViewAnswer]:
+    def _restore(self) -> None:
+        if self._around is not None:
+            self._around.close()
+
+    def _forwarding(self, ask: Ask, watch: Watch) -> Callable[[CacheStatus, Fields], ViewAnswer]:
         def forward(status: CacheStatus, conditions: Fields) -> ViewAnswer:
             if wants_only_stored(ask.directives):
                 self._outcome.status = replace(status, detail="only-if-cached")
@@ -204,7 +211,7 @@ class _Visit:
             asks_handler = status.fwd == "stale"
             if self._made is not None:
                 self._made.close()  # nobody gets it
-            self._surround(around)
+            self._surround()
             with on_condition(self._context.request, conditions):
                 self._made = self._run_view(ask, watch, asks_handler=asks_handler)
             return self._made
@@ -228,6 +235,8 @@ class _Visit:
 
         Or where it is not only since such a field was read.
         """
+        if not watch.is_naming:
+            return
         remember(self._call, reads := watch.named())
         status = self._outcome.status
         is_lost = status.fwd != "bypass" and status.detail in _NOT_KEPT_AFTER_ALL
@@ -262,7 +271,9 @@ class _Visit:
             return "untracked"
         if not self._call.wiring.enabled:
             return "null-cache"
-        return "untrusted-host" if host_is_refused(self._context.request) else None
+        return (
+            "untrusted-host" if host_is_refused(self._context.app, self._context.request) else None
+        )
 
     def _ask(self) -> Ask | Reason:
         """What to ask the engine, or the reason why it is not asked."""
@@ -275,7 +286,8 @@ class _Visit:
             refresh = call.is_forced()
             self._harmless = self._harmless_reads(watch)
             request = core_request(self._context.request)
-            making_key = Watch(self._context)
+            is_asked = call.options.asks_for_key or watch.is_naming
+            making_key = Watch(self._context) if is_asked else watch
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
             self._of_key = fields_of_key(call.options, making_key)

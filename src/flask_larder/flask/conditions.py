@@ -1,7 +1,7 @@
 """What a request makes its answer depend on: the client's conditions, and the cache's own."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 from flask import Request
@@ -24,17 +24,23 @@ def is_conditional(request: Request) -> bool:
     return not request.environ.keys().isdisjoint(_CONDITIONS.keys())
 
 
-@contextmanager
-def on_condition(request: Request, conditions: Fields) -> Iterator[None]:
+def on_condition(request: Request, conditions: Fields) -> AbstractContextManager[None]:
     """Set aside what the client makes its request depend on, and send *conditions* instead.
 
     The view makes a whole response, which can be stored, or says that what is stored is still the
     same; then it is judged whether the client has that already (RFC 9111 section 4.3.2), and which
     part of it it wants. Other methods than GET and HEAD are for the view alone to judge.
     """
-    if request.method not in GET_AND_HEAD or not (conditions or is_conditional(request)):
-        yield
-        return
+    if request.method in GET_AND_HEAD and (conditions or is_conditional(request)):
+        return _exchanged(request, conditions)
+    return _AS_IT_IS
+
+
+_AS_IT_IS: Final = nullcontext()
+
+
+@contextmanager
+def _exchanged(request: Request, conditions: Fields) -> Iterator[None]:
     aside = _taken_out(request)
     sent = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in conditions}
     request.environ.update(sent)

@@ -4,14 +4,14 @@
 the cache does with that.
 """
 
-from flask import has_request_context
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
 
 
 def request_context() -> RequestContext | None:
     """The context of the current request, or ``None`` outside of requests."""
-    if not has_request_context():
+    try:
+        context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    except RuntimeError:
         return None
-    context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     return context

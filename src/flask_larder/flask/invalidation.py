@@ -59,7 +59,7 @@ def _invalidate(response: Response) -> None:
 
 def _cached(wiring: Wiring, response: Response) -> Iterator[_Cached]:
     """What the current request has made out of date, as far as one cache may have it."""
-    if host_is_refused(request):
+    if host_is_refused(current_app, request):
         return
     fields = response.headers.to_wsgi_list()
     for asked in invalidated(core_request(request), response.status_code, fields):

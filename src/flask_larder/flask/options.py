@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
 
 from flask_larder.credentials import is_credential_field
@@ -23,7 +24,7 @@ URL_PREFIX: Final = "view/%s"
 Vary: TypeAlias = str | Iterable[str] | Callable[[], Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What ``cached`` or ``http_cached`` was given, in the form in which it is used for each call.
 
@@ -76,27 +77,32 @@ class Options:
                 f"early_refresh"
             )
 
-    @property
+    @cached_property
     def may_revalidate(self) -> bool:
         """Whether a request that nobody has sent can have the same key."""
         return not any(is_credential_field(name) for name in self.vary_fields)
 
-    @property
+    @cached_property
     def template(self) -> str | None:
         """Into what the request's URL is put for the key, as for a view; ``None`` for a name."""
         prefix = self.key_prefix
         is_template = self.make_cache_key is None and isinstance(prefix, str) and "%s" in prefix
         return cast("str", prefix) if is_template else None
 
-    @property
+    @cached_property
     def is_template(self) -> bool:
         """Whether the key is made of the request's URL."""
         return self.template is not None
 
-    @property
+    @cached_property
     def has_own_key(self) -> bool:
         """Whether a function makes the key."""
         return self.make_cache_key is not None or callable(self.key_prefix)
+
+    @cached_property
+    def asks_for_key(self) -> bool:
+        """Whether a function makes the key, or a part of it."""
+        return self.has_own_key or self.vary_by is not None
 
 
 _FUNCTIONS: Final = (

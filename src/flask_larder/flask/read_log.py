@@ -33,10 +33,14 @@ class ReadLog(Generic[Name]):
 
     def before(self, number: int) -> frozenset[Name]:
         """What was read before *number*, a result of :meth:`now`."""
+        if not self._first:
+            return frozenset()
         return frozenset(name for name, first in self._first.copy().items() if first < number)
 
     def since(self, number: int = 0) -> frozenset[Name]:
         """What was read after *number*."""
+        if not self._latest:
+            return frozenset()
         return frozenset(name for name, latest in self._latest.copy().items() if latest > number)
 
     def forget_all_but(self, names: frozenset[Name]) -> None:

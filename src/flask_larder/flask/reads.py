@@ -153,7 +153,7 @@ def fields_of_key(options: Options, making_key: Watch) -> frozenset[str]:
 
     Caches on the way, which do not know it, select by them. The host is in every key.
     """
-    if not (options.has_own_key or options.vary_by):
+    if not options.asks_for_key:
         return frozenset()
     return frozenset(n for n in making_key.names() - {"host"} if n == ALL_FIELDS or n[:1] != ":")
 

@@ -88,7 +88,7 @@ class ViewAnswer:
             return self._refusal
         if self._response is None:
             return "not-a-response"
-        return None if self._has_value() else "not-plain-data"
+        return None if self._is_outermost or self._has_value() else "not-plain-data"
 
     def _has_value(self) -> bool:
         try:
@@ -115,7 +115,9 @@ class ViewAnswer:
         body = self._whole_body(limit)
         if body is not None and self._is_outermost and not self.raised and self.status == 200:
             assert self._response is not None  # noqa: S101 - it has a status
-            self._response.headers.setdefault("ETag", entity_tag_of(body))
+            headers = self._response.headers
+            if "ETag" not in headers:  # and not setdefault, which looks for it three times
+                headers["ETag"] = entity_tag_of(body)
         return body
 
     def _whole_body(self, limit: int) -> bytes | None:
