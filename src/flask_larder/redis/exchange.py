@@ -25,7 +25,7 @@ _MOST_BYTES: Final = 65536
 _TOLERANCE_SECONDS: Final = 0.001
 """By how much what the socket waits may differ from what is left. To set it costs a system call."""
 
-_SPIN_SECONDS: Final = 40e-6
+_SPIN_SECONDS: Final = 100e-6
 """For how long is asked again and again whether the reply is there, before the thread sleeps.
 
 A server on the same host answers sooner than a thread that sleeps is awake again.
