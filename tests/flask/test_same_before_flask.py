@@ -9,7 +9,8 @@ from flask import Flask, Response, jsonify, make_response, redirect
 from werkzeug.test import Client
 
 from flask_larder import Cache
-from tests.flask.test_before_flask import Passing, flask  # noqa: F401 - a fixture
+from tests.flask.before_flask.conftest import flask  # noqa: F401 - a fixture
+from tests.flask.before_flask.passing import Passing
 
 
 def response(body: Any = b"page", status: int | str = 200, *fields: tuple[str, str]) -> Response:
