@@ -54,6 +54,23 @@ def store_at(port: int, *, timeout: float) -> RedisStore:
     return RedisStore(Links(Address(f"redis://127.0.0.1:{port}", timeout=timeout)), "")
 
 
+# --- it refuses connections ---
+
+
+def test_a_database_that_is_not_there_is_no_outage_that_ends(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server answers whoever connects, and that it refuses; so it is away, and told of once."""
+    links = Links(Address(server.url, db=99, timeout=TIMEOUT))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="away"):
+            links.ask("EXISTS", "k")
+        with pytest.raises(StoreUnavailable, match="DB index is out of range"):
+            links.ping(5.0)
+    (line,) = caplog.messages
+    assert line.endswith(" is away, views answer without it: DB index is out of range")
+
+
 # --- it hangs ---
 
 

@@ -186,15 +186,16 @@ class Links:
 
     def _ping(self, asked_at: float, deadline: float, patience: float) -> None:
         """Connect, and have an answer, before *deadline*; the answer within *patience* seconds."""
-        breaker = self._here().breaker
+        breaker, is_connected = self._here().breaker, False
         try:
             connection = self._place.connect(deadline)
+            is_connected = True
             try:
                 self._check(connection, min(deadline, time.monotonic() + patience))
             finally:
                 connection.close()
         except Exception as error:
-            raise self._told(breaker, error, asked_at) from error
+            raise self._told(breaker, error, asked_at, is_connected=is_connected) from error
         breaker.succeeded(asked_at)
 
     def _check(self, connection: Connection, deadline: float) -> None:
@@ -207,13 +208,18 @@ class Links:
             error = ResponseError("it is a node of a Cluster; set CACHE_TYPE to RedisClusterCache")
         breaker.refused(error, asked_at)
 
-    def _told(self, breaker: Breaker, error: Exception, asked_at: float) -> StoreUnavailable:
-        """Tell *breaker* of *error*, and return one of our own."""
+    def _told(
+        self, breaker: Breaker, error: Exception, asked_at: float, *, is_connected: bool = True
+    ) -> StoreUnavailable:
+        """Tell *breaker* of *error*, and return one of our own.
+
+        A server that refuses something is there; one that refuses to be connected to is not.
+        """
         name = self._place.name
         if isinstance(error, OutOfTime):  # whoever makes the connections will tell if that fails
             breaker.missed()
             return StoreUnavailable(f"{name} is out of time: {error}")
-        if isinstance(error, ResponseError | NoneFree):
+        if is_connected and isinstance(error, ResponseError | NoneFree):
             self._refused(breaker, error, asked_at)
             return StoreUnavailable(f"{name} refuses: {error}")
         breaker.failed(error, asked_at, is_late=isinstance(error, redis.TimeoutError))
