@@ -44,7 +44,7 @@ def run(launch: Launch, on_hang_up: HangUp) -> int:
             if code < 0:
                 print(f"error: the application ended by signal {-code}", file=sys.stderr)
             return 2
-        print(what_to_try(launch, opened.description), flush=True)
+        print(what_to_try(launch, opened), flush=True)
         from service.servers import serve  # noqa: PLC0415 - only now: it takes a moment
 
         serve(launch, on_hang_up)
@@ -79,8 +79,9 @@ def _check() -> None:
     sys.exit(main())
 
 
-def what_to_try(launch: Launch, description: str) -> str:
+def what_to_try(launch: Launch, opened: store.Store) -> str:
     """Return the lines printed at the start."""
+    description = opened.description
     url, port = launch.address.url, launch.address.port
     workers = "worker" if launch.workers == 1 else "workers"
     if os.getpid() == 1:  # in a container, where nobody knows its address outside
@@ -88,13 +89,12 @@ def what_to_try(launch: Launch, description: str) -> str:
 Flask-Larder's service on port {port}, {launch.server} with {launch.workers} {workers}
 The store: {description}
 """
-    keys = "make keys" if port == 8000 else f"make keys PORT={port}"
+    keys = "\n  make keys" if port == 8000 else f"\n  make keys PORT={port}"
     return f"""\
 Flask-Larder's service: {url}, {launch.server} with {launch.workers} {workers}
 The store: {description}
 Try:
   curl -i {url}/square/4
-  curl -i '{url}/universities?country=Germany&name=m'
-  {keys}
+  curl -i '{url}/universities?country=Germany&name=m'{keys if opened.url else ""}
 Stop it with Ctrl-C.
 """

@@ -191,10 +191,15 @@ def vary_of(vary: Vary | None) -> tuple[tuple[str, ...], Callable[[], Any] | Non
         return (), None
     if callable(vary):
         return (), vary
-    names = (vary,) if isinstance(vary, str) else _names("vary", vary)
-    if not names or not all(is_field_name(name) and name != "*" for name in names):
+    given: Any = (vary,) if isinstance(vary, str) else vary
+    names = tuple(given) if isinstance(given, Iterable) else ()
+    if not names or not all(map(_is_name_of_field, names)):
         raise InvalidPolicy(f"vary is {vary!r}; give names of header fields, or one function")
     return tuple(sorted({name.lower() for name in names})), None
+
+
+def _is_name_of_field(name: Any) -> bool:
+    return isinstance(name, str) and is_field_name(name) and name != "*"
 
 
 def statuses_of(statuses: Any) -> frozenset[int]:

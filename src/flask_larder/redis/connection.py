@@ -153,6 +153,7 @@ def _check_url(url: str) -> None:
         accepted = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise InvalidConfig(
             f"the Redis URL {shown!r} does not begin with a scheme of ours; give one of {accepted}"
+            f", or redis+cluster:// or rediss+cluster:// with the RedisClusterCache"
         )
     database = parts.path.strip("/")
     if parts.scheme != "unix" and not (database == "" or database.isdecimal()):
