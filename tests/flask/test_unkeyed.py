@@ -607,6 +607,26 @@ def test_value(app: Flask, cache: Cache, get: Get, lines: Lines) -> None:
 
 
 @pytest.mark.parametrize(
+    "function",
+    [
+        lambda: page() + str(session.get("a", "")),
+        lambda: page() + request.cookies.get("a", ""),
+        lambda: [page(), object()],
+    ],
+    ids=["session", "cookie", "no plain data"],
+)
+def test_value_that_is_not_stored(
+    app: Flask, cache: Cache, get: Get, lines: Lines, function: Callable[[], Any]
+) -> None:
+    """It is shown to nobody else; that it is not cached is told all the same."""
+    total = cache.cached(key_prefix="total")(function)
+    app.add_url_rule("/", "view", lambda: str(total()))
+    get("/?page=2")
+    (line,) = lines()
+    assert " is not cached: " in line
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"key_prefix": "total", "query_string": ("page",)},

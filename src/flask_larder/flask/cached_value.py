@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from flask_larder.chance import CHANCE
 from flask_larder.codec import encode_value
-from flask_larder.credentials import may_tell_who_asks
 from flask_larder.entry import NO_TARGETS, Position, StoredValue
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import Asked, core_request, host_is_refused
@@ -28,7 +27,7 @@ from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.unkeyed import NOTHING, Known, recall, remember, tell_unkeyed
 from flask_larder.flask.values import NO_VALUE, decoded
 from flask_larder.freshness import spread_lifetime
-from flask_larder.policy import Policy, may_be_tagged, may_reuse
+from flask_larder.policy import Policy, is_about_field, may_be_tagged, may_reuse
 
 
 def answer_value(call: Call) -> Any:
@@ -154,9 +153,9 @@ class _Evaluation:
             result, reason = self._run()
         if (result is None and not call.options.cache_none) or call.filters_out(result):
             return _Answer(result), None
-        if self._watch is not None and (reason is None or self._lacks_field):
-            tell_unkeyed(call, self._known, self._watch.named(), frozenset(), is_view=False)
         if reason is not None:
+            if self._watch is not None and self._lacks_field:
+                tell_unkeyed(call, self._known, self._watch.named(), frozenset(), is_view=False)
             call.warn(reason)
             return _Answer(result), None
         try:
@@ -216,7 +215,7 @@ class _Evaluation:
         if self._may_be_view:
             lacking |= watch.unkeyed_before()
         lacking -= self._covered
-        self._lacks_field = any(map(may_tell_who_asks, lacking - {"authorization", "cookie"}))
+        self._lacks_field = any(is_about_field(f"read-{name}") for name in lacking)
         if not (call.options.has_own_key or call.options.vary_by):
             lacking |= {name for name in watch.names() if name.startswith("accept")}
             lacking -= set(call.options.vary_fields)
