@@ -37,11 +37,11 @@ class Entries:
         except CorruptEntry:
             entry = None  # a miss, and what the view answers now replaces it
         if self._memory is not None:
-            # Another thread may have stored something newer meanwhile.
-            if entry is not None:
-                self._memory.put_after(seen, key, entry)
-            elif seen is not None:
+            if entry is None:
                 self._memory.drop([key])
+            else:
+                # Another thread may have stored something newer meanwhile.
+                self._memory.put_after(seen, key, entry)
         return entry
 
     def keep(self, key: str, entry: Entry, ttl: float) -> bool:

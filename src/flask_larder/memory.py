@@ -214,8 +214,9 @@ class Recent(Generic[K, V]):
 
     def drop(self, key: K) -> None:
         """Forget what is under *key*."""
-        with self._lock:
-            self._drop(key)
+        if key in self._values:  # most often it is not
+            with self._lock:
+                self._drop(key)
 
     def clear(self) -> None:
         """Forget everything."""

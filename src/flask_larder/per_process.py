@@ -1,7 +1,7 @@
 """What each process has for itself: locks, threads and sockets must not be shared over a fork."""
 
+import os
 from collections.abc import Callable
-from os import getpid
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -21,7 +21,6 @@ class PerProcess(Generic[T]):
 
     def __call__(self) -> T:
         """The thing of the process that asks."""
-        try:  # the pid is asked each time: servers in C fork, and some run no hooks of Python's
-            return self._made[getpid()]
-        except KeyError:
-            return self._made.setdefault(getpid(), self._make())
+        pid = os.getpid()  # each time: servers in C fork, and some run no hooks of Python's
+        found = self._made.get(pid)
+        return self._made.setdefault(pid, self._make()) if found is None else found

@@ -208,3 +208,23 @@ def test_is_stale_sees_no_condition(app: Flask, cache: Cache, get: Get, count: C
     get("/")
     assert [get("/", **having('"a"')).status_code for _ in range(2)] == [304, 304]
     assert count.runs == 1
+
+
+def test_what_was_set_aside_is_there_again(app: Flask, cache: Cache, get: Get) -> None:
+    """What surrounds the view is gone when it has answered, and is there once meanwhile."""
+    seen = list[tuple[bool, int]]()
+
+    def look(response: Response) -> Response:
+        environ = request.environ
+        seen.append(("HTTP_IF_NONE_MATCH" in environ, len(environ.get("flask_larder.tags", {}))))
+        return response
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> str:
+        look(Response())
+        return "x"
+
+    app.after_request(look)
+    get("/", headers={"If-None-Match": '"a"'})
+    assert seen == [(False, 1), (True, 0)]

@@ -57,6 +57,9 @@ def test_status_can_be_kept_from_clients(
     assert not {"Cache-Status", "Server-Timing"} & {name for name, _ in hit.headers}
     assert hit.headers["Age"] == "0"
     assert re.fullmatch(r"GET /: larder; hit; ttl=300 \(cache;dur=\d+\.\d\d\)", caplog.messages[-1])
+    with caplog.at_level(logging.DEBUG, "flask_larder"):
+        get("/", method="head")
+    assert caplog.messages[-1].startswith("HEAD /: larder; hit; ttl=300 ")
 
 
 def test_log_cannot_be_forged(
@@ -86,6 +89,20 @@ def test_middleware_finds_the_status(app: Flask, cache: Cache, get: Get) -> None
     get("/")
     get("/plain")
     assert found == ["larder; fwd=uri-miss; stored; ttl=300", "larder; hit; ttl=300", "None"]
+
+
+def test_a_view_may_have_another_environ(app: Flask, cache: Cache, get: Get) -> None:
+    """What is told of the answer is looked for in that."""
+
+    @app.get("/")
+    @cache.cached(vary="X-Region")
+    def view() -> str:
+        request.environ = dict(request.environ)
+        return "x"
+
+    answer = get("/")
+    assert answer.headers["Cache-Status"] == "larder; fwd=uri-miss; stored; ttl=300"
+    assert answer.headers["Vary"] == "X-Region"
 
 
 def test_view_without_cache_has_no_fields(app: Flask, cache: Cache, get: Get) -> None:

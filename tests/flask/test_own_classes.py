@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask, Request, Response, g, request, stream_with_context
+from flask import Flask, Request, Response, g, request, session, stream_with_context
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from flask_larder import Cache
 from tests.flask.answers import Get, is_hit, status_of
@@ -97,6 +98,24 @@ def test_a_request_class_with_view_args_of_its_own(app: Flask, get: Get) -> None
     cache = Cache(app)
     app.add_url_rule("/<name>", "page", cache.cached()(lambda name: name))
     assert [get("/ABC").text for _ in range(3)] == ["abc"] * 3
+
+
+class Attributes(SecureCookieSession):
+    """A session whose items are attributes, too."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]  # raises KeyError
+
+
+def test_a_session_class_with_attributes_of_its_own(app: Flask, cache: Cache, get: Get) -> None:
+    """It is asked for none of ours."""
+    app.session_interface = SecureCookieSessionInterface()
+    app.session_interface.session_class = Attributes
+    app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
+    app.add_url_rule("/user", "user", cache.cached()(lambda: session.get("user", "nobody")))
+    assert get("/page").text == "page"
+    assert is_hit(get("/page"))
+    assert status_of(get("/user")).endswith("detail=read-session")
 
 
 def test_a_response_class_that_makes_json_of_lists(app: Flask, cache: Cache, get: Get) -> None:

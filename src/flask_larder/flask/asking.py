@@ -106,7 +106,7 @@ def _selected(key: str, options: Options, request: Request | None, source: str |
         names = options.vary_fields
         parts = [part for n in names for part in (n, normalised(n, fields.get(n)))]
         key = with_selection(key, "vary", parts)
-    if options.vary_by:
+    if options.vary_by is not None:
         # As data, and not as text: 1 and "1" are different users.
         key = with_selection(key, "vary-by", [encode_value(options.vary_by()).hex()])
     if source is not None:

@@ -216,7 +216,7 @@ class _Evaluation:
             lacking |= watch.unkeyed_before()
         lacking -= self._covered
         self._lacks_field = any(is_about_field(f"read-{name}") for name in lacking)
-        if not (call.options.has_own_key or call.options.vary_by):
+        if not call.options.asks_for_key:
             lacking |= {name for name in watch.names() if name.startswith("accept")}
             lacking -= set(call.options.vary_fields)
         if lacking:

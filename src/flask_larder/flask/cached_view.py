@@ -104,9 +104,9 @@ class _Visit:
     def answer(self) -> Any:
         """What Flask is to get. The outcome is recorded, also where the view raises."""
         outcome, started = self._outcome, perf_counter()
-        environ = self._context.request.environ
         try:
             ask = self._reason_not_to_ask() or self._ask()
+            environ = self._context.request.environ
             if revalidation := revalidation_of(environ, self._call.decorated):
                 return self._replace(ask, revalidation)
             if isinstance(ask, Ask):
@@ -117,7 +117,7 @@ class _Visit:
             # It knows of this visit: both would be kept until garbage is collected.
             self._made = None
             outcome.cache_ms = (perf_counter() - started) * 1000 - (outcome.view_ms or 0.0)
-            outcome.record(environ)
+            outcome.record(self._context.request)  # which the view may have replaced
 
     def _answer(self, ask: Ask) -> Any:
         outcome, watch = self._outcome, Watch(self._context)
@@ -197,6 +197,7 @@ class _Visit:
                 self._around.enter_context(on_condition(self._context.request, ()))
 
     def _restore(self) -> None:
+        """End what :meth:`_surround` has begun, if it has."""
         if self._around is not None:
             self._around.close()
 
@@ -271,9 +272,9 @@ class _Visit:
             return "untracked"
         if not self._call.wiring.enabled:
             return "null-cache"
-        return (
-            "untrusted-host" if host_is_refused(self._context.app, self._context.request) else None
-        )
+        if host_is_refused(self._context.app, self._context.request):
+            return "untrusted-host"
+        return None
 
     def _ask(self) -> Ask | Reason:
         """What to ask the engine, or the reason why it is not asked."""
@@ -286,8 +287,8 @@ class _Visit:
             refresh = call.is_forced()
             self._harmless = self._harmless_reads(watch)
             request = core_request(self._context.request)
-            is_asked = call.options.asks_for_key or watch.is_naming
-            making_key = Watch(self._context) if is_asked else watch
+            # Else nothing is read meanwhile.
+            making_key = Watch(self._context) if call.options.asks_for_key else watch
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
             self._of_key = fields_of_key(call.options, making_key)

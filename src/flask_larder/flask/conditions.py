@@ -24,6 +24,9 @@ def is_conditional(request: Request) -> bool:
     return not request.environ.keys().isdisjoint(_CONDITIONS.keys())
 
 
+_AS_IT_IS: Final = nullcontext()
+
+
 def on_condition(request: Request, conditions: Fields) -> AbstractContextManager[None]:
     """Set aside what the client makes its request depend on, and send *conditions* instead.
 
@@ -34,9 +37,6 @@ def on_condition(request: Request, conditions: Fields) -> AbstractContextManager
     if request.method in GET_AND_HEAD and (conditions or is_conditional(request)):
         return _exchanged(request, conditions)
     return _AS_IT_IS
-
-
-_AS_IT_IS: Final = nullcontext()
 
 
 @contextmanager

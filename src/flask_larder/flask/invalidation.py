@@ -100,7 +100,7 @@ def _plain_key(wiring: Wiring, asked: Request, decorated: Any, cache: object) ->
     They may look at the current request, which is another one.
     """
     options = wiring.options[decorated]
-    if options.has_own_key or options.vary_by is not None:
+    if options.asks_for_key:
         return None
     call = Call(cache, wiring, options, 0.0, decorated, decorated.uncached, (), {})
     digest = options.hash_method or wiring.settings["CACHE_HASH_METHOD"]

@@ -2,10 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from flask_larder.credentials import is_credential_field
 from flask_larder.errors import InvalidPolicy
@@ -24,7 +23,7 @@ URL_PREFIX: Final = "view/%s"
 Vary: TypeAlias = str | Iterable[str] | Callable[[], Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What ``cached`` or ``http_cached`` was given, in the form in which it is used for each call.
 
@@ -57,7 +56,19 @@ class Options:
     by_response: bool = False
     before_flask: bool | None = None
 
+    template: str | None = field(init=False, repr=False, compare=False)
+    """Into what the request's URL is put for the key, as for a view; ``None`` for a name."""
+    is_template: bool = field(init=False, repr=False, compare=False)
+    """Whether the key is made of the request's URL."""
+    has_own_key: bool = field(init=False, repr=False, compare=False)
+    """Whether a function makes the key."""
+    asks_for_key: bool = field(init=False, repr=False, compare=False)
+    """Whether a function makes the key, or a part of it."""
+    may_revalidate: bool = field(init=False, repr=False, compare=False)
+    """Whether a request that nobody has sent can have the same key."""
+
     def __post_init__(self) -> None:
+        self._derive()
         before: Any = self.before_flask
         if before not in {None, True, False}:
             raise InvalidPolicy(f"before_flask is {before!r}; give True, False, or None")
@@ -77,32 +88,19 @@ class Options:
                 f"early_refresh"
             )
 
-    @cached_property
-    def may_revalidate(self) -> bool:
-        """Whether a request that nobody has sent can have the same key."""
-        return not any(is_credential_field(name) for name in self.vary_fields)
-
-    @cached_property
-    def template(self) -> str | None:
-        """Into what the request's URL is put for the key, as for a view; ``None`` for a name."""
-        prefix = self.key_prefix
-        is_template = self.make_cache_key is None and isinstance(prefix, str) and "%s" in prefix
-        return cast("str", prefix) if is_template else None
-
-    @cached_property
-    def is_template(self) -> bool:
-        """Whether the key is made of the request's URL."""
-        return self.template is not None
-
-    @cached_property
-    def has_own_key(self) -> bool:
-        """Whether a function makes the key."""
-        return self.make_cache_key is not None or callable(self.key_prefix)
-
-    @cached_property
-    def asks_for_key(self) -> bool:
-        """Whether a function makes the key, or a part of it."""
-        return self.has_own_key or self.vary_by is not None
+    def _derive(self) -> None:
+        """Tell once what is asked at each request."""
+        prefix, has_name = self.key_prefix, self.make_cache_key is not None
+        template = prefix if isinstance(prefix, str) and "%s" in prefix and not has_name else None
+        has_own_key = has_name or callable(prefix)
+        for name, value in {
+            "template": template,
+            "is_template": template is not None,
+            "has_own_key": has_own_key,
+            "asks_for_key": has_own_key or self.vary_by is not None,
+            "may_revalidate": not any(is_credential_field(name) for name in self.vary_fields),
+        }.items():
+            object.__setattr__(self, name, value)  # it is frozen
 
 
 _FUNCTIONS: Final = (

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from time import time
 from typing import Final
 
-from flask import Response, request
+from flask import Request, Response, request
 from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.conditional import is_not_modified
-from flask_larder.environ import Environ
 from flask_larder.flask.partial import apply_range
 from flask_larder.headers import values_of, with_vary
 from flask_larder.key import encode_path
@@ -50,14 +49,13 @@ class Outcome:
     def __str__(self) -> str:
         return str(self.status)
 
-    def record(self, environ: Environ) -> None:
-        """Make this the outcome of the request. Of nested views the outer one counts."""
-        environ[OUTCOME] = self
+    def record(self, request: Request) -> None:
+        """Make this the outcome of *request*. Of nested views the outer one counts."""
+        request.environ[OUTCOME] = self
         if _log.isEnabledFor(logging.DEBUG):
             # Encoded, since a path may hold a line feed, which would forge a line of the log.
-            method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-            shown = encode_path(path.encode("latin-1"))
-            _log.debug("%s %s: %s (%s)", method, shown, self, self.server_timing)
+            path = encode_path(request.environ.get("PATH_INFO", "").encode("latin-1"))
+            _log.debug("%s %s: %s (%s)", request.method, path, self, self.server_timing)
 
     @property
     def server_timing(self) -> str:

@@ -141,9 +141,9 @@ def covered_by(options: Options, making_key: Watch) -> frozenset[str]:
     covered = frozenset(options.vary_fields) - NEVER_FOR_ALL
     if "cookie" in covered:
         covered |= {"session"}
-    if options.has_own_key or options.vary_by:
+    if options.asks_for_key:
         covered |= making_key.unkeyed()
-    if options.vary_by:
+    if options.vary_by is not None:
         covered |= making_key.unkeyed_before()
     return covered
 

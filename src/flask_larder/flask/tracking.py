@@ -239,9 +239,9 @@ def _tracked_kind(kind: type[Any]) -> type[Any]:
 def track_session(context: RequestContext, reads: ReadLog[str]) -> None:
     """Let the session note in *reads* when it is used. One that cannot counts as used, always."""
     session = _session_of(context)
-    if getattr(session, "_reads", None) is reads:
-        return
     if isinstance(session, _TrackedSession):
+        if session._reads is reads:  # noqa: SLF001
+            return
         was_used = True  # by another request, to which the same object was handed out
         session._reads = reads  # noqa: SLF001
     else:

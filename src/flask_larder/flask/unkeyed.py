@@ -113,7 +113,8 @@ def _lines(
         f"unless= of {call.name}": known.by_unless,
         call.name: reads,
     }
-    if options.vary_by:  # it says who asks: as for Reads, whoever was loaded before is the same
+    if options.vary_by is not None:
+        # It says who asks: as for Reads, whoever was loaded before is the same.
         readers = {call.name: reads}
     for reader, found in readers.items():
         for read in sorted(found, key=str):
@@ -129,8 +130,8 @@ def _held(options: Options, known: Known) -> frozenset[Read]:
 
     A ``vary=`` function says who asks, and holds also what tells that and was read before.
     """
-    held = known.by_key if options.has_own_key or options.vary_by else frozenset()
-    if options.vary_by:
+    held = known.by_key if options.asks_for_key else frozenset()
+    if options.vary_by is not None:
         held |= {read for read in known.before if read.part not in _QUERY}
     return held
 
