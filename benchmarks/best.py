@@ -14,7 +14,7 @@ THREADS = (1, 2, 4)
 _ALIKE = {
     "larder": ("constant",),
     "larder-redis": (),
-    "larder-inside": ("larder-hooks",),
+    "larder-inside": ("larder-hooks", "larder-simple"),
     "larder-inside-redis": (),
     "caching": ("caching-hooks",),
     "uncached": (),

@@ -54,6 +54,10 @@ ALL = (
         *("larder-hooks", "Flask-Larder with Flask-Login and flask-cors", "granian", "larder"),
         {**LARDER, **HOOKS},
     ),
+    Contender(
+        *("larder-simple", "Flask-Larder inside Flask, SimpleCache", "granian", "larder"),
+        {"BENCH_CACHE": "flask_larder", "CACHE_TYPE": "SimpleCache", "CACHE_BEFORE_FLASK": "false"},
+    ),
     Contender("larder-gunicorn", "Flask-Larder on gunicorn", "gunicorn", "larder", LARDER),
     Contender("caching", "Flask-Caching", "granian", "unmarked", CACHING),
     Contender(
