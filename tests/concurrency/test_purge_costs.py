@@ -172,9 +172,10 @@ def _purge(url: str, pipe: Connection) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_thousand_purges_a_second(start_redis: Callable[[], RedisServer]) -> None:
-    """For a minute, in twenty parts with pauses: hits keep four fifths of their rate.
+    """For a minute, in twenty parts with pauses: each takes less than what five hits take.
 
-    Neither the log grows, nor what a process keeps of it.
+    So hits keep four fifths of their rate, where that is 25,000 a second; on a slow machine it is
+    less. Neither the log grows, nor what a process keeps of it.
     """
     server = start_redis()
     context = multiprocessing.get_context("spawn")
@@ -189,13 +190,14 @@ def test_a_thousand_purges_a_second(start_redis: Callable[[], RedisServer]) -> N
         on_processor(one, server.pid, processes[0].pid)
         on_processor(other, processes[1].pid)
     reader, purger = pipes
-    ratios, memory, rates, most_known = [], [], [], 0
+    quiets, ratios, memory, rates, most_known = [], [], [], [], 0
     for _ in range(20):
         reader.send(1.0)
         quiet = reader.recv()[0]
         purger.send(3.0)
         reader.send(2.7)
         busy, resident, known = reader.recv()
+        quiets.append(quiet)
         ratios.append(busy / quiet)
         memory.append(resident / 2**20)
         most_known = max(known, most_known)
@@ -205,14 +207,15 @@ def test_a_thousand_purges_a_second(start_redis: Callable[[], RedisServer]) -> N
     for pipe, process in zip(pipes, processes, strict=True):
         pipe.send(None)
         process.join()
-    ratio = statistics.median(ratios)
+    quiet, ratio, rate = map(statistics.median, (quiets, ratios, rates))
+    cost = quiet * (1 - ratio) / rate
     print(
-        f"\nhits: {ratio:.0%} of their rate ({min(ratios):.0%} to {max(ratios):.0%}), {busy:.0f} a "
-        f"second in the end, at {statistics.median(rates):.0f} purges a second; log {length}, "
+        f"\nhits: {ratio:.0%} of {quiet:.0f} a second ({min(ratios):.0%} to {max(ratios):.0%}), at "
+        f"{rate:.0f} purges a second, each of which takes what {cost:.1f} hits take; log {length}, "
         f"known {most_known}, memory {memory[0]:.0f}, {memory[9]:.0f}, {memory[-1]:.0f} MiB"
     )
-    assert statistics.median(rates) > 900
-    assert ratio > 0.8
+    assert rate > 900
+    assert cost < 5.0
     assert length < KEPT * 1.01
     assert most_known <= KEPT
     assert memory[-1] < memory[9] + 8  # it has known as many as it may since then
