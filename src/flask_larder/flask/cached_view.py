@@ -287,7 +287,7 @@ class _Visit:
             refresh = call.is_forced()
             self._harmless = self._harmless_reads(watch)
             request = core_request(self._context.request)
-            # Else nothing is read meanwhile.
+            # Where no function makes the key, nobody wants to know what it has read.
             making_key = Watch(self._context) if call.options.asks_for_key else watch
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
