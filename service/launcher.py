@@ -81,20 +81,21 @@ def _check() -> None:
 
 def what_to_try(launch: Launch, opened: store.Store) -> str:
     """Return the lines printed at the start."""
-    description = opened.description
     url, port = launch.address.url, launch.address.port
     workers = "worker" if launch.workers == 1 else "workers"
     if os.getpid() == 1:  # in a container, where nobody knows its address outside
         return f"""\
 Flask-Larder's service on port {port}, {launch.server} with {launch.workers} {workers}
-The store: {description}
+The store: {opened.description}
 """
-    keys = "\n  make keys" if port == 8000 else f"\n  make keys PORT={port}"
+    tries = [f"curl -i {url}/square/4", f"curl -i '{url}/universities?country=Germany&name=m'"]
+    if opened.url is not None:  # only of Redis can it be told what is there
+        tries.append("make keys" if port == 8000 else f"make keys PORT={port}")
+    lines = "\n  ".join(tries)
     return f"""\
 Flask-Larder's service: {url}, {launch.server} with {launch.workers} {workers}
-The store: {description}
+The store: {opened.description}
 Try:
-  curl -i {url}/square/4
-  curl -i '{url}/universities?country=Germany&name=m'{keys if opened.url else ""}
+  {lines}
 Stop it with Ctrl-C.
 """

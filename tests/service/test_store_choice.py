@@ -12,7 +12,9 @@ from service import guardian
 from service.config import ConfigError
 from service.embedded import EmbeddedServer
 from service.guardian import NoServerError, find_server
-from service.store import is_given, open_store, shown, url
+from service.launch import read_launch
+from service.launcher import what_to_try
+from service.store import Store, is_given, open_store, shown, url
 from tests.conftest import RedisServer
 from tests.redis_nodes import free_port
 from tests.service.processes import Sandbox, Service, start_service
@@ -77,6 +79,15 @@ def test_address_of_a_given_store(settings: dict[str, str], address: str) -> Non
 def test_store_that_is_not_redis_has_no_address() -> None:
     """Whatever else is set."""
     assert url({"CACHE_TYPE": "SimpleCache", "CACHE_REDIS_HOST": "b"}) is None
+
+
+@pytest.mark.parametrize(("given", "is_shown"), [("redis://b", True), (None, False)])
+def test_make_keys_is_shown_where_it_works(given: str | None, *, is_shown: bool) -> None:
+    """It lists what is in a Redis, and in no other store."""
+    launch = read_launch({"PORT": str(free_port())})
+    lines = what_to_try(launch, Store("a store", given))
+    assert (f"  make keys PORT={launch.address.port}\n" in lines) is is_shown
+    assert f"  curl -i {launch.address.url}/square/4\n" in lines
 
 
 @pytest.mark.parametrize("scheme", ["redis", "unix"])

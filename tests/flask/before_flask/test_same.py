@@ -9,7 +9,6 @@ from flask import Flask, Response, jsonify, make_response, redirect
 from werkzeug.test import Client
 
 from flask_larder import Cache
-from tests.flask.before_flask.conftest import flask  # noqa: F401 - a fixture
 from tests.flask.before_flask.passing import Passing
 
 
@@ -119,7 +118,7 @@ def sent(client: Client, **options: Any) -> tuple[str, list[tuple[str, str]], by
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_same_is_sent(flask: Passing, view: str, options: str) -> None:  # noqa: F811
+def test_the_same_is_sent(flask: Passing, view: str, options: str) -> None:
     """Status, header fields and body, to each request, once and again."""
     inside, before = (
         client_of(VIEWS[view], OPTIONS[options], before_flask=flag) for flag in (False, True)
