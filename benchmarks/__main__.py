@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if required := {"wrk", "h2load", "redis-server"} & tools.keys():
         say(f"nothing can be measured without {', '.join(sorted(required))}")
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and clean up
     effort = QUICK if options.quick else FULL
     began = time.monotonic()
     notebook = measure(works, effort)

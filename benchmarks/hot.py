@@ -118,6 +118,11 @@ def check_runs(each: Running, notebook: Notebook, runs: int, requests: int) -> N
 def _at_fixed_rate(
     stage: Stage, notebook: Notebook, each: Running, path: str, effort: Effort
 ) -> None:
+    if each.client.get(path).fields.get("connection", "").lower() == "close":
+        notebook.remark(
+            f"{each.name} closes its connections, over which h2load cannot keep to a rate"
+        )
+        return
     log = stage.directory / "h2load.log"
     latencies = load.h2load(_url(each, path), effort.seconds, RATE, log)
     notebook.add("a", each.name, **load.percentiles(latencies))

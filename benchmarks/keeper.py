@@ -18,7 +18,10 @@ GRACE_SECONDS = 0.5
 
 def main() -> None:
     """Keep one server."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the benchmark, which then ends
+    # These come to all of the benchmark, which then ends, and so does the input. The server must
+    # not inherit that they are ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
     server = subprocess.Popen(
         sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 from benchmarks import figures
 
 CONNECTIONS = 16
+GRACE_SECONDS = 30.0
+"""How much longer than its run a program may take."""
 
 _UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 _REQUESTS = re.compile(r"^\s*(\d+) requests in ", re.MULTILINE)
@@ -69,7 +71,8 @@ def wrk(
     url: str, seconds: float, *, connections: int = CONNECTIONS, script: Path | None = None
 ) -> Throughput:
     """Ask as often as there are answers."""
-    return parse_wrk(_run(wrk_command(url, seconds, connections=connections, script=script)))
+    words = wrk_command(url, seconds, connections=connections, script=script)
+    return parse_wrk(_run(words, seconds + GRACE_SECONDS))
 
 
 def parse_h2load(text: str, log: str) -> list[float]:
@@ -93,12 +96,17 @@ def h2load(
     log.unlink(missing_ok=True)
     words = ["h2load", "--h1", "-t", "1", "-c", str(clients), "-D", str(round(seconds))]
     words += ["--rps", f"{per_second / clients:.3f}", "--log-file", str(log), url]
-    return parse_h2load(_run(words), log.read_text("ascii"))
+    return parse_h2load(_run(words, seconds + GRACE_SECONDS), log.read_text("ascii"))
 
 
-def _run(words: Sequence[str]) -> str:
-    path = shutil.which(words[0]) or words[0]
-    done = subprocess.run([path, *words[1:]], capture_output=True, text=True, check=False)
+def _run(words: Sequence[str], most_seconds: float) -> str:
+    command = [shutil.which(words[0]) or words[0], *words[1:]]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=most_seconds
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(f"{words[0]} has not ended after {most_seconds:.0f} s") from error
     if done.returncode:
         raise LoadError(f"{words[0]} ends with {done.returncode}: {done.stderr.strip()[-300:]}")
     return done.stdout
