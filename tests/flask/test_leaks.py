@@ -485,6 +485,28 @@ def test_a_field_that_by_its_name_tells_who_asks(
     assert is_hit(get("/vary", **ann))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-User\r\nSet-Cookie: a=b",
+        "Accept\r\nSet-Cookie: a=b",
+        'X-Token"; hit',
+        "Accept-\u00e9",
+        "X-User" * 20,
+        "",
+    ],
+)
+def test_a_field_name_that_a_client_makes_up(app: Flask, cache: Cache, get: Get, name: str) -> None:
+    """A view that reads whichever field it is told to: what no field is called is told nowhere."""
+    view = cache.cached()(lambda: request.headers.get(request.args["name"], "none"))
+    app.add_url_rule("/", "view", view)
+    for _ in range(2):
+        response = get("/", query_string={"name": name})
+        assert (response.status_code, response.text) == (200, "none")
+        assert status_of(response) == "larder; fwd=uri-miss; detail=read-headers"
+        assert {"Set-Cookie", "Vary"}.isdisjoint(response.headers.keys())
+
+
 def test_a_key_that_a_hook_has_checked_does_not_void_the_responses_word(
     app: Flask, cache: Cache, get: Get
 ) -> None:

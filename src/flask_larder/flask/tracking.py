@@ -17,6 +17,7 @@ from werkzeug.datastructures import (
 from werkzeug.routing import Rule
 
 from flask_larder.entry import Position
+from flask_larder.environ import environ_name
 from flask_larder.flask.current import request_context
 from flask_larder.flask.named_reads import (
     ARGS,
@@ -30,6 +31,7 @@ from flask_larder.flask.named_reads import (
     wants_names,
 )
 from flask_larder.flask.read_log import ReadLog
+from flask_larder.headers import is_field_name
 from flask_larder.purges import PurgeLog
 
 # Stand among the names of header fields for what is none.
@@ -38,6 +40,10 @@ BODY: Final = ":body"
 _QUERY: Final = ":query"
 REMOTE_USER: Final = ":remote-user"
 SESSION: Final = ":session"
+
+
+_LONGEST_FIELD_NAME: Final = 100
+"""In characters; what is read under a longer one counts as all fields."""
 
 
 class TrackedHeaders(EnvironHeaders):
@@ -58,7 +64,11 @@ class TrackedHeaders(EnvironHeaders):
 
     def getlist(self, key: str, type: Callable[[str], Any] | None = None) -> list[Any]:  # noqa: A002
         """The field's value, in a list. Werkzeug goes through all fields, as if reading all."""
-        value = self.get(key, type=type) if type else self.get(key)
+        if type is not None:
+            value = self.get(key, type=type)
+        else:  # not by an exception where it is missing: Flask asks for cookies in each request
+            self.note(key)
+            value = self.environ.get(environ_name(str(key)))
         return [] if value is None else [value]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
@@ -68,11 +78,15 @@ class TrackedHeaders(EnvironHeaders):
         return super().__iter__()
 
     def note(self, name: str) -> None:
-        """Note that the field was read."""
+        """Note that the field was read.
+
+        What no field is called is told nowhere, since a client may have made it up.
+        """
         name = str(name).lower().replace("_", "-")
-        self.reads.note(name)
+        is_name = len(name) <= _LONGEST_FIELD_NAME and is_field_name(name)
+        self.reads.note(name if is_name else ALL_FIELDS)
         if self.named_reads is not None:
-            self.named_reads.note(read_of_field(name))
+            self.named_reads.note(read_of_field(name) if is_name else Read(HEADERS))
 
 
 class Purged(Protocol):
