@@ -46,8 +46,8 @@ def reuse(
 
 def candidate(stored: StoredResponse, names: frozenset[str], now: float) -> Hit:
     """*stored* as it will be sent, if it may be, to a request that has selected it by *names*."""
-    status = CacheStatus(ttl=remaining_lifetime(stored, now))
-    return Hit(stored, current_age(stored, now), status, names)
+    age = current_age(stored, now)
+    return Hit(stored, age, CacheStatus(ttl=stored.lifetime - age), names)
 
 
 def in_place_of_error(ask: Ask, found: Hit, verdict: Verdict, now: float) -> Hit | None:

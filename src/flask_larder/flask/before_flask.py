@@ -65,15 +65,19 @@ def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) 
 def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> None:
     environ = context.request.environ
     pupil = environ.get(PLACED)
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    if pupil is None or pupil.learner is not app.extensions.get(EXTENSION):
+    if pupil is None:
         return
-    session = _session_of(app)
-    if "HTTP_HOST" not in environ or session in environ.get("HTTP_COOKIE", ""):
-        return  # to which no lesson would apply, and most of what is asked inside Flask has it
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    if pupil.learner is not app.extensions.get(EXTENSION):
+        return
     endpoint, blueprints = context.request.endpoint or "", context.request.blueprints
     is_forced = call.options.before_flask is True
     around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
+    if not (around.are_bare() or _log.isEnabledFor(logging.DEBUG)):
+        return  # as in most apps, at each hit
+    session = _session_of(app)
+    if "HTTP_HOST" not in environ or session in environ.get("HTTP_COOKIE", ""):
+        return  # to which no lesson would apply, and most of what is asked inside Flask has it
     reason = why_inside(app, call, context.request.url_rule, around)
     if reason is not None:
         call.tell_inside(reason)

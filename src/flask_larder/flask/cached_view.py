@@ -5,7 +5,7 @@ from contextlib import ExitStack, suppress
 from time import perf_counter
 from typing import Any, Final
 
-from flask import Flask, Response, after_this_request
+from flask import Flask, Response
 from flask.ctx import RequestContext
 from msgspec.structs import replace
 from werkzeug.datastructures import EnvironHeaders, Headers
@@ -30,6 +30,7 @@ from flask_larder.flask.reads import (
     is_watched,
     note_selecting,
     position_of,
+    register,
     registered_functions,
 )
 from flask_larder.flask.revalidation import (
@@ -75,8 +76,7 @@ _NAMES_NOBODY: Final = frozenset(
 
 def answer_view(call: Call, context: RequestContext) -> Any:
     """The stored response where there is one, else what the view answers."""
-    if write_fields not in registered_functions(context):
-        after_this_request(write_fields)
+    register(write_fields, context)
     return _Visit(call, context).answer()
 
 
@@ -87,6 +87,7 @@ class _Visit:
         self._call = call
         self._context = context
         self._settings = call.wiring.settings
+        self._watch: Watch | None = None
         self._harmless: frozenset[str] = frozenset()
         self._known = NOTHING
         self._of_key: frozenset[str] = frozenset()
@@ -120,7 +121,7 @@ class _Visit:
             outcome.record(self._context.request)  # which the view may have replaced
 
     def _answer(self, ask: Ask) -> Any:
-        outcome, watch = self._outcome, Watch(self._context)
+        outcome, watch = self._outcome, self._watch or Watch(self._context)
         outcome.whole = True
         selecting = frozenset[str]()  # without those of the option, which the key has already
         try:
@@ -286,6 +287,8 @@ class _Visit:
             by_unless = watch.named()
             refresh = call.is_forced()
             self._harmless = self._harmless_reads(watch)
+            if not call.options.asks_before_view:
+                self._watch = watch  # all that it will see is the view's
             request = core_request(self._context.request)
             # Where no function makes the key, nobody wants to know what it has read.
             making_key = Watch(self._context) if call.options.asks_for_key else watch
@@ -413,6 +416,18 @@ class _Visit:
 
 
 def _response_of(app: Flask, stored: StoredResponse) -> Response:
-    response = app.response_class(stored.body, status=stored.status)
-    response.headers = Headers(stored.fields)
+    # Its class may add fields, or make something of a body: what is stored has been through that.
+    fields = stored.fields
+    response = app.response_class(None, status=stored.status, headers=_headers_of(fields))
+    response.headers, response.response = _headers_of(fields), [stored.body]
     return response
+
+
+def _headers_of(fields: tuple[tuple[str, str], ...]) -> Headers:
+    """*fields* for Werkzeug, which would look again at each whether it is well-formed."""
+    headers = Headers()
+    pairs = vars(headers).get("_list")
+    if not isinstance(pairs, list):  # another Werkzeug
+        return Headers(fields)
+    pairs.extend(fields)
+    return headers

@@ -222,7 +222,8 @@ def answers_request(function: Callable[..., Any], context: RequestContext) -> bo
 
     What it is decorated with does not tell a view from a function that a view calls.
     """
-    return any(wraps(view, function) for view in _views_of(context))
+    views = _views_of(context)
+    return views[0] is function or any(wraps(view, function) for view in views)
 
 
 def may_answer_request(function: Callable[..., Any], context: RequestContext) -> bool:

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
-from flask import Flask, current_app, has_app_context
+from flask import Flask, current_app
 
 from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
 from flask_larder.flask.cached_function import CachedFunction
@@ -361,7 +361,10 @@ class Cache(PurgeMethods):
             )
 
     def _wiring(self) -> Wiring:
-        app = current_app._get_current_object() if has_app_context() else self._only_app()  # type: ignore[attr-defined]  # noqa: SLF001
+        try:
+            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        except RuntimeError:  # there is no context
+            app = self._only_app()
         wiring = caches_of(app).get(self)
         if wiring is None:
             raise NotInitialised(f"{self!r} does not know {app!r}; call init_app with it first")

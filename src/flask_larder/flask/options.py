@@ -64,6 +64,8 @@ class Options:
     """Whether a function makes the key."""
     asks_for_key: bool = field(init=False, repr=False, compare=False)
     """Whether a function makes the key, or a part of it."""
+    asks_before_view: bool = field(init=False, repr=False, compare=False)
+    """Whether a function runs, and may look at the request, before it is looked what is stored."""
     may_revalidate: bool = field(init=False, repr=False, compare=False)
     """Whether a request that nobody has sent can have the same key."""
 
@@ -93,11 +95,14 @@ class Options:
         prefix, has_name = self.key_prefix, self.make_cache_key is not None
         template = prefix if isinstance(prefix, str) and "%s" in prefix and not has_name else None
         has_own_key = has_name or callable(prefix)
+        asks_for_key = has_own_key or self.vary_by is not None
+        asks_whether = self.unless is not None or self.forced_update is not None
         for name, value in {
             "template": template,
             "is_template": template is not None,
             "has_own_key": has_own_key,
-            "asks_for_key": has_own_key or self.vary_by is not None,
+            "asks_for_key": asks_for_key,
+            "asks_before_view": asks_for_key or asks_whether,
             "may_revalidate": not any(is_credential_field(name) for name in self.vary_fields),
         }.items():
             object.__setattr__(self, name, value)  # it is frozen
