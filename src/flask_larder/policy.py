@@ -294,6 +294,8 @@ def may_share(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None
 
 def read_what_key_lacks(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None:
     """A view that looked at who is asking made an answer for that user."""
+    if not reads.unkeyed:
+        return None
     uncovered = reads.unkeyed - policy.covered - covered_by_response(reads, exchange, policy)
     return f"read-{min(uncovered)}" if uncovered else None
 

@@ -120,6 +120,7 @@ def name_of(function: Callable[..., Any]) -> str:
     return f"{module}.{getattr(function, '__qualname__', type(function).__name__)}"
 
 
+@functools.cache
 def _main_module() -> str:
     """The name by which others import the module that was started."""
     main = sys.modules["__main__"]

@@ -1,7 +1,7 @@
 """The :class:`~flask_larder.store.Leases` on Redis: a key with a random token and a short life."""
 
 import contextlib
-import secrets
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -139,7 +139,7 @@ class RedisLease:
         self._keeper = keeper
         self.at = at
         self.name = at + SUFFIX
-        self.token = secrets.token_hex(16)
+        self.token = os.urandom(16).hex()
         self.ending = Deferred("EVAL", _RELEASE, 1, self.name, self.token)
 
     def release(self) -> None:
