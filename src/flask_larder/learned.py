@@ -72,9 +72,9 @@ class Lesson(Struct, frozen=True):
     request is that for *origin*, and *url* tells by what purges it is hit. *is_open* tells,
     each time, whether nothing of the app is to run around the view. *by_query* and *fields*, names
     in the environ, tell what else selects. A request that has anything *for_flask*, names in the
-    environ, too, or the cookie of the *session*, needs Flask. Within *early_factor* times its cost
-    of its end, a response may be due to be made
-    anew. With *is_checked*, Flask is to have sent just what would be sent before it.
+    environ, too, or the cookie of the *session*, where that is told, needs Flask. Within
+    *early_factor* times its cost of its end, a response may be due to be made anew. With
+    *is_checked*, Flask is to have sent just what would be sent before it.
     """
 
     tier: Tier
@@ -87,7 +87,7 @@ class Lesson(Struct, frozen=True):
     by_query: bool
     fields: tuple[str, ...]
     for_flask: frozenset[str]
-    session: str
+    session: str | None
     early_factor: float
     is_checked: bool
 
@@ -96,7 +96,7 @@ class Lesson(Struct, frozen=True):
         return (
             environ.keys().isdisjoint(self.for_flask)
             and environ.get("CONTENT_LENGTH", "") in {"", "0"}
-            and self.session not in environ.get("HTTP_COOKIE", "")
+            and (self.session is None or self.session not in environ.get("HTTP_COOKIE", ""))
         )
 
     def can_be_learned_from(self, environ: Environ) -> bool:
@@ -149,14 +149,19 @@ class _Current:
 
 
 class Learned:
-    """A *lesson* in use, for a *url*. *observed* is what Flask has sent when it taught that."""
+    """A *lesson* in use, for a *url*.
+
+    *observed* is what Flask has sent when it taught that, where the same is to be sent before it.
+    """
 
     __slots__ = (
         *("_is_head", "_is_open", "_key", "_lesson", "_monotonic", "_observed", "_pid"),
         *("_records", "_tier", "is_used", "size_bytes"),
     )
 
-    def __init__(self, lesson: Lesson, environ: Environ, observed: Sent, url: Hashable) -> None:
+    def __init__(
+        self, lesson: Lesson, environ: Environ, observed: Sent | None, url: Hashable
+    ) -> None:
         memory = lesson.tier.memory
         self._lesson = lesson
         self._tier = lesson.tier
@@ -164,7 +169,7 @@ class Learned:
         self._monotonic = lesson.tier.monotonic
         self._pid = os.getpid()
         self._is_head = environ["REQUEST_METHOD"] == "HEAD"
-        self._observed = _digest_of(observed) if lesson.is_checked else None
+        self._observed = None if observed is None else _digest_of(observed)
         self._records: Recent[str, Remembered] | None = memory.here() if memory else None
         self.is_used = False
         told = lesson.url
@@ -265,6 +270,22 @@ class Learned:
         if is_same:
             self._observed = None
         return is_same
+
+
+def learn(
+    here: Recent[Hashable, Learned | Selecting],
+    url: Hashable,
+    lesson: Lesson,
+    environ: Environ,
+    observed: Sent | None,
+) -> None:
+    """Keep *here* what a *lesson* tells of a *url*; see :class:`Learned`."""
+    key = url
+    if lesson.by_query or lesson.fields:
+        selecting = Selecting(here, url, lesson.by_query, lesson.fields)
+        here.put(url, selecting)
+        key = selecting.key_of(environ)
+    here.put(key, Learned(lesson, environ, observed, key))
 
 
 def _length_of(texts: Hashable) -> int:

@@ -13,7 +13,7 @@ from weakref import WeakSet
 from msgspec import Struct
 
 from flask_larder.environ import Environ
-from flask_larder.learned import Learned, Lesson, Selecting
+from flask_larder.learned import Learned, Lesson, Selecting, learn
 from flask_larder.memory import Recent
 from flask_larder.per_process import PerProcess
 from flask_larder.rendered import Sent
@@ -109,13 +109,8 @@ class BeforeFlask:
         return self._flask(environ, observing)
 
     def _learn(self, lesson: Lesson, environ: Environ, observed: Sent) -> None:
-        here, url = self._here(), _url_of(environ)
-        key: Hashable = url
-        if lesson.by_query or lesson.fields:
-            selecting = Selecting(here, url, lesson.by_query, lesson.fields)
-            here.put(url, selecting)
-            key = selecting.key_of(environ)
-        here.put(key, Learned(lesson, environ, observed, key))
+        checked = observed if lesson.is_checked else None
+        learn(self._here(), _url_of(environ), lesson, environ, checked)
 
     def _tell_failure(self) -> None:
         if not self._has_failed:

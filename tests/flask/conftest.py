@@ -7,7 +7,9 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from flask_larder import Cache
+from flask_larder.engine import Engine
 from tests.flask.answers import Counter, Get
+from tests.flask.before_flask.passing import Passing
 
 
 @pytest.fixture
@@ -38,3 +40,16 @@ def get(app: Flask) -> Get:
 @pytest.fixture
 def count() -> Counter:
     return Counter()
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Passing:
+    """Counts the requests for which the engine is asked."""
+    passing, answer = Passing(), Engine.answer
+
+    def counting(self: Engine, ask: Any, forward: Any) -> Any:
+        passing.count += 1
+        return answer(self, ask, forward)
+
+    monkeypatch.setattr(Engine, "answer", counting)
+    return passing

@@ -17,7 +17,7 @@ from flask import Flask, Response, abort, g, got_request_exception, jsonify, req
 
 from flask_larder import Cache, InvalidConfig, InvalidPolicy
 from flask_larder.flask.call import Call
-from flask_larder.flask.revalidation import ENVIRON_KEY, replayed
+from flask_larder.flask.revalidation import REVALIDATION, replayed
 from flask_larder.flask.tracking import caches_of
 from tests.core.test_coalesce import until
 from tests.flask.answers import Counter, Get, is_hit, status_of
@@ -260,7 +260,7 @@ def test_a_view_that_unless_keeps_away_does_not_run(
     """Its answer would not be stored."""
 
     @app.get("/")
-    @cache.cached(stale_while_revalidate=60, unless=lambda: ENVIRON_KEY in request.environ)
+    @cache.cached(stale_while_revalidate=60, unless=lambda: REVALIDATION in request.environ)
     def page() -> str:
         return str(count())
 
@@ -380,7 +380,7 @@ def test_a_view_is_left_out_for_a_while(
 
     @app.before_request
     def shut() -> str | None:
-        return "too many" if is_shut[0] and ENVIRON_KEY in request.environ else None
+        return "too many" if is_shut[0] and REVALIDATION in request.environ else None
 
     @app.get("/")
     @cache.cached(stale_while_revalidate=60)
@@ -424,7 +424,7 @@ def test_who_is_told_that_a_view_is_left_out_finds_nobody_at_work(
 
     @app.before_request
     def shut() -> str | None:
-        return "too many" if ENVIRON_KEY in request.environ else None
+        return "too many" if REVALIDATION in request.environ else None
 
     @app.get("/")
     @cache.cached(stale_while_revalidate=60, stale_if_error=60)
@@ -454,7 +454,6 @@ def test_an_early_refresh(
         return str(count())
 
     get("/")
-    assert status_of(get("/")) == "larder; hit; ttl=300"
     monkeypatch.setattr("flask_larder.freshness.math.log", lambda chance: -1e9)
     early = get("/")
     monkeypatch.undo()

@@ -54,37 +54,42 @@ _methods_of: Final = attrgetter(*_METHODS)
 _OF_FLASK: Final = _methods_of(Flask)
 
 
-def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> None:
-    """Have what is stored for *ask*, which *names* select, be sent before Flask, if that may be."""
+def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> bool:
+    """Have what is stored for *ask*, which *names* select, be sent before Flask, if that may be.
+
+    Returns false where the app wants hits of this view inside Flask.
+    """
     try:
-        _teach(call, context, ask, names)
+        return _teach(call, context, ask, names)
     except Exception:  # noqa: BLE001 - the answer is there, and Flask sends it
         call.tell_no_lesson()
+        return True
 
 
-def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> None:
+def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> bool:
     environ = context.request.environ
     pupil = environ.get(PLACED)
     if pupil is None:
-        return
+        return False
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     if pupil.learner is not app.extensions.get(EXTENSION):
-        return
+        return False
     endpoint, blueprints = context.request.endpoint or "", context.request.blueprints
     is_forced = call.options.before_flask is True
     around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
     if not (around.are_bare() or _log.isEnabledFor(logging.DEBUG)):
-        return  # as in most apps, at each hit
+        return False  # as in most apps
     session = _session_of(app)
     if "HTTP_HOST" not in environ or session in environ.get("HTTP_COOKIE", ""):
-        return  # to which no lesson would apply, and most of what is asked inside Flask has it
+        return True  # to which no lesson would apply, and most of what is asked inside Flask has it
     reason = why_inside(app, call, context.request.url_rule, around)
     if reason is not None:
         call.tell_inside(reason)
-        return
-    lesson = _lesson(call, ask, names, around, session)
+        return False
+    lesson = lesson_of(call, ask, names, around.are_bare, session)
     if pupil.can_learn(lesson, environ):
         environ[LESSON] = lesson
+    return True
 
 
 class Surroundings:
@@ -265,9 +270,14 @@ def _for_flask(selecting: Iterable[str], *, heeds_directives: bool) -> frozenset
     return FOR_FLASK | cookie | (DIRECTIVES if heeds_directives else set[str]())
 
 
-def _lesson(
-    call: Call, ask: Ask, names: frozenset[str], around: Surroundings, session: str
+def lesson_of(
+    call: Call,
+    ask: Ask,
+    names: frozenset[str],
+    is_open: Callable[[], bool],
+    session: str | None = None,
 ) -> Lesson:
+    """What there is to learn from a hit for *ask*, which *names* select."""
     options, settings = call.options, call.wiring.settings
     selecting = sorted(names | set(options.vary_fields))
     heeds_directives = options.by_response or settings["CACHE_REQUEST_DIRECTIVES"]
@@ -284,7 +294,7 @@ def _lesson(
             tags=settings["CACHE_SEND_TAGS"],
             hit_indication=options.response_hit_indication,
         ),
-        is_open=around.are_bare,
+        is_open=is_open,
         by_query=not (options.is_template and options.query.is_empty),
         fields=tuple(environ_name(name) for name in selecting),
         for_flask=_for_flask(selecting, heeds_directives=heeds_directives),

@@ -8,7 +8,7 @@ from typing import Any, Final
 from flask import Flask, Response
 from flask.ctx import RequestContext
 from msgspec.structs import replace
-from werkzeug.datastructures import EnvironHeaders, Headers
+from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import GatewayTimeout, HTTPException
 
 from flask_larder.ask import Ask, Hit
@@ -20,6 +20,7 @@ from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.before_flask import teach
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.conditions import is_conditional, on_condition
+from flask_larder.flask.known_hits import know
 from flask_larder.flask.outcome import Outcome, write_fields
 from flask_larder.flask.reads import (
     Watch,
@@ -33,6 +34,7 @@ from flask_larder.flask.reads import (
     register,
     registered_functions,
 )
+from flask_larder.flask.responses import response_of
 from flask_larder.flask.revalidation import (
     Revalidation,
     revalidate_later,
@@ -147,7 +149,7 @@ class _Visit:
             outcome.age = answer.age
             outcome.is_as_stored = self._is_outermost()
             if answer.status.is_hit and not answer.is_validated and (answer.status.ttl or 0) > 0:
-                teach(self._call, self._context, ask, answer.names)
+                self._learn(ask, answer.names)
             if answer.is_due:
                 revalidate_later(self._call, self._context.request.environ, ask, answer)
         else:
@@ -156,6 +158,12 @@ class _Visit:
                 teach(self._call, self._context, ask, parse_vary(answer.fields) | selecting)
         outcome.vary |= self._of_key
         return self._returned(answer)
+
+    def _learn(self, ask: Ask, names: frozenset[str]) -> None:
+        """Have the next such hit be found at less cost: before Flask, or else inside it."""
+        call, context = self._call, self._context
+        if not teach(call, context, ask, names):
+            know(call, context, ask, names)
 
     def _replace(self, ask: Ask | Reason, revalidation: Revalidation) -> Any:
         """Make anew what is stored. What is returned is for the decorators around it alone."""
@@ -416,18 +424,4 @@ class _Visit:
 
 
 def _response_of(app: Flask, stored: StoredResponse) -> Response:
-    # Its class may add fields, or make something of a body: what is stored has been through that.
-    fields = stored.fields
-    response = app.response_class(None, status=stored.status, headers=_headers_of(fields))
-    response.headers, response.response = _headers_of(fields), [stored.body]
-    return response
-
-
-def _headers_of(fields: tuple[tuple[str, str], ...]) -> Headers:
-    """*fields* for Werkzeug, which would look again at each whether it is well-formed."""
-    headers = Headers()
-    pairs = vars(headers).get("_list")
-    if not isinstance(pairs, list):  # another Werkzeug
-        return Headers(fields)
-    pairs.extend(fields)
-    return headers
+    return response_of(app, stored.status, stored.fields, stored.body)

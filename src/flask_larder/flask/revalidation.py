@@ -15,7 +15,7 @@ from flask_larder.coalesce import Claim
 from flask_larder.credentials import is_credential
 from flask_larder.flask.call import Call
 
-ENVIRON_KEY: Final = "flask_larder.revalidation"
+REVALIDATION: Final = "flask_larder.revalidation"
 
 _OF_ONE_TRANSFER: Final = frozenset(
     {
@@ -73,7 +73,7 @@ def revalidation_of(
     environ: Mapping[str, Any], decorated: Callable[..., Any]
 ) -> Revalidation | None:
     """What the request is made for, if it is one that nobody has sent to *decorated*."""
-    found = environ.get(ENVIRON_KEY)
+    found = environ.get(REVALIDATION)
     return found if isinstance(found, Revalidation) and found.decorated is decorated else None
 
 
@@ -90,7 +90,7 @@ def revalidate_later(call: Call, environ: Mapping[str, Any], ask: Ask, hit: Hit)
             if claim is None:
                 return _BUSY_SECONDS
             revalidation = Revalidation(claim, call.decorated, ask.key, stored_at)
-            has_ended = _has_ended(app, {**replay, ENVIRON_KEY: revalidation})
+            has_ended = _has_ended(app, {**replay, REVALIDATION: revalidation})
         # Whoever goes by that is not to find the claim, and wait for what does not come.
         if has_ended and revalidation.failure is not None:
             call.leave_out(revalidation.failure, LEFT_OUT_SECONDS)

@@ -1,7 +1,7 @@
 """Which store and which clock are used: decided here, once for each cache and app."""
 
 import time
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Hashable, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -23,14 +23,16 @@ from flask_larder.flask.options import Options
 from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
-from flask_larder.learned import Tier
+from flask_larder.learned import Learned, Selecting, Tier
 from flask_larder.local_purges import LocalPurges, NoPurges
-from flask_larder.memory import L1, MemoryStore, NullStore
+from flask_larder.memory import L1, MemoryStore, NullStore, Recent
+from flask_larder.per_process import PerProcess
 from flask_larder.purges import ALL, Purge, PurgeLog
 from flask_larder.redis import RedisLeases, RedisPurges, RedisStore
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from flask_larder.store import Leases, Store
+from flask_larder.wsgi import LEARNED_BYTES
 
 _BACKGROUND: Final = Background()
 """For all caches of a process."""
@@ -73,7 +75,8 @@ class Wiring:
     *enabled* is false where nothing is ever kept. *warned* has the warnings that were logged.
     *left_out* tells until when views are not revalidated in the background, *failures_told* until
     when nothing is said of their failures, by the monotonic clock. *read_by* has what functions
-    were seen to read, where that is noted by name.
+    were seen to read, where that is noted by name. *known_hits* has what each process knows of the
+    URLs of which it has answered hits inside Flask.
     """
 
     settings: Settings
@@ -90,6 +93,9 @@ class Wiring:
     warned: set[str] = field(default_factory=set)
     left_out: dict[str, float] = field(default_factory=dict)
     failures_told: dict[str, float] = field(default_factory=dict)
+    known_hits: PerProcess[Recent[Hashable, Learned | Selecting]] = field(
+        default_factory=lambda: PerProcess(lambda: Recent(LEARNED_BYTES))
+    )
     read_by: MutableMapping[Any, frozenset[Read]] = field(default_factory=WeakKeyDictionary)
 
     @property

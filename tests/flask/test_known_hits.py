@@ -1,0 +1,327 @@
+"""Hits inside Flask that need no engine, and what needs it all the same."""
+
+import functools
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask, Request, Response, request, session
+
+from flask_larder import Cache, cache_view_hit
+from flask_larder.testing import forbid_unkeyed_reads
+from tests.flask.answers import Counter, Get, is_hit, status_of
+from tests.flask.before_flask.passing import Passing
+
+
+@pytest.fixture(autouse=True)
+def hook(app: Flask) -> Counter:
+    """Counts its runs: with it, hits are answered inside Flask."""
+    runs = Counter()
+
+    @app.before_request
+    def count() -> None:
+        runs()
+
+    return runs
+
+
+@pytest.fixture
+def page(app: Flask, cache: Cache, count: Counter) -> str:
+    app.add_url_rule("/page", "page", cache.cached(tags=["page"])(lambda: f"page {count()}"))
+    return "/page"
+
+
+def know(get: Get, engine: Passing, path: str, **options: Any) -> None:
+    """A miss and a hit, for which the engine is asked; and no more for the next."""
+    for _ in range(2):
+        with engine.one():
+            get(path, **options)
+    with engine.none():
+        assert is_hit(get(path, **options))
+
+
+def test_hooks_run_and_the_engine_is_not_asked(
+    app: Flask, get: Get, engine: Passing, hook: Counter, page: str
+) -> None:
+    """Also those that change the response, which is another one each time."""
+
+    @app.after_request
+    def mark(response: Response) -> Response:
+        assert str(request.environ["flask_larder.status"]) == response.headers["Cache-Status"]
+        assert "X-Mark" not in response.headers
+        response.headers["X-Mark"] = "1"
+        response.set_data(response.get_data() + b", marked")
+        return response
+
+    know(get, engine, page)
+    answer = get(page)
+    assert (answer.text, answer.headers["X-Mark"]) == ("page 1, marked", "1")
+    assert status_of(answer) == "larder; hit; ttl=300"
+    assert hook.runs == 4
+
+
+def test_sessions_go_on(app: Flask, cache: Cache, engine: Passing, page: str) -> None:
+    """Who has one gets what nobody's answer depends on, and a new cookie if Flask wants it so."""
+
+    @app.get("/login")
+    def login() -> str:
+        session["user"] = "ann"
+        session.permanent = True
+        return "welcome"
+
+    ann = app.test_client()
+    ann.get("/login")
+    know(ann.get, engine, page)
+    assert "session=" in ann.get(page).headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_a_purge(
+    cache: Cache, get: Get, app: Flask, engine: Passing, page: str, soft: bool
+) -> None:
+    """It holds for the next request."""
+    know(get, engine, page)
+    with app.app_context():
+        cache.purge_tags("page", soft=soft)
+    assert get(page).text == "page 2"
+
+
+def test_what_expires(
+    app: Flask, get: Get, engine: Passing, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for anew."""
+    import time
+
+    know(get, engine, page)
+    now = time.time()
+    for wiring in app.extensions["flask_larder"].values():
+        object.__setattr__(wiring.tier, "clock", lambda: now + 301)
+        monkeypatch.setattr(wiring.engine, "_clock", lambda: now + 301)
+        monkeypatch.setattr(wiring.engine.lookups, "_clock", lambda: now + 301)
+    with engine.one():
+        assert get(page).text == "page 2"
+
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "authorization": {"headers": {"Authorization": "Bearer x"}},
+    "range": {"headers": {"Range": "bytes=0-1"}},
+    "if-match": {"headers": {"If-Match": "*"}},
+    "body": {"data": b"x"},
+    "host": {"base_url": "http://other"},
+    "scheme": {"base_url": "https://localhost"},
+    "HEAD": {"method": "HEAD"},
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_the_engine_is_asked_for(get: Get, engine: Passing, page: str, name: str) -> None:
+    """Each time, or the first time that it is."""
+    know(get, engine, page)
+    with engine.one():
+        get(page, **ENGINES[name])
+    with engine.none():
+        assert get(page).text == "page 1"
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "unless": lambda: "no" in request.headers,
+    "vary": lambda: request.headers.get("no"),
+    "make_cache_key": lambda: request.headers.get("no", "none"),
+    "key_prefix": lambda: request.headers.get("no", "none"),
+    "forced_update": lambda: "no" in request.headers,
+    "is_stale": lambda stored: "no" in request.headers,
+}
+
+
+@pytest.mark.parametrize("option", FUNCTIONS)
+def test_functions_are_asked_each_time(
+    app: Flask, cache: Cache, get: Get, count: Counter, option: str
+) -> None:
+    """Whatever they say counts."""
+    cached = cache.cached(**{option: FUNCTIONS[option]})
+    app.add_url_rule("/", "view", cached(lambda: str(count())))
+    for _ in range(3):
+        assert get("/").text == "1"
+    assert get("/", headers={"No": "1"}).text == "2"
+
+
+def test_each_query_and_each_field(
+    app: Flask, cache: Cache, get: Get, engine: Passing, count: Counter
+) -> None:
+    """What selects is known apart."""
+
+    @app.get("/")
+    @cache.cached(query_string=True, vary="X-A")
+    def view() -> str:
+        return f"{request.args.get('a')} {request.headers.get('X-A')} {count()}"
+
+    asked = [{"query_string": f"a={a}", "headers": {"X-A": b}} for a in "12" for b in "34"]
+    for each in asked:
+        know(get, engine, "/", **each)
+    with engine.none():
+        answers = [get("/", **each).text for each in asked]
+    assert answers == ["1 3 1", "1 4 2", "2 3 3", "2 4 4"]
+
+
+def test_a_hook_that_changes_what_is_asked_for(
+    app: Flask, cache: Cache, get: Get, count: Counter
+) -> None:
+    """By the environ alone, while Flask has the query as it came."""
+
+    @app.before_request
+    def change() -> None:
+        request.environ.update(request.args.get("change", type=json.loads) or {})
+
+    @app.get("/")
+    @cache.cached(query_string=True)
+    def view() -> str:
+        return f"{request.host} {len(request.args)} {count()}"
+
+    changes = [{}, {"QUERY_STRING": ""}, {"HTTP_HOST": "one"}, {"wsgi.url_scheme": "https"}]
+    for host in ("one", "two"):
+        for change in changes * 2:
+            query = {"change": json.dumps(change)} if change else {}
+            for _ in range(3):
+                answer = get("/", base_url=f"http://{host}", query_string=query)
+                assert answer.text.startswith(f"{host} {len(query)} ")
+    assert count.runs == 8
+
+
+def test_a_request_class_that_tells_another_host(cache: Cache) -> None:
+    """Than the environ has."""
+
+    class Overriding(Request):
+        @property
+        def host(self) -> str:
+            return str(self.environ["HTTP_X_TENANT"])
+
+        @host.setter
+        def host(self, host: str) -> None:
+            """Flask sets it, too."""
+
+    app = Flask(__name__)
+    app.request_class = Overriding
+    app.config.update(CACHE_TYPE="SimpleCache")
+    cache.init_app(app)
+    app.add_url_rule("/", "view", cache.cached()(lambda: request.environ["HTTP_X_TENANT"]))
+    for tenant in ("ann", "bob", "ann", "bob", "ann", "bob"):
+        assert app.test_client().get("/", headers={"X-Tenant": tenant}).text == tenant
+
+
+def test_a_decorator_that_comes_later(app: Flask, get: Get, engine: Passing, page: str) -> None:
+    """It is called, and the engine is asked what it gets."""
+    know(get, engine, page)
+    view = app.view_functions["page"]
+
+    @functools.wraps(view)
+    def decorated() -> bytes:
+        return app.make_response(view()).get_data() + b"!"
+
+    app.view_functions["page"] = decorated
+    with engine.one():
+        assert get(page).text == "page 1!"
+
+
+def test_what_is_made_of_an_answer_depends_on_it(
+    app: Flask, cache: Cache, get: Get, engine: Passing, page: str, count: Counter
+) -> None:
+    """By its tags, be it called in the same request or asked for in another one."""
+    know(get, engine, page)
+
+    @cache.cached(key_prefix="asked")
+    def asked() -> str:
+        return f"{get(page).text}, {count()}"
+
+    @cache.cached(key_prefix="called")
+    def called() -> str:
+        view: Any = app.view_functions["page"]
+        return f"{app.make_response(view()).get_data(as_text=True)}, {count()}"
+
+    with app.app_context():
+        assert [asked(), asked()] == ["page 1, 2"] * 2
+    with app.test_request_context(page):
+        assert [called(), called()] == ["page 1, 3"] * 2
+    with app.app_context():
+        cache.purge_tags("page")
+        assert asked() == "page 4, 5"
+    with app.test_request_context(page):
+        assert called() == "page 4, 6"
+
+
+def test_in_the_background_it_is_made_anew(
+    app: Flask, cache: Cache, get: Get, engine: Passing, count: Counter
+) -> None:
+    """Though what is stored is fresh still."""
+    from flask_larder.flask.revalidation import REVALIDATION
+
+    app.add_url_rule("/", "view", cache.cached()(lambda: str(count())))
+    know(get, engine, "/")
+    with app.test_request_context("/", environ_overrides={REVALIDATION: "any"}), engine.one():
+        app.view_functions["view"]()
+
+
+@pytest.mark.parametrize("change", ["debug", "log", "test"])
+def test_whoever_wants_to_be_told_is(
+    app: Flask, get: Get, engine: Passing, page: str, caplog: pytest.LogCaptureFixture, change: str
+) -> None:
+    """Also of a URL that was known before."""
+    know(get, engine, page)
+    app.debug = change == "debug"
+    with engine.one():
+        if change == "log":
+            with caplog.at_level(logging.DEBUG, "flask_larder"):
+                get(page)
+            assert "GET /page: larder; hit" in caplog.text
+        elif change == "test":
+            with forbid_unkeyed_reads(app):
+                get(page)
+        else:
+            get(page)
+
+
+def test_a_fault_is_told_once(
+    get: Get,
+    engine: Passing,
+    page: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And the engine answers."""
+    know(get, engine, page)
+    monkeypatch.setattr("flask_larder.learned.Learned.find", lambda *_: 1 / 0)
+    for _ in range(2):
+        with engine.one():
+            assert get(page).text == "page 1"
+    assert caplog.messages == ["Hits inside Flask are left to the engine"]
+
+
+def test_hosts_that_are_refused(
+    app: Flask, get: Get, engine: Passing, page: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are none that could be known, and no fault."""
+
+    @app.before_request
+    def distrust() -> None:
+        del request.host
+        request.trusted_hosts = ["localhost"]
+
+    know(get, engine, page)
+    assert get(page, base_url="http://evil").status_code == 400
+    assert get(page).text == "page 1"
+    assert not caplog.messages
+
+
+def test_signals_are_sent_each_time(app: Flask, count: Counter, get: Get) -> None:
+    """Where they are switched on."""
+    cache, heard = Cache(app, config={"CACHE_ENABLE_SIGNALS": True}), Counter()
+    app.add_url_rule("/", "view", cache.cached()(lambda: str(count())))
+
+    def hear(_: Any, **told: Any) -> None:
+        heard()
+
+    with cache_view_hit.connected_to(hear, cache):
+        for _ in range(4):
+            get("/")
+    assert heard.runs == 3
