@@ -35,6 +35,8 @@ def find_known(
     wiring: Wiring, view: Callable[..., Any], context: RequestContext
 ) -> Response | None:
     """What *view* answers, where that is known; ``None`` where the engine is to be asked."""
+    if view not in wiring.known_views:  # such as a function that a view calls, maybe often
+        return None
     try:
         return _find(wiring, view, context)
     except HTTPException:  # the request has no host that could be known
@@ -78,6 +80,7 @@ def _know(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) 
     if needs_functions(call.options) or needs_signals(call):
         return
     lesson = lesson_of(call, ask, names, is_open)
+    call.wiring.known_views.add(call.decorated)
     learn(call.wiring.known_hits(), _url_of(call.decorated, request), lesson, environ, None)
 
 

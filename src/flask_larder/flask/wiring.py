@@ -76,7 +76,7 @@ class Wiring:
     *left_out* tells until when views are not revalidated in the background, *failures_told* until
     when nothing is said of their failures, by the monotonic clock. *read_by* has what functions
     were seen to read, where that is noted by name. *known_hits* has what each process knows of the
-    URLs of which it has answered hits inside Flask.
+    URLs of which it has answered hits inside Flask, and *known_views* the views of these.
     """
 
     settings: Settings
@@ -96,6 +96,7 @@ class Wiring:
     known_hits: PerProcess[Recent[Hashable, Learned | Selecting]] = field(
         default_factory=lambda: PerProcess(lambda: Recent(LEARNED_BYTES))
     )
+    known_views: set[Any] = field(default_factory=set)
     read_by: MutableMapping[Any, frozenset[Read]] = field(default_factory=WeakKeyDictionary)
 
     @property
