@@ -23,6 +23,9 @@ from flask_larder.rendered import Additions, Rendered, Sent
 LOOKED_UP: Final = "flask_larder.looked_up"
 """Where the environ holds what was found in the store and does not answer the request."""
 
+LEARNED_BYTES: Final = 16 * 1024 * 1024
+"""How much memory is used at one place for the URLs that were learned: about 10,000."""
+
 _SIZE_BYTES: Final = 1350
 """What a URL takes beside its texts, as measured: they count by their length."""
 
@@ -70,7 +73,7 @@ class Lesson(Struct, frozen=True):
 
     What that varies by, *variants* tells: where the list of names is, and which they are. The
     request is that for *origin*, and *url* tells by what purges it is hit. *is_open* tells,
-    each time, whether nothing of the app is to run around the view. *by_query* and *fields*, names
+    each time, whether that may be done still. *by_query* and *fields*, names
     in the environ, tell what else selects. A request that has anything *for_flask*, names in the
     environ, too, or the cookie of the *session*, where that is told, needs Flask. Within
     *early_factor* times its cost of its end, a response may be due to be made anew. With
@@ -127,11 +130,16 @@ class Selecting:
         query = environ.get("QUERY_STRING") if self.by_query else None
         return (self.url, query, *[environ.get(name) for name in self.fields])
 
-    def find(self, environ: Environ) -> Sent | None:
-        """What to send, or ``None`` where Flask is to answer."""
+    def selected(self, environ: Environ) -> "Learned | None":
+        """What is known for the request, if anything."""
         self.is_used = True
         selected = self.answers.get(self.key_of(environ))
-        return selected.find(environ) if isinstance(selected, Learned) else None
+        return selected if isinstance(selected, Learned) else None
+
+    def find(self, environ: Environ) -> Sent | None:
+        """What to send, or ``None`` where Flask is to answer."""
+        selected = self.selected(environ)
+        return None if selected is None else selected.find(environ)
 
 
 @dataclass(slots=True, eq=False)
@@ -176,9 +184,31 @@ class Learned:
         texts = (lesson.key, lesson.origin, told.site, told.path, told.query, told.key)
         self.size_bytes = _SIZE_BYTES + _length_of(url) + _length_of(texts)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields by which answers vary."""
+        variants = self._lesson.variants
+        return frozenset() if variants is None else frozenset(variants[1])
+
+    def selected(self, environ: Environ) -> "Learned":  # noqa: ARG002 - as that of Selecting
+        """It: there is one answer for all."""
+        return self
+
     def find(self, environ: Environ) -> Sent | None:
         """What to send, or ``None`` where Flask is to answer."""
         is_plain = environ.keys().isdisjoint(_SPECIAL)
+        hit = self.hit(environ, is_plain=is_plain)
+        if hit is None:
+            return None
+        if not is_plain and self._is_not_modified(hit.stored, environ):
+            return hit.not_modified
+        return hit.head if self._is_head else hit.whole
+
+    def hit(self, environ: Environ, *, is_plain: bool = False) -> Rendered | None:
+        """The hit for a request, whatever its conditions, or ``None`` where it is for others.
+
+        One that *is_plain* has nothing that is to be looked at.
+        """
         if not (is_plain or self._lesson.is_for(environ)) or not self._is_open():
             return None
         self.is_used = True
@@ -191,14 +221,10 @@ class Learned:
             or current.until <= self._monotonic()
             or current.version != current.table.version
         ):
-            hit = self._renewed(environ, record)
-            if hit is None:
-                return None
-        else:
-            hit, record.is_used = current.rendered, True
-        if not is_plain and self._is_not_modified(hit.stored, environ):
-            return hit.not_modified
-        return hit.head if self._is_head else hit.whole
+            return self._renewed(environ, record)
+        record.is_used = True
+        rendered: Rendered = current.rendered
+        return rendered
 
     def _is_not_modified(self, stored: StoredResponse, environ: Environ) -> bool:
         if stored.status != 200 or environ.keys().isdisjoint(_CONDITIONS):

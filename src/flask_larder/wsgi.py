@@ -13,7 +13,7 @@ from weakref import WeakSet
 from msgspec import Struct
 
 from flask_larder.environ import Environ
-from flask_larder.learned import Learned, Lesson, Selecting, learn
+from flask_larder.learned import LEARNED_BYTES, Learned, Lesson, Selecting, learn
 from flask_larder.memory import Recent
 from flask_larder.per_process import PerProcess
 from flask_larder.rendered import Sent
@@ -29,9 +29,6 @@ PLACED: Final = "flask_larder.before_flask"
 
 LESSON: Final = "flask_larder.lesson"
 """Where it holds the :class:`Lesson` that Flask has to teach."""
-
-LEARNED_BYTES: Final = 16 * 1024 * 1024
-"""How much memory each process uses for the URLs that it has learned: about 10,000."""
 
 _log = logging.getLogger("flask_larder")
 

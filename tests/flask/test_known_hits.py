@@ -1,18 +1,22 @@
 """Hits inside Flask that need no engine, and what needs it all the same."""
 
 import functools
+import hashlib
 import json
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, Request, Response, request, session
+from flask import Flask, Request, Response, after_this_request, request, session
+from werkzeug.datastructures import Headers
+from werkzeug.test import Client
 
 from flask_larder import Cache, cache_view_hit
 from flask_larder.testing import forbid_unkeyed_reads
 from tests.flask.answers import Counter, Get, is_hit, status_of
 from tests.flask.before_flask.passing import Passing
+from tests.flask.before_flask.test_same import REQUESTS, STATUSES, VIEWS, sent
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +215,7 @@ def test_a_request_class_that_tells_another_host(cache: Cache) -> None:
 
 
 def test_a_decorator_that_comes_later(app: Flask, get: Get, engine: Passing, page: str) -> None:
-    """It is called, and the engine is asked what it gets."""
+    """It is called, and gets what is stored."""
     know(get, engine, page)
     view = app.view_functions["page"]
 
@@ -220,8 +224,7 @@ def test_a_decorator_that_comes_later(app: Flask, get: Get, engine: Passing, pag
         return app.make_response(view()).get_data() + b"!"
 
     app.view_functions["page"] = decorated
-    with engine.one():
-        assert get(page).text == "page 1!"
+    assert get(page).text == "page 1!"
 
 
 def test_what_is_made_of_an_answer_depends_on_it(
@@ -250,35 +253,159 @@ def test_what_is_made_of_an_answer_depends_on_it(
         assert called() == "page 4, 6"
 
 
-def test_in_the_background_it_is_made_anew(
-    app: Flask, cache: Cache, get: Get, engine: Passing, count: Counter
+def test_the_log_has_a_line_for_each(
+    get: Get, engine: Passing, page: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Though what is stored is fresh still."""
-    from flask_larder.flask.revalidation import REVALIDATION
-
-    app.add_url_rule("/", "view", cache.cached()(lambda: str(count())))
-    know(get, engine, "/")
-    with app.test_request_context("/", environ_overrides={REVALIDATION: "any"}), engine.one():
-        app.view_functions["view"]()
-
-
-@pytest.mark.parametrize("change", ["debug", "log", "test"])
-def test_whoever_wants_to_be_told_is(
-    app: Flask, get: Get, engine: Passing, page: str, caplog: pytest.LogCaptureFixture, change: str
-) -> None:
-    """Also of a URL that was known before."""
+    """Where its level is such."""
     know(get, engine, page)
-    app.debug = change == "debug"
-    with engine.one():
-        if change == "log":
-            with caplog.at_level(logging.DEBUG, "flask_larder"):
-                get(page)
-            assert "GET /page: larder; hit" in caplog.text
-        elif change == "test":
-            with forbid_unkeyed_reads(app):
-                get(page)
-        else:
-            get(page)
+    with caplog.at_level(logging.DEBUG, "flask_larder"):
+        get(page)
+    assert "GET /page: larder; hit" in caplog.text
+
+
+def test_what_is_looked_at_here_is_no_reading(
+    app: Flask, cache: Cache, get: Get, engine: Passing, page: str
+) -> None:
+    """Of the app's."""
+    know(get, engine, page)
+    with forbid_unkeyed_reads(app):
+        get(page)
+        with app.app_context():
+            cache.purge_tags("page")
+        get(page)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_hooks_see_the_same(engine: Passing, view: str) -> None:
+    """As by the engine, to each request, with their own fields; so does the client."""
+    clients = {
+        how: _client_of(VIEWS[view], by_engine=how == "engine") for how in ("engine", "known")
+    }
+    asked = dict.fromkeys(clients, 0)
+    for name in [*REQUESTS, *reversed(REQUESTS)]:
+        answers = []
+        for how, client in clients.items():
+            before = engine.count
+            answers.append(sent(client, **REQUESTS[name]))
+            asked[how] += engine.count - before
+        assert answers[0] == answers[1], name
+    assert (asked["known"] < asked["engine"] - 10) == (view not in {"cookie", "private"})
+
+
+def _client_of(view: Callable[[], Any], *, by_engine: bool) -> Client:
+    app = Flask(__name__)
+    cache = Cache(app, config={"CACHE_TYPE": "SimpleCache"})
+
+    @app.before_request
+    def prepare() -> None:
+        after_this_request(see)
+
+    @app.after_request
+    def see(response: Response) -> Response:
+        data = b"" if response.direct_passthrough else response.get_data()
+        reads = sorted(getattr(request, "reads").since())  # noqa: B009 - it is of a class of ours
+        seen = (
+            response.status_code,
+            response.content_type,
+            data,
+            sorted(dict(response.headers)),
+            reads,
+        )
+        response.headers.add("X-Seen", hashlib.md5(repr(seen).encode()).hexdigest())
+        return response
+
+    def page() -> Response:
+        request.headers.get("Accept-Language")  # by which it varies
+        return app.make_response(view())
+
+    unless = (lambda: False) if by_engine else None
+    cached = cache.cached(statuses=STATUSES, vary="X-A", unless=unless)
+    app.add_url_rule("/", "view", cached(page))
+    return Client(app, use_cookies=False)
+
+
+def test_a_hook_that_personalises(app: Flask, cache: Cache, get: Get, engine: Passing) -> None:
+    """By a function for this very response, which is what the client's conditions are about."""
+
+    @app.before_request
+    def who() -> None:
+        if user := request.headers.get("X-Who"):
+            after_this_request(lambda response: personal(response, user))
+
+    def personal(response: Response, user: str) -> Response:
+        response.set_data(response.get_data(as_text=True) + user)
+        response.headers["ETag"] = f'"{user}"'
+        return response
+
+    view = cache.cached()(lambda: Response("page of ", headers={"ETag": '"nobody"'}))
+    app.add_url_rule("/", "view", view)
+    know(get, engine, "/")
+    ann = {"X-Who": "ann"}
+    assert get("/", headers={**ann, "If-None-Match": '"nobody"'}).text == "page of ann"
+    assert get("/", headers={**ann, "If-None-Match": '"ann"'}).status_code == 304
+    assert get("/", headers={"If-None-Match": '"nobody"'}).status_code == 304
+
+
+@pytest.mark.parametrize("where", ["request", "environ"])
+def test_a_hook_that_changes_the_method(app: Flask, cache: Cache, get: Get, where: str) -> None:
+    """What is stored for GET has its body for all others."""
+
+    @app.before_request
+    def override() -> None:
+        if method := request.headers.get("X-Method"):
+            if where == "request":
+                request.method = method
+            else:
+                request.environ["REQUEST_METHOD"] = method
+
+    app.add_url_rule("/", "view", cache.cached()(lambda: "page"))
+    get("/")
+    for other in ("GET", "HEAD"):
+        for _ in range(3):
+            get("/", method=other, headers={"X-Method": "HEAD" if other == "GET" else "GET"})
+        assert get("/").text == "page"
+
+
+def test_a_hook_that_replaces_the_fields(app: Flask, cache: Cache, get: Get) -> None:
+    """Then nobody knows what is read, and nothing is answered from the cache."""
+
+    @app.before_request
+    def speak() -> None:
+        if language := request.args.get("language"):
+            request.headers = Headers({"Accept-Language": language})
+
+    @app.get("/")
+    @cache.cached(vary="Accept-Language")
+    def view() -> str:
+        return request.headers.get("Accept-Language", "none")
+
+    for language in (None, None, None, "de", "fr", "de", None):
+        assert get("/", query_string={"language": language or ""}).text == (language or "none")
+
+
+def test_another_cache_of_the_same_url(app: Flask, count: Counter, get: Get) -> None:
+    """It is not given what the first one has found, if it is asked in the same request."""
+    outer, inner = (
+        Cache(app, config={"CACHE_KEY_PREFIX": prefix, "CACHE_TYPE": "SimpleCache"})
+        for prefix in ("outer", "inner")
+    )
+    told: list[Any] = []
+    within = inner.cached(unless=lambda: False)(lambda: f"{count()}")
+
+    @functools.wraps(within)
+    def around() -> str:
+        return "outer"
+
+    app.add_url_rule("/", "view", outer.cached()(around))
+
+    @app.after_request
+    def ask(response: Response) -> Response:
+        told.append(app.make_response(within()).get_data(as_text=True))
+        return response
+
+    for _ in range(4):
+        assert get("/").text == "outer"
+    assert told == ["1"] * 4
 
 
 def test_a_fault_is_told_once(
@@ -290,7 +417,7 @@ def test_a_fault_is_told_once(
 ) -> None:
     """And the engine answers."""
     know(get, engine, page)
-    monkeypatch.setattr("flask_larder.learned.Learned.find", lambda *_: 1 / 0)
+    monkeypatch.setattr("flask_larder.learned.Learned.hit", lambda *_: 1 / 0)
     for _ in range(2):
         with engine.one():
             assert get(page).text == "page 1"

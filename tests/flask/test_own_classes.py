@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask, Request, Response, g, request, session, stream_with_context
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from werkzeug.test import Client
 
 from flask_larder import Cache
 from tests.flask.answers import Get, is_hit, status_of
@@ -132,3 +133,40 @@ def test_a_response_class_that_makes_json_of_lists(app: Flask, cache: Cache, get
     answers = [get("/page") for _ in range(3)]
     assert [(answer.status_code, answer.text) for answer in answers] == [(200, "page")] * 3
     assert is_hit(answers[2])
+
+
+def test_a_response_class_that_needs_a_body(app: Flask, cache: Cache) -> None:
+    """It is given what is stored, as it was by the view."""
+
+    class Measured(Response):
+        def __init__(self, response: Any, *args: Any, **kwargs: Any) -> None:
+            self.size = len(response)
+            super().__init__(response, *args, **kwargs)
+
+    check_size(app, cache, Measured)
+
+
+def test_a_response_class_that_notes_its_body(app: Flask, cache: Cache) -> None:
+    """Where it is set."""
+
+    class Measured(Response):
+        def set_data(self, value: Any) -> None:
+            self.size = len(value)
+            super().set_data(value)
+
+    check_size(app, cache, Measured)
+
+
+def check_size(app: Flask, cache: Cache, kind: type[Response]) -> None:
+    app.response_class = kind
+    app.after_request(tell_size)
+    app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
+    client = Client(app)  # whose own responses are of another class
+    answers = [client.get("/page") for _ in range(4)]
+    assert [(each.status_code, each.headers["X-Size"]) for each in answers] == [(200, "4")] * 4
+    assert is_hit(answers[3])
+
+
+def tell_size(response: Any) -> Any:
+    response.headers["X-Size"] = str(response.size)
+    return response

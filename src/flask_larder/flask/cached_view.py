@@ -5,7 +5,6 @@ from contextlib import ExitStack, suppress
 from time import perf_counter
 from typing import Any, Final
 
-from flask import Flask, Response
 from flask.ctx import RequestContext
 from msgspec.structs import replace
 from werkzeug.datastructures import EnvironHeaders
@@ -20,8 +19,8 @@ from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.before_flask import teach
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.conditions import is_conditional, on_condition
-from flask_larder.flask.known_hits import know
-from flask_larder.flask.outcome import Outcome, write_fields
+from flask_larder.flask.known_hits import find_known, know
+from flask_larder.flask.outcome import Outcome, tell_in_fields
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
@@ -31,7 +30,6 @@ from flask_larder.flask.reads import (
     is_watched,
     note_selecting,
     position_of,
-    register,
     registered_functions,
 )
 from flask_larder.flask.responses import response_of
@@ -78,7 +76,7 @@ _NAMES_NOBODY: Final = frozenset(
 
 def answer_view(call: Call, context: RequestContext) -> Any:
     """The stored response where there is one, else what the view answers."""
-    register(write_fields, context)
+    tell_in_fields(context)
     return _Visit(call, context).answer()
 
 
@@ -108,9 +106,14 @@ class _Visit:
         """What Flask is to get. The outcome is recorded, also where the view raises."""
         outcome, started = self._outcome, perf_counter()
         try:
-            ask = self._reason_not_to_ask() or self._ask()
-            environ = self._context.request.environ
-            if revalidation := revalidation_of(environ, self._call.decorated):
+            refused = self._reason_not_to_ask()
+            revalidation = revalidation_of(self._context.request.environ, self._call.decorated)
+            if not (refused or revalidation):
+                known = find_known(self._call, self._context)
+                if known is not None:
+                    return self._answer_known(known)
+            ask = refused or self._ask()
+            if revalidation is not None:
                 return self._replace(ask, revalidation)
             if isinstance(ask, Ask):
                 return self._answer(ask)
@@ -132,9 +135,7 @@ class _Visit:
             forward = self._forwarding(ask, watch)
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if isinstance(answer, Hit):
-                tags = dict.fromkeys(answer.response.targets.tags)
-                give_tags(tags)
-                self._tags.update(tags)
+                self._give_stored_tags(answer)
             else:
                 selecting = watch.selecting()
                 outcome.vary |= selecting
@@ -144,10 +145,7 @@ class _Visit:
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
-            recall(self._call, self._context)
-            note_selecting(answer.names)
-            outcome.age = answer.age
-            outcome.is_as_stored = self._is_outermost()
+            self._note(answer)
             if answer.status.is_hit and not answer.is_validated and (answer.status.ttl or 0) > 0:
                 self._learn(ask, answer.names)
             if answer.is_due:
@@ -158,6 +156,29 @@ class _Visit:
                 teach(self._call, self._context, ask, parse_vary(answer.fields) | selecting)
         outcome.vary |= self._of_key
         return self._returned(answer)
+
+    def _answer_known(self, hit: Hit) -> Any:
+        """As if the engine had found *hit*."""
+        outcome = self._outcome
+        outcome.whole, outcome.status = True, hit.status
+        self._give_stored_tags(hit)
+        outcome.tags = tuple(self._tags)
+        note_selecting(outcome.vary)
+        self._note(hit)
+        return self._returned(hit)
+
+    def _give_stored_tags(self, hit: Hit) -> None:
+        """Give the tags of what is sent to all that is made of it."""
+        tags = dict.fromkeys(hit.response.targets.tags)
+        give_tags(tags)
+        self._tags.update(tags)
+
+    def _note(self, hit: Hit) -> None:
+        """Note what whoever called depends on, and what is told of *hit*."""
+        recall(self._call, self._context)
+        note_selecting(hit.names)
+        self._outcome.age = hit.age
+        self._outcome.is_as_stored = self._is_outermost()
 
     def _learn(self, ask: Ask, names: frozenset[str]) -> None:
         """Have the next such hit be found at less cost: before Flask, or else inside it."""
@@ -266,7 +287,7 @@ class _Visit:
         if stored.value is not None and not self._is_outermost():
             with suppress(CorruptEntry):
                 return decode_value(stored.value)
-        return _response_of(self._context.app, stored)
+        return response_of(self._context.app, stored)
 
     def _is_outermost(self) -> bool:
         """Whether Flask itself calls what was decorated, and nothing stands between."""
@@ -341,7 +362,7 @@ class _Visit:
         return watch.unkeyed() - watch.unkeyed_before() if found_nobody else frozenset()
 
     def _finds_stale(self, stored: StoredResponse) -> bool:
-        return self._call.finds_stale(_response_of(self._context.app, stored))
+        return self._call.finds_stale(response_of(self._context.app, stored))
 
     # --- the view ---
 
@@ -421,7 +442,3 @@ class _Visit:
             call = self._call
             signal = cache_view_hit if isinstance(answer, Hit) else cache_view_miss
             signal.send(call.cache, cache_key=key, args=call.args, kwargs=call.kwargs)
-
-
-def _response_of(app: Flask, stored: StoredResponse) -> Response:
-    return response_of(app, stored.status, stored.fields, stored.body)

@@ -190,9 +190,8 @@ class Call(Struct, frozen=True):
             self.wiring.warned.add(line)
             _log.debug("%s", line)
 
-    def tell_no_lesson(self) -> None:
-        """Log the error that keeps hits from being answered before Flask; once."""
-        line = "Hits are answered inside Flask"
+    def tell_fault(self, line: str) -> None:
+        """Log the error that is handled now, with what comes of it in *line*; once."""
         if line not in self.wiring.warned:
             self.wiring.warned.add(line)
             _log.exception("%s", line)

@@ -14,7 +14,6 @@ from flask_larder.flask.cached_view import answer_view
 from flask_larder.flask.call import Call, answers_request
 from flask_larder.flask.current import request_context
 from flask_larder.flask.invalidation import register_invalidation
-from flask_larder.flask.known_hits import find_known
 from flask_larder.flask.options import (
     URL_PREFIX,
     Options,
@@ -257,12 +256,10 @@ class Cache(PurgeMethods):
     ) -> CachedFunction[P, R]:
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-            wiring, context = self._wiring(), request_context()
-            known = None if context is None else find_known(wiring, decorated, context)
-            if known is not None:
-                return known
+            wiring = self._wiring()
             seconds = None if options.by_response else self._seconds(decorated.cache_timeout)
             call = Call(self, wiring, options, seconds, decorated, function, args, kwargs)
+            context = request_context()
             if context is not None and answers_request(decorated, context):
                 return answer_view(call, context)
             return answer_value(call)

@@ -6,6 +6,7 @@ from time import time
 from typing import Final
 
 from flask import Request, Response, request
+from flask.ctx import RequestContext
 from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.conditional import is_not_modified
@@ -61,6 +62,13 @@ class Outcome:
     def server_timing(self) -> str:
         """The members for ``Server-Timing``, which browsers show."""
         return server_timing(self.cache_ms, self.view_ms)
+
+
+def tell_in_fields(context: RequestContext) -> None:
+    """Have :func:`write_fields` called for the response to the request of *context*, once."""
+    functions = context._after_request_functions  # noqa: SLF001 - as flask.after_this_request
+    if write_fields not in functions:
+        functions.append(write_fields)
 
 
 def write_fields(response: Response) -> Response:

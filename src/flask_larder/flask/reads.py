@@ -161,10 +161,3 @@ def fields_of_key(options: Options, making_key: Watch) -> frozenset[str]:
 def registered_functions(context: RequestContext) -> list[Callable[..., Any]]:
     """What was given to ``flask.after_this_request``."""
     return list(context._after_request_functions)  # noqa: SLF001 - there is no public name
-
-
-def register(function: Callable[..., Any], context: RequestContext) -> None:
-    """Give *function* to ``flask.after_this_request``, once."""
-    functions = context._after_request_functions  # noqa: SLF001 - as above
-    if function not in functions:
-        functions.append(function)

@@ -1,29 +1,43 @@
 """Responses for Flask, made of what is stored."""
 
-from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
 
 from flask import Flask, Response
 from werkzeug.datastructures import Headers
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from flask_larder.entry import StoredResponse
 
 
-def response_of(
-    app: Flask, status: int | str, fields: Iterable[tuple[str, str]], body: bytes
-) -> Response:
-    """A response of the class that *app* has.
-
-    Its class may add fields, or make something of a body: what is stored has been through that.
-    """
-    pairs = list(fields)
-    response = app.response_class(None, status=status, headers=_headers_of(pairs))
-    response.headers, response.response = _headers_of(pairs), [body]
+def response_of(app: Flask, stored: StoredResponse) -> Response:
+    """What Flask is to get of *stored*: a response of the class that *app* has."""
+    kind: Any = app.response_class
+    headers = _headers_of(stored.fields)
+    if _is_made_plainly(kind):  # no length need be told, nor a type, unless none is stored
+        response: Response = kind(None, status=stored.status, headers=headers)
+        response.response = [stored.body]
+        if len(headers) > len(stored.fields):
+            headers = _headers_of(stored.fields)
+    else:
+        response = kind(stored.body, status=stored.status)
+    response.headers = headers
     return response
 
 
-def _headers_of(pairs: list[tuple[str, str]]) -> Headers:
-    """*pairs* for Werkzeug, which would look again at each whether it is well-formed."""
+@lru_cache
+def _is_made_plainly(kind: Any) -> bool:
+    """Whether a class makes nothing of its own of what it is given."""
+    return all(
+        getattr(kind, name) is getattr(WerkzeugResponse, name) for name in ("__init__", "set_data")
+    )
+
+
+def _headers_of(fields: tuple[tuple[str, str], ...]) -> Headers:
+    """*fields* for Werkzeug, which would look again at each whether it is well-formed."""
     headers = Headers()
-    own = vars(headers).get("_list")
-    if not isinstance(own, list):  # another Werkzeug
-        return Headers(pairs)
-    own.extend(pairs)
+    pairs = vars(headers).get("_list")
+    if not isinstance(pairs, list):  # another Werkzeug
+        return Headers(fields)
+    pairs.extend(fields)
     return headers

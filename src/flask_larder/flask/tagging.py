@@ -1,6 +1,6 @@
 """The tags of what is being made, by which it can be purged later."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
@@ -53,11 +53,6 @@ def _enclosing() -> list[Tags]:
     """
     here = _open.get()
     return list(_open_in_request().values()) if here is None else [here]
-
-
-def is_collecting(environ: Mapping[str, Any]) -> bool:
-    """Whether anything is being made, here or in the request with *environ*, that gets tags."""
-    return _open.get() is not None or bool(environ.get(_OPEN))
 
 
 def _open_in_request() -> dict[int, Tags]:

@@ -64,8 +64,8 @@ class TrackedHeaders(EnvironHeaders):
 
     def getlist(self, key: str, type: Callable[[str], Any] | None = None) -> list[Any]:  # noqa: A002
         """The field's value, in a list. Werkzeug goes through all fields, as if reading all."""
-        if type is not None:
-            value = self.get(key, type=type)
+        if type is not None or len(str(key)) > _LONGEST_FIELD_NAME:
+            value = self.get(key, type=type)  # type: ignore[arg-type] # as it is by default
         else:  # not by an exception where it is missing: Flask asks for cookies in each request
             self.note(key)
             value = self.environ.get(environ_name(str(key)))

@@ -23,7 +23,7 @@ from flask_larder.flask.options import Options
 from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
 from flask_larder.flask.values import Values
-from flask_larder.learned import Learned, Selecting, Tier
+from flask_larder.learned import LEARNED_BYTES, Learned, Selecting, Tier
 from flask_larder.local_purges import LocalPurges, NoPurges
 from flask_larder.memory import L1, MemoryStore, NullStore, Recent
 from flask_larder.per_process import PerProcess
@@ -32,7 +32,6 @@ from flask_larder.redis import RedisLeases, RedisPurges, RedisStore
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from flask_larder.store import Leases, Store
-from flask_larder.wsgi import LEARNED_BYTES
 
 _BACKGROUND: Final = Background()
 """For all caches of a process."""
@@ -76,7 +75,7 @@ class Wiring:
     *left_out* tells until when views are not revalidated in the background, *failures_told* until
     when nothing is said of their failures, by the monotonic clock. *read_by* has what functions
     were seen to read, where that is noted by name. *known_hits* has what each process knows of the
-    URLs of which it has answered hits inside Flask, and *known_views* the views of these.
+    URLs of which it has answered hits inside Flask.
     """
 
     settings: Settings
@@ -96,7 +95,6 @@ class Wiring:
     known_hits: PerProcess[Recent[Hashable, Learned | Selecting]] = field(
         default_factory=lambda: PerProcess(lambda: Recent(LEARNED_BYTES))
     )
-    known_views: set[Any] = field(default_factory=set)
     read_by: MutableMapping[Any, frozenset[Read]] = field(default_factory=WeakKeyDictionary)
 
     @property

@@ -20,6 +20,12 @@ def response(body: Any = b"page", status: int | str = 200, *fields: tuple[str, s
     return made
 
 
+def untyped(body: bytes) -> Response:
+    made = Response(body)
+    del made.headers["Content-Type"]
+    return made
+
+
 DAY = "Thu, 26 Nov 2020 00:00:00 GMT"
 
 VIEWS: dict[str, Callable[[], Any]] = {
@@ -52,6 +58,7 @@ VIEWS: dict[str, Callable[[], Any]] = {
     "case of names": lambda: response(b"a", 200, ("x-lower", "1"), ("X-UPPER", "2")),
     "latin": lambda: response(b"a", 200, ("X-Name", "é")),
     "own length": lambda: response(b"page", 200, ("Content-Length", "4")),
+    "no type": lambda: untyped(b"a"),
     "own type": lambda: response(b"a", 200, ("Content-Language", "de")),
     "age of others": lambda: response(b"a", 200, ("Age", "5"), ("Server-Timing", "db;dur=1")),
     "tag": lambda: response(b"a", 200, ("ETag", '"one"')),
