@@ -31,6 +31,7 @@ from flask_larder.flask.named_reads import wants_names
 from flask_larder.flask.options import Options
 from flask_larder.flask.placement import EXTENSION
 from flask_larder.flask.purging import name_of
+from flask_larder.flask.tagging import is_collecting
 from flask_larder.flask.tracking import TrackedRequest
 from flask_larder.key import origin_of
 from flask_larder.learned import DIRECTIVES, FOR_FLASK, Lesson
@@ -96,8 +97,9 @@ class Surroundings:
     """What the app runs around a view, asked anew at each hit: it can change at any time.
 
     The *view* of an *endpoint* is called without any decorator, and nothing is registered to run
-    before or after it, for the app or its *blueprints*, or to hear of it. Where it *is_forced*, the
-    developer does without what is registered.
+    before or after it, for the app or its *blueprints*, or to hear of it. Nothing is being made of
+    its answer, which would get its tags. Where it *is_forced*, the developer does without what is
+    registered.
     """
 
     __slots__ = ("_app", "_endpoint", "_is_forced", "_scopes", "_view")
@@ -120,7 +122,7 @@ class Surroundings:
     def are_bare(self) -> bool:
         """Whether a hit needs nothing of them."""
         app = self._app
-        if app.view_functions.get(self._endpoint) is not self._view:
+        if app.view_functions.get(self._endpoint) is not self._view or is_collecting():
             return False
         if self._is_forced:
             return True
@@ -136,6 +138,8 @@ class Surroundings:
             return None
         if self._app.view_functions.get(self._endpoint) is not self._view:
             return "a decorator is around it, or its endpoint has another view"
+        if is_collecting():
+            return "something is being made of its answer"
         for scope in self._scopes:
             for kind in _KINDS:
                 for function in getattr(self._app, kind).get(scope, []):

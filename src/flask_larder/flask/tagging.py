@@ -55,6 +55,11 @@ def _enclosing() -> list[Tags]:
     return list(_open_in_request().values()) if here is None else [here]
 
 
+def is_collecting() -> bool:
+    """Whether something is being made here that gets the tags of all that it is made of."""
+    return _open.get() is not None
+
+
 def _open_in_request() -> dict[int, Tags]:
     context = request_context()
     if context is None:

@@ -255,3 +255,19 @@ def test_the_setting_forbids_it(
     app.add_url_rule("/other", "other", other.cached()(lambda: "other"))
     stays_inside(get, flask, "/page")
     learn(get, flask, "/other")
+
+
+def test_what_is_made_of_an_answer_gets_its_tags(
+    app: Flask, cache: Cache, get: Get, flask: Passing
+) -> None:
+    """Though it was asked for as by any client, by the app itself."""
+    count = Counter()
+    app.add_url_rule("/page", "page", cache.cached(tags=["page"])(lambda: f"page {count()}"))
+    asked = cache.cached(key_prefix="asked")(lambda: f"asked {get('/page').text}")
+    learn(get, flask, "/page")
+    with app.app_context():
+        assert [asked(), asked()] == ["asked page 1"] * 2
+        cache.purge_tags("page")
+        assert asked() == "asked page 2"
+    with flask.none():
+        get("/page")
