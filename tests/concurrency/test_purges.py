@@ -320,10 +320,11 @@ def test_from_a_purge_to_the_last_old_answer(tmp_path: Path, place: Place) -> No
                 port = random.choice(proof.servers).port
                 returned = client.ask(port, "/purge/a?kind=tag", "POST").json["returned"]
                 time.sleep(0.03)
+                # Others may have had the cores until now.
+                wait_until(lambda now=number: seen and seen[-1].json["version"] >= now)
                 answers = seen.copy()
                 seen.clear()
                 old = [each.answered for each in answers if each.json["version"] < number]
-                assert len(old) < len(answers)
                 lags.append(max(0.0, max(old, default=0.0) - returned) * 1000)
                 hits += sum("; hit" in each.cache for each in answers)
         stopped.set()
