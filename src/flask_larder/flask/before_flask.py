@@ -31,7 +31,7 @@ from flask_larder.flask.named_reads import wants_names
 from flask_larder.flask.options import Options
 from flask_larder.flask.placement import EXTENSION
 from flask_larder.flask.purging import name_of
-from flask_larder.flask.tagging import is_collecting
+from flask_larder.flask.tagging import open_tags
 from flask_larder.flask.tracking import TrackedRequest
 from flask_larder.key import origin_of
 from flask_larder.learned import DIRECTIVES, FOR_FLASK, Lesson
@@ -122,7 +122,9 @@ class Surroundings:
     def are_bare(self) -> bool:
         """Whether a hit needs nothing of them."""
         app = self._app
-        if app.view_functions.get(self._endpoint) is not self._view or is_collecting():
+        if app.view_functions.get(self._endpoint) is not self._view:
+            return False
+        if open_tags() is not None:
             return False
         if self._is_forced:
             return True
@@ -138,7 +140,7 @@ class Surroundings:
             return None
         if self._app.view_functions.get(self._endpoint) is not self._view:
             return "a decorator is around it, or its endpoint has another view"
-        if is_collecting():
+        if open_tags() is not None:
             return "something is being made of its answer"
         for scope in self._scopes:
             for kind in _KINDS:

@@ -15,6 +15,9 @@ Tags: TypeAlias = dict[str, None]
 """Tags in the order in which they were given, each once."""
 
 _open: Final[ContextVar[Tags | None]] = ContextVar("flask_larder.tags", default=None)
+open_tags: Final[Callable[[], Tags | None]] = _open.get
+"""The tags of what is being made here, which gets those of all that it is made of; or ``None``."""
+
 _OPEN: Final = "flask_larder.tags"
 """Where the environ of a request holds all that are open in it, by what tells them apart."""
 
@@ -53,11 +56,6 @@ def _enclosing() -> list[Tags]:
     """
     here = _open.get()
     return list(_open_in_request().values()) if here is None else [here]
-
-
-def is_collecting() -> bool:
-    """Whether something is being made here that gets the tags of all that it is made of."""
-    return _open.get() is not None
 
 
 def _open_in_request() -> dict[int, Tags]:
