@@ -17,7 +17,7 @@ from flask_larder.entry import Reads, Request, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.before_flask import teach
-from flask_larder.flask.call import Call, OptionFailed
+from flask_larder.flask.call import Call, OptionFailed, is_view
 from flask_larder.flask.conditions import is_conditional, on_condition
 from flask_larder.flask.known_hits import find_known, know
 from flask_larder.flask.outcome import Outcome, tell_in_fields
@@ -165,13 +165,13 @@ class _Visit:
         outcome.tags = tuple(self._tags)
         note_selecting(outcome.vary)
         self._note(hit)
-        return self._returned(hit)
+        return self._of_hit(hit.response)
 
     def _give_stored_tags(self, hit: Hit) -> None:
         """Give the tags of what is sent to all that is made of it."""
-        tags = dict.fromkeys(hit.response.targets.tags)
-        give_tags(tags)
-        self._tags.update(tags)
+        if tags := hit.response.targets.tags:
+            give_tags(tags)
+            self._tags.update(dict.fromkeys(tags))
 
     def _note(self, hit: Hit) -> None:
         """Note what whoever called depends on, and what is told of *hit*."""
@@ -291,8 +291,7 @@ class _Visit:
 
     def _is_outermost(self) -> bool:
         """Whether Flask itself calls what was decorated, and nothing stands between."""
-        endpoint = self._context.request.endpoint or ""
-        return self._context.app.view_functions.get(endpoint) is self._call.decorated
+        return is_view(self._call.decorated, self._context)
 
     # --- before the engine is asked ---
 

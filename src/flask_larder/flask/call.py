@@ -221,8 +221,14 @@ def answers_request(function: Callable[..., Any], context: RequestContext) -> bo
 
     What it is decorated with does not tell a view from a function that a view calls.
     """
-    views = _views_of(context)
-    return views[0] is function or any(wraps(view, function) for view in views)
+    if is_view(function, context):
+        return True
+    return any(wraps(view, function) for view in _views_of(context))
+
+
+def is_view(function: Callable[..., Any], context: RequestContext) -> bool:
+    """Whether Flask itself calls *function* for the request in *context*, undecorated."""
+    return context.app.view_functions.get(context.request.endpoint or "") is function
 
 
 def may_answer_request(function: Callable[..., Any], context: RequestContext) -> bool:

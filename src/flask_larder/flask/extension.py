@@ -365,10 +365,10 @@ class Cache(PurgeMethods):
             app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
         except RuntimeError:  # there is no context
             app = self._only_app()
-        wiring = caches_of(app).get(self)
+        wiring: Wiring | None = caches_of(app).get(self)
         if wiring is None:
             raise NotInitialised(f"{self!r} does not know {app!r}; call init_app with it first")
-        return cast("Wiring", wiring)
+        return wiring
 
     def _only_app(self) -> Flask:
         apps = list(self._apps)

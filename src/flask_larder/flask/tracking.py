@@ -98,6 +98,16 @@ class Purged(Protocol):
         ...
 
 
+class _Rule:
+    """The rule that matched the URL, in the request's own dict, where Flask often reads it."""
+
+    def __set__(self, request: "TrackedRequest", rule: Rule | None) -> None:
+        # It is set again whenever the context is pushed again, as for a streamed body.
+        if request.__dict__["url_rule"] is None:
+            request.begin()
+        request.__dict__["url_rule"] = rule
+
+
 class TrackedRequest(FlaskRequest):
     """A request that notes what is read of it.
 
@@ -112,9 +122,10 @@ class TrackedRequest(FlaskRequest):
     named_reads: NamedReads | None = None
     """What was read, by name, where that is noted."""
 
-    _url_rule: Rule | None = None
+    url_rule = _Rule()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        self.__dict__["url_rule"] = None
         self.reads: ReadLog[str] = ReadLog()
         # Before anything is read, by hooks or by the view, that a purge may be about.
         self._positions = {cache: has.purges.position() for cache, has in self.caches.items()}
@@ -136,19 +147,11 @@ class TrackedRequest(FlaskRequest):
             fields = TrackedHeaders(fields.environ, self.reads)
         self._headers = fields
 
-    @property
-    def url_rule(self) -> Rule | None:
-        """The rule that matched the URL."""
-        return self._url_rule
-
-    @url_rule.setter
-    def url_rule(self, rule: Rule | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        # It is set again whenever the context is pushed again, as for a streamed body.
-        if self._url_rule is None:
-            self.reads.forget_all_but(self._read_in_init)
-            self._load_positions()
-            self._name_reads()
-        self._url_rule = rule
+    def begin(self) -> None:
+        """Note what the app reads, now that the URL has been matched: nothing as yet."""
+        self.reads.forget_all_but(self._read_in_init)
+        self._load_positions()
+        self._name_reads()
 
     def _name_reads(self) -> None:
         """Note by name, too, what is read from now on, where that is wanted."""

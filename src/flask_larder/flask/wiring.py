@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Hashable, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from redis.exceptions import OutOfMemoryError
@@ -218,10 +218,10 @@ def _request_budget(seconds: float) -> BudgetSource:
             if context is None:
                 return None
             environ = context.request.environ
-        found = environ.get(_BUDGET)
+        found: Budget | None = environ.get(_BUDGET)
         if found is None:
             found = environ[_BUDGET] = Budget(seconds)
-        return cast("Budget", found)
+        return found
 
     return budget
 
