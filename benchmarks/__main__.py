@@ -89,7 +89,7 @@ def _works(
 
     options: Sequence[str] = ()
     threads: Mapping[str, int] = {}
-    trials = 1 if effort.is_quick else 3
+    trials = 1 if effort.is_quick else 7
     if set(works) & set("ab"):
         options = best.gunicorn_class(notebook, trials)
     if set(works) & set("abc"):
