@@ -101,6 +101,39 @@ def test_a_request_class_with_view_args_of_its_own(app: Flask, get: Get) -> None
     assert [get("/ABC").text for _ in range(3)] == ["abc"] * 3
 
 
+class Telling(Request):
+    """It looks for what Flask has made of its URL."""
+
+    def __init__(self, environ: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(environ, **kwargs)
+        self.rules = [self.url_rule, self.endpoint]
+
+
+class TellingSessions(SecureCookieSessionInterface):
+    """They do, too."""
+
+    def open_session(self, app: Flask, request: Any) -> SecureCookieSession | None:
+        request.rules += [request.url_rule, request.blueprint]
+        return super().open_session(app, request)
+
+
+def test_no_rule_is_there_before_the_url_is_matched(app: Flask, cache: Cache, get: Get) -> None:
+    """As in Flask without a cache; and then it is, in each request."""
+    app.request_class, app.session_interface = Telling, TellingSessions()
+
+    @app.after_request
+    def tell(response: Response) -> Response:
+        rules = [*request.rules, request.url_rule, request.endpoint]  # type: ignore[attr-defined]
+        response.headers["X-Rules"] = " ".join(map(str, rules))
+        return response
+
+    app.add_url_rule("/page/<int:number>", "page", cache.cached()(lambda number: f"{number}"))
+    answers = [get("/page/1"), get("/page/1")]
+    rules = "None None None None /page/<int:number> page"
+    assert [answer.headers["X-Rules"] for answer in answers] == [rules, rules]
+    assert get("/none").headers["X-Rules"] == "None None None None None None"
+
+
 class Attributes(SecureCookieSession):
     """A session whose items are attributes, too."""
 
