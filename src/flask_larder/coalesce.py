@@ -51,6 +51,11 @@ class Task(Protocol[T, R_co]):
         """Whether what it makes is for this caller alone. Known after :meth:`find`."""
         ...
 
+    @property
+    def finds_nothing(self) -> bool:
+        """Whether the last look has found nothing at all, not even what would do for others."""
+        ...
+
     def find(self) -> R_co | None:
         """The answer that is stored, or ``None``: the first look."""
         ...
@@ -122,11 +127,15 @@ class _Flight(Generic[T]):
     """Work under way in this process.
 
     *leaders* are those that it has waited for or had, *before* those of its leader's earlier wait.
-    While it *is_look*, its leader has only begun to look, and may find that there is nothing to do.
+    While it *is_look*, its leader has only begun to look, and may find that there is nothing to do;
+    *looked* is there where somebody waits for the end of that. If it *finds_nothing*, nobody else
+    need look.
     """
 
     before: int = 0
     is_look: bool = False
+    looked: threading.Event | None = None
+    finds_nothing: bool = False
     leader: int = field(default_factory=_caller)
     landed: threading.Event = field(default_factory=threading.Event)
     leaders: int = field(init=False)
@@ -187,13 +196,25 @@ class _Flights(Generic[T]):
             flight = self._under_way[key] = _Flight(leaders, is_look)
             return flight, True
 
-    def begins(self, key: str, flight: _Flight[T]) -> bool:
+    def begins(self, key: str, flight: _Flight[T], *, finds_nothing: bool) -> bool:
         """Whether who has only looked leads from now on: not so where another has gone past it."""
         with self._lock:
             if self._under_way.get(key) is not flight:
                 return False
-            flight.is_look = False
+            flight.is_look, flight.finds_nothing = False, finds_nothing
+            if flight.looked is not None:
+                flight.looked.set()
             return True
+
+    def finds_nothing(self, key: str, flight: _Flight[T], wait_seconds: float) -> bool:
+        """Whether the leader of *flight* has found nothing. Waits while it only looks."""
+        looked = None
+        with self._lock:
+            if flight.is_look and self._under_way.get(key) is flight:
+                looked = flight.looked = flight.looked or threading.Event()
+        if looked is not None:
+            looked.wait(wait_seconds)
+        return flight.finds_nothing
 
     def land(self, key: str, flight: _Flight[T], result: T | None) -> None:
         """End the flight: those who wait go on, those who come begin another."""
@@ -201,6 +222,8 @@ class _Flights(Generic[T]):
         with self._lock:
             if self._under_way.get(key) is flight:  # else another one has gone past it
                 del self._under_way[key]
+            if flight.looked is not None:
+                flight.looked.set()
         flight.landed.set()
 
     def rests(self, key: str, now: float) -> bool:
@@ -249,13 +272,20 @@ class Coalescer(Generic[T]):
         """The answer that is stored for *task*, or that of :meth:`run`.
 
         Where that is likely not stored, the first of its process asks for the lease in the same go
-        as it looks, so that it can work at once.
+        as it looks, so that it can work at once. Where it finds nothing, the others of its process
+        look when something was made: then at the latest, a purge that they came after must count.
         """
         here, key, deadline = self._flights(), task.key, self._deadline()
         flight: _Flight[T] | None = None
+        has_let_look = False
         if not (task.is_for_one or here.is_likely_stored(key) or here.rests(key, self._clock())):
-            flight, leads = here.join(key, 0, is_look=True)
-            flight = flight if leads else None
+            joined, leads = here.join(key, 0, is_look=True)
+            if leads:
+                flight = joined
+            elif joined.leader != _caller():  # else the work wants its own result
+                if here.finds_nothing(key, joined, min(LOOK_SECONDS, self._wait_seconds)):
+                    return self.run(task, has_looked=False)
+                has_let_look = joined.is_look
         lease: Lease | Unasked | None = UNASKED
         try:
             if flight is None:
@@ -265,24 +295,25 @@ class Coalescer(Generic[T]):
             here.guess(key, is_stored=answer is not None)
             if answer is not None:
                 return answer
-            may_lead = flight is not None and task.key == key and not task.is_for_one
-            if flight is not None and may_lead and here.begins(key, flight):
+            nothing, may_lead = task.finds_nothing, task.key == key and not task.is_for_one
+            if flight and may_lead and here.begins(key, flight, finds_nothing=nothing):
                 led, flight = flight, None
                 return self._lead(here, key, led, task, deadline, lease)
         finally:
             if flight is not None:
                 self._end(here, key, flight, None if lease is UNASKED else lease, None)
-        return task.lead()[0] if task.is_for_one else self.run(task)
+        return task.lead()[0] if task.is_for_one else self.run(task, has_let_look=has_let_look)
 
-    def run(self, task: Task[T, R]) -> R:
+    def run(self, task: Task[T, R], *, has_looked: bool = True, has_let_look: bool = False) -> R:
         """The answer of *task*: from a leader whose result is for it, else from its own work.
 
         Whatever goes wrong on the way to a leader's result ends in its own work, or in what will
-        do. What the work raises is raised, and one of those who waited tries next.
+        do. What the work raises is raised, and one of those who waited tries next. *has_looked*
+        tells whether this caller has, and *has_let_look* whether it has waited for one who does.
         """
         here = self._flights()
         deadline = self._deadline()
-        leaders, has_let_look = 0, False
+        leaders = 0
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
             key = task.key
             flight, leads = here.join(key, leaders, passes_looks=has_let_look)
@@ -298,11 +329,12 @@ class Coalescer(Generic[T]):
             if not flight.landed.wait(self._left(deadline)):
                 break
             leaders += flight.leaders - flight.before
-            answer = self._adopt(task, flight)
-            if answer is None and flight.result is None:
-                answer = task.settle()
+            answer = self._after(flight, task, has_looked=has_looked)
             if answer is not None:
                 return answer
+            has_looked = has_looked or flight.result is not None
+        if not has_looked and (answer := self._found(task)) is not None:
+            return answer
         return self._alone(task)
 
     def _deadline(self) -> float:
@@ -356,14 +388,18 @@ class Coalescer(Generic[T]):
             answer, claim.result = task.lead()
             return answer
 
-    @staticmethod
-    def _adopt(task: Task[T, R], flight: _Flight[T]) -> R | None:
-        """The answer from a flight that has landed, or from what it has stored for others."""
+    def _after(self, flight: _Flight[T], task: Task[T, R], *, has_looked: bool) -> R | None:
+        """The answer from a flight that has landed, from what it has stored, or what will do."""
         if flight.result is None:
-            return None
-        answer = task.adopt(flight.result)
-        if answer is not None:
-            return answer
+            return task.settle()
+        answer = None if has_looked else self._found(task)
+        if answer is None:
+            answer = task.adopt(flight.result)
+        return self._found(task) if answer is None else answer
+
+    @staticmethod
+    def _found(task: Task[T, R]) -> R | None:
+        """The answer from what is stored by now."""
         found = task.look()
         return None if found is None else task.adopt(found)
 
@@ -395,6 +431,7 @@ class Coalescer(Generic[T]):
                     lease, shared = None, task.look()
                 if shared is not None and (answer := task.adopt(shared)) is not None:
                     return answer
+                flight.finds_nothing = task.finds_nothing
                 if flight.leaders > flight.before:
                     here.note(key, self._clock(), failed=True)
                 if lease is not None:

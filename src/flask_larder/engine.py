@@ -229,22 +229,28 @@ class _Attempt(Generic[F]):
         stored = miss.to_validate
         return stored is not None and max(stored.lifetime, stored.stale_while_revalidate) <= 0
 
+    @property
+    def finds_nothing(self) -> bool:
+        """Whether there is nothing, be it stale, or not for this request."""
+        return self._miss.status.fwd != "stale" and self._miss.to_validate is None
+
     def find(self) -> tuple[Hit | F, CacheStatus] | None:
         """The first look."""
         found = self._engine.lookups.in_store(self._ask)
         if isinstance(found, Hit):
             return found, found.status
-        if self._ask.looked_up is not None:  # from now on, there may be something else
-            self._ask = replace(self._ask, looked_up=None)
+        self._look_anew()
         if wants_only_stored(self._ask.directives):
             found = replace(found, stale=None, to_validate=None)
         self._miss = found
         return None
 
     def look(self) -> Shared | None:
-        """What is stored by now."""
+        """What is stored by now; where the store is away, what the process remembers."""
+        self._look_anew()
         if not self._miss.may_store:
-            return None
+            found = self._engine.lookups.at_hand(self._ask)
+            return _shared(self._ask, found) if isinstance(found, Hit) else None
         found = self._engine.lookups.find(self._ask)
         if isinstance(found, Hit):
             return _shared(self._ask, found)
@@ -257,6 +263,11 @@ class _Attempt(Generic[F]):
             status = replace(missed.status, detail=found.status.detail)
             self._miss = replace(missed, status=status, names=found.names, may_store=False)
         return None
+
+    def _look_anew(self) -> None:
+        """Let what was looked up before Flask no longer count: there may be something else now."""
+        if self._ask.looked_up is not None:
+            self._ask = replace(self._ask, looked_up=None)
 
     def adopt(self, shared: Shared) -> tuple[Hit | F, CacheStatus] | None:
         """The response of another request, if this one selects it and may be sent it."""

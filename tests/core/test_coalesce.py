@@ -116,6 +116,7 @@ class Wish:
     def __init__(self, work: Work, key: str, wants: str | None) -> None:
         self.key = key
         self.is_for_one = False
+        self.finds_nothing = False
         self.looks = 0
         self._work = work
         self._wants = wants
@@ -126,7 +127,9 @@ class Wish:
 
     def look(self) -> str | None:
         self.looks += 1
-        return self._work.stored.get(self.key)
+        found = self._work.stored.get(self.key)
+        self.finds_nothing = found is None
+        return found
 
     def adopt(self, shared: str) -> str | None:
         return f"adopted {shared}" if self._wants in {None, shared} else None
@@ -182,6 +185,13 @@ def crowd() -> Iterator[Crowd]:
         yield Crowd(pool)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Coalescer[str]:
+    """Whose callers would wait for each other for longer than any test."""
+    monkeypatch.setattr(coalesce, "LOOK_SECONDS", 10 * SOON)
+    return coalescer(wait_seconds=10 * SOON)
+
+
 def until(what: Callable[[], object]) -> None:
     deadline = time.monotonic() + SOON
     while not what():
@@ -190,9 +200,10 @@ def until(what: Callable[[], object]) -> None:
 
 
 def waiting(by: Coalescer[str], key: str = "k") -> int:
-    """How many callers wait in this process for a flight to land."""
+    """How many callers wait in this process for a flight to land, or for its leader's look."""
     flight = by._flights()._under_way.get(key)
-    return len(flight.landed._cond._waiters) if flight else 0  # type: ignore[attr-defined]
+    events = (flight.landed, flight.looked) if flight else ()
+    return sum(len(event._cond._waiters) for event in events if event)  # type: ignore[attr-defined]
 
 
 # --- in one process ---
@@ -738,16 +749,16 @@ def test_a_wrong_guess_costs_one_look() -> None:
 
 
 def test_fifty_who_come_at_once_and_one_run(crowd: Crowd) -> None:
-    """One of them asks for the lease; each of the others looks for itself, and waits."""
+    """One of them looks and asks for the lease; the others wait, and look when it is there."""
     go, leases = threading.Event(), SharedLeases()
     work, by = Work(lambda: "made" if go.wait(SOON) else "late"), coalescer(leases)
     tasks = [work.task() for _ in range(50)]
     crowd.come(by, *tasks)
     until(lambda: waiting(by) == 49)
+    assert sum(task.looks for task in tasks) == 1
     go.set()
     assert sorted(crowd.results()) == ["adopted made"] * 49 + ["made"]
     assert leases.asked == ["k"]
-    assert [task.looks for task in tasks] == [1] * 50
 
 
 def test_who_comes_while_another_process_leads_waits(crowd: Crowd) -> None:
@@ -871,12 +882,15 @@ def test_who_has_only_looked_is_no_leader_that_failed(crowd: Crowd) -> None:
     assert not by._flights()._failures
 
 
-def test_nobody_waits_for_one_look_after_the_other(crowd: Crowd) -> None:
+@pytest.mark.parametrize("comes", [Crowd.come, Crowd.call])
+def test_nobody_waits_for_one_look_after_the_other(
+    patient: Coalescer[str], crowd: Crowd, comes: Callable[..., None]
+) -> None:
     """Who has waited for one leads past the next."""
-    by, work, looker = coalescer(SharedLeases()), Work(), Looker(Work(lambda: "own"))
+    by, work, looker = patient, Work(), Looker(Work(lambda: "own"))
     crowd.come(by, looker)
     assert looker.begun.wait(SOON)
-    crowd.come(by, work.task())
+    comes(crowd, by, work.task())
     until(lambda: waiting(by) == 1)
     flights = by._flights()
     with flights._lock:  # another one looks as soon as the first one has gone
@@ -934,6 +948,166 @@ def test_a_look_that_takes_long_is_gone_past(crowd: Crowd, monkeypatch: pytest.M
     assert by.find_or_run(work.task()) == "made"
     looker.go.set()
     assert crowd.results() == ["own"]
+
+
+# --- who need not look ---
+
+
+@pytest.mark.parametrize("was_stored", [False, True])
+def test_who_comes_while_the_view_runs_does_not_look(
+    patient: Coalescer[str], crowd: Crowd, was_stored: bool
+) -> None:
+    """Also where it was stored before, so that the leader has looked beside others."""
+    go, work = threading.Event(), Work()
+    if was_stored:
+        patient.find_or_run(work.task())
+        work.stored.clear()
+        assert work.begun.acquire(timeout=SOON)
+    work.make = lambda: "new" if go.wait(SOON) else "late"
+    crowd.come(patient, work.task())
+    assert work.begun.acquire(timeout=SOON)
+    later = work.task()
+    crowd.come(patient, later)
+    until(lambda: waiting(patient) == 1)
+    assert later.looks == 0
+    go.set()
+    assert crowd.results() == ["new", "adopted new"]
+    assert later.looks == 1  # when it is there: by now, it may have been purged
+
+
+class Slow(Wish):
+    """Looks when it may."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work, "k", None)
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def find(self) -> str | None:
+        self.begun.set()
+        assert self.go.wait(SOON)
+        return super().find()
+
+
+def behind_a_look(by: Coalescer[str], crowd: Crowd, first: Slow, second: Wish) -> None:
+    """Let the *second* come while the *first* looks, and that go on."""
+    crowd.come(by, first)
+    assert first.begun.wait(SOON)
+    crowd.come(by, second)
+    until(lambda: waiting(by) == 1)
+    first.go.set()
+
+
+def test_who_comes_while_one_looks_in_vain_does_not_look(
+    patient: Coalescer[str], crowd: Crowd
+) -> None:
+    """It waits for the end of the look, and then for what is made."""
+    go = threading.Event()
+    work = Work(lambda: "made" if go.wait(SOON) else "late")
+    second = work.task()
+    behind_a_look(patient, crowd, Slow(work), second)
+    assert work.begun.acquire(timeout=SOON)
+    until(lambda: waiting(patient) == 1)
+    assert second.looks == 0
+    go.set()
+    assert crowd.results() == ["made", "adopted made"]
+
+
+def test_who_comes_while_one_finds_it_finds_it_too(patient: Coalescer[str], crowd: Crowd) -> None:
+    """The end of a flight ends the wait."""
+    work = Work()
+    work.stored["k"] = "there"
+    behind_a_look(patient, crowd, Slow(work), work.task())
+    assert crowd.results() == ["found there"] * 2
+    assert not work.runs
+
+
+def test_who_comes_while_one_finds_what_is_not_for_it_looks(
+    patient: Coalescer[str], crowd: Crowd
+) -> None:
+    """As where it is stale, and the second takes it so: it does not wait for a new one."""
+    go, work = threading.Event(), Work()
+    work.make = lambda: "new" if go.wait(SOON) else "late"
+    work.stored["k"] = "stale"
+
+    class Fastidious(Slow):
+        def find(self) -> None:
+            assert super().find() == "found stale"
+
+    behind_a_look(patient, crowd, Fastidious(work), work.task())
+    assert crowd.calls[1].result(SOON) == "found stale"
+    go.set()
+    assert crowd.results() == ["new", "found stale"]
+
+
+def test_what_is_not_found_any_more_is_looked_for_before_it_is_adopted(
+    patient: Coalescer[str], crowd: Crowd
+) -> None:
+    """What a purge has hit meanwhile is known by the look, and what others have stored is found."""
+    go, work = threading.Event(), Work()
+    work.make = lambda: "old" if go.wait(SOON) else "late"
+    crowd.come(patient, work.task())
+    assert work.begun.acquire(timeout=SOON)
+
+    class After(Wish):
+        def look(self) -> str | None:
+            self._wants = "new"  # from now on
+            return super().look()
+
+    after = After(work, "k", None)
+    crowd.come(patient, after)
+    until(lambda: waiting(patient) == 1)
+    work.make = lambda: "new"
+    go.set()
+    assert crowd.results() == ["old", "new"]
+
+
+def test_who_has_waited_in_vain_looks_before_it_works(crowd: Crowd) -> None:
+    """What is there by then, from another process, need not be made."""
+    go, clock = threading.Event(), Clock()
+    by = coalescer(clock=clock, wait_seconds=SOON)
+    work = Work(lambda: "mine" if go.wait(SOON) else "late")
+    crowd.come(by, work.task())
+    assert work.begun.acquire(timeout=SOON)
+    clock.now += SOON  # whoever waits has no time left
+    work.stored["k"] = "theirs"
+    by._wait_seconds = 0.0
+    assert by.find_or_run(work.task()) == "adopted theirs"
+    go.set()
+    assert crowd.results() == ["mine"]
+
+
+def test_a_look_that_raises_ends_the_wait(patient: Coalescer[str], crowd: Crowd) -> None:
+    """The next one looks for itself."""
+    work = Work()
+
+    class Broken(Slow):
+        def find(self) -> None:
+            super().find()
+            raise LookupError
+
+    behind_a_look(patient, crowd, Broken(work), work.task())
+    assert isinstance(crowd.errors()[0], LookupError)
+    assert crowd.calls[1].result(SOON) == "made"
+
+
+def test_nobody_waits_for_a_look_that_has_ended(patient: Coalescer[str], crowd: Crowd) -> None:
+    """Also not who comes between its end and the beginning of the wait."""
+    flights = patient._flights()
+    flight, _ = flights.join("k", 0, is_look=True)
+    flights.land("k", flight, None)
+    crowd.calls.append(crowd._pool.submit(flights.finds_nothing, "k", flight, 2 * SOON))  # type: ignore[arg-type]
+    assert crowd.results() == [False]
+
+
+def test_a_look_does_not_wait_for_itself(patient: Coalescer[str]) -> None:
+    """As where the app asks for the same while it says whether what is stored is stale."""
+    work = Work()
+
+    class Asking(Wish):
+        def find(self) -> None:
+            assert patient.find_or_run(work.task()) == "made"
+
+    assert patient.find_or_run(Asking(Work(lambda: "own"), "k", None)) == "own"
 
 
 # --- what will do, and claims ---

@@ -19,7 +19,7 @@ from flask_larder.errors import StoreUnavailable
 from flask_larder.headers import Fields
 from flask_larder.key import NO_QUERY, QueryRule, stored_key, url_key, variant_key
 from flask_larder.local_purges import LocalPurges
-from flask_larder.memory import MemoryStore
+from flask_larder.memory import L1, MemoryStore
 from flask_larder.policy import Policy
 from flask_larder.status import CacheStatus
 from flask_larder.store import Store
@@ -76,14 +76,15 @@ class Answer(Struct):
 class House:
     """An engine with its store and clock, and a view that counts how often it runs."""
 
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: Store | None = None, memory_bytes: int | None = None) -> None:
         self.clock = Clock()
+        memory = memory_bytes and L1(max_bytes=memory_bytes, seconds=60.0, clock=self.clock)
         self.store: Store = store or MemoryStore(
             max_entries=1000, max_bytes=10_000_000, clock=self.clock
         )
         self.purges = LocalPurges(1000, self.clock)
         self.engine = Engine(
-            Entries(self.store),
+            Entries(self.store, memory or None),
             self.purges,
             self.clock,
             lambda: self.chance,
@@ -683,6 +684,24 @@ def test_a_store_that_goes_away_before_storing_costs_only_the_entry() -> None:
     assert house.status(ask()) == "fwd=uri-miss; detail=store-unavailable"
     assert house.status(ask()) == "fwd=uri-miss; stored; ttl=50"
     assert house.status(ask()) == "hit; ttl=50"
+
+
+def test_a_store_that_goes_away_does_not_hide_what_is_remembered() -> None:
+    """Such as what another thread of the process has made and stored meanwhile."""
+    others: list[Callable[[], object]] = []
+
+    def fails(_: int) -> bool:
+        if others:
+            others.pop()()
+            return True
+        return False
+
+    house = House(FailingStore(fails), memory_bytes=1_000_000)
+    house.get(ask(), Answer(b"expires"))
+    house.clock.now += 60
+    others.append(lambda: house.get(ask(), Answer(b"made meanwhile")))
+    assert house.body(ask(), Answer(b"made again")) == b"made meanwhile"
+    assert house.runs == 2
 
 
 def test_a_store_that_refuses_costs_only_the_entry() -> None:

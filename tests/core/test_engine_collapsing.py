@@ -7,12 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from msgspec.structs import replace
 
-from flask_larder.ask import Ask, Hit
+from flask_larder.ask import Ask, Hit, LookedUp
 from flask_larder.entry import StoredResponse
 from flask_larder.headers import Fields
+from flask_larder.key import stored_key
 from flask_larder.status import CacheStatus
 from tests.core.test_coalesce import until, waiting
-from tests.core.test_engine import Answer, FailingStore, House, ask, varying
+from tests.core.test_engine import POLICY, Answer, FailingStore, House, ask, varying
 
 SOON = 20.0
 
@@ -93,6 +94,30 @@ def test_the_second_gets_what_the_first_was_answered(gate: Gate) -> None:
     assert first.result(SOON) == (b"first", "fwd=uri-miss; stored; ttl=50")
     assert second.result(SOON) == (b"first", "fwd=uri-miss; collapsed; ttl=50")
     assert gate.runs == 1
+
+
+def test_what_was_looked_up_before_does_not_count_when_another_was_waited_for(gate: Gate) -> None:
+    """By then, there may be something in the store."""
+    first = gate.first(ask(), Answer(fields=(("Cache-Control", "private"),)))
+    key = stored_key(ask().key, ask().hash_method)
+    second = gate.behind(replace(ask(), looked_up=LookedUp(key, None)), Answer(b"second"))
+    House(gate.house.store).get(ask(), Answer(b"another process"))
+    gate.open()
+    first.result(SOON)
+    assert second.result(SOON) == (b"another process", "fwd=uri-miss; collapsed; ttl=50")
+
+
+def test_who_comes_while_something_stale_is_replaced_is_sent_that(gate: Gate) -> None:
+    """If it may be: it looks for itself, and does not wait."""
+    may_be_stale = replace(POLICY, stale_while_revalidate=60.0)
+    stored = ask(policy=may_be_stale)
+    gate.house.get(stored, Answer(b"old"))
+    gate.house.clock.now += 55
+    with_cookie = ask(policy=replace(may_be_stale, may_revalidate=False))
+    first = gate.first(with_cookie, Answer(b"new"))
+    assert gate.send(stored, Answer(b"again")).result(SOON)[0] == b"old"
+    gate.open()
+    assert first.result(SOON)[0] == b"new"
 
 
 def test_another_variant_is_never_handed_over(gate: Gate) -> None:

@@ -4,9 +4,11 @@ import gc
 import logging
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,7 +18,9 @@ from werkzeug.test import Client, TestResponse, create_environ
 
 from flask_larder import Cache, memory, wsgi
 from flask_larder.flask.tracking import caches_of
+from flask_larder.redis.follower import Follower
 from tests.conftest import RedisServer
+from tests.core.test_coalesce import SOON, until
 from tests.flask.answers import Counter, is_hit, status_of
 from tests.redis_nodes import Cluster, Watched, wait_until
 
@@ -357,3 +361,32 @@ def test_memory_takes_what_is_counted(
     finally:
         tracemalloc.stop()
     assert 0.5 < taken / (counted() - before) < 1.3
+
+
+def test_who_waits_for_what_was_begun_before_a_purge_does_not_get_it(
+    worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory a purge that has returned is strict, whenever the process hears of it."""
+    begun, go = threading.Event(), threading.Event()
+    here, there = worker(CACHE_L1_BYTES=0), worker(CACHE_L1_BYTES=0)
+
+    class Slow(Counter):
+        def __call__(self) -> int:
+            number = super().__call__()
+            begun.set()
+            assert go.wait(SOON)
+            return number
+
+    here.count = Slow()
+    purges = caches_of(here.app)[here.cache].purges
+    monkeypatch.setattr(Follower, "start", lambda _: None)
+    purges._here().follower.stop()  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(here.get)
+        assert begun.wait(SOON)
+        there.cache.purge_tags("page")
+        second = threads.submit(here.get)
+        flights = caches_of(here.app)[here.cache].engine._coalescer._flights()
+        until(lambda: any(len(each.landed._cond._waiters) for each in flights._under_way.values()))
+        go.set()
+        assert [first.result(SOON).text, second.result(SOON).text] == ["1", "2"]

@@ -5,6 +5,7 @@ What each store on a server does is in ``tests/contract/test_outages.py``.
 
 import gc
 import logging
+import select
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -21,7 +23,7 @@ from flask_larder import breaker
 from flask_larder.breaker import PATIENCE
 from flask_larder.budget import Budget, Counts
 from flask_larder.errors import StoreUnavailable
-from flask_larder.redis import Address, Links, RedisStore
+from flask_larder.redis import Address, Links, RedisStore, exchange
 from flask_larder.redis.connection import MOST_CONNECTIONS
 from flask_larder.redis.exchange import Connection
 from flask_larder.redis.pool import OutOfTime, Pool
@@ -259,6 +261,91 @@ def test_who_waits_for_a_connection_gets_it_when_it_is_given_back(server: RedisS
             time.sleep(0.001)
         pool.give(taken)
         assert waiter.result(timeout=10) is taken
+
+
+# --- the process is busy ---
+
+
+class Busy:
+    """A socket whose thread comes to read only *late* seconds after there is something to read."""
+
+    def __init__(self, sock: socket.socket, late: float) -> None:
+        self._sock = sock
+        self._late = late
+
+    def send(self, data: bytes) -> int:
+        sent = self._sock.send(data)
+        assert select.select([self._sock], [], [], LONG)[0]
+        time.sleep(self._late)  # as if other threads ran
+        return sent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+def ask_late(port: int) -> Any:
+    """The reply, which is there in time, to a thread that comes too late."""
+    connection = Address(f"redis://127.0.0.1:{port}").connect(time.monotonic() + LONG)
+    connection._sock = Busy(connection._sock, 0.1)
+    try:
+        return connection.ask(("GET", "k"), time.monotonic() + 0.05)
+    finally:
+        connection.close()
+
+
+def test_a_reply_that_is_there_is_taken_however_late_it_is() -> None:
+    """The server was in time."""
+    with listening(answering_each(lambda each: each.sendall(b"$5\r\nvalue\r\n"))) as port:
+        assert ask_late(port) == b"value"
+
+
+def test_one_piece_of_a_late_reply_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a server that sends without end could hold up a request for ever."""
+    monkeypatch.setattr(exchange, "_MOST_BYTES", 4)
+    with (
+        listening(answering_each(lambda each: each.sendall(b"$5\r\nvalue\r\n"))) as port,
+        pytest.raises(redis.TimeoutError),
+    ):
+        ask_late(port)
+
+
+def test_what_the_process_is_late_is_not_taken_from_the_budget(server: RedisServer) -> None:
+    """So what the view makes can still be stored; and no server is told to be slow for that."""
+    budget = Budget(0.2)
+    links = Links(Address(server.url, timeout=TIMEOUT), lambda: budget)
+    await_answer(lambda: links.ask("EXISTS", "k"))
+    pool = links._here().pool
+    connection = pool.take(time.monotonic() + LONG)
+    connection._sock = Busy(connection._sock, 0.3)
+    pool.give(connection)
+    budget.left = 0.2
+    for _ in range(PATIENCE + 1):
+        assert links.ask("EXISTS", "k") == 0
+    assert budget.left == 0.2
+    assert links._here().breaker.away_since is None
+
+
+def test_a_connection_that_is_free_too_late_is_kept(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was asked on it, so that the next one need not be made."""
+    links = Links(Address(server.url, timeout=TIMEOUT))
+    await_answer(lambda: links.ask("EXISTS", "k"))
+    pool = links._here().pool
+    take = pool.take
+
+    def take_late(deadline: float) -> Connection:
+        connection = take(deadline)
+        time.sleep(max(0.0, deadline - time.monotonic()) + 0.01)
+        return connection
+
+    made = server.connections_made()
+    monkeypatch.setattr(pool, "take", take_late)
+    with pytest.raises(StoreUnavailable, match="out of time: a connection was free too late"):
+        links.ask("EXISTS", "k")
+    monkeypatch.undo()
+    links.ask("EXISTS", "k")
+    assert server.connections_made() == made + 1  # which is that of the question itself
 
 
 # --- it dies and comes back ---

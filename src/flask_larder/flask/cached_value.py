@@ -85,6 +85,7 @@ class _Evaluation:
         self._targets = NO_TARGETS
         self._judged: dict[bytes, _Answer | None] = {}
         self._position: Position | None = None
+        self._stored: StoredValue | None = None
 
     def answer(self) -> Any:
         """The value, stored or new."""
@@ -114,6 +115,11 @@ class _Evaluation:
 
     is_for_one: Final = False
 
+    @property
+    def finds_nothing(self) -> bool:
+        """Whether there is no value, be it one that this caller may not use."""
+        return self._stored is None
+
     def find(self) -> "_Answer | None":
         """The first look."""
         stored = self.look()
@@ -121,7 +127,8 @@ class _Evaluation:
 
     def look(self) -> StoredValue | None:
         """What is stored by now."""
-        return self._call.wiring.values.get_stored(self._key)
+        self._stored = self._call.wiring.values.get_stored(self._key)
+        return self._stored
 
     def adopt(self, shared: StoredValue) -> "_Answer | None":
         """The value that another call has got, if this one may use it."""

@@ -139,8 +139,12 @@ class Links:
         except Exception as error:  # whatever it is, the view answers
             raise self._told(link.breaker, error, asked_at) from error
         finally:
-            if budget is not None and not (is_answered and counts is Counts.UNLESS_ANSWERED):
-                budget.left -= time.monotonic() - asked_at
+            took = time.monotonic() - asked_at
+            # What is answered later than it was waited for has not held up the request: it was
+            # there when the thread came to look.
+            is_free = counts is Counts.UNLESS_ANSWERED or took > limit
+            if budget is not None and not (is_answered and is_free):
+                budget.left -= took
         link.breaker.succeeded(asked_at)
         return replies
 
@@ -236,6 +240,9 @@ def _ask(
     message = packed(commands)
     connection = pool.take(deadline)
     began = time.monotonic()
+    if began >= deadline:
+        pool.give(connection)  # nothing was asked on it
+        raise OutOfTime("a connection was free too late")
     try:
         found = connection.exchange(message, len(commands), deadline)
         replies = all_fitting(commands, found)
