@@ -41,7 +41,7 @@ fuzz: $(VENV)/dev  ## Feed parsers and decoders with made-up input: FUZZ_SECONDS
 		--require-hashes -r requirements/fuzz.txt
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),60)
 
-bench: $(BENCH)/bench  ## Measure side by side, in about sixteen minutes: docs/benchmarks; ONLY=ab for a part
+bench: $(BENCH)/bench  ## Measure side by side, in about twenty minutes: docs/benchmarks; ONLY=ab for a part
 	@$(BENCH)/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 bench-quick: $(BENCH)/bench  ## The same in about four minutes, into a directory that it names
