@@ -53,7 +53,7 @@ class Task(Protocol[T, R_co]):
 
     @property
     def finds_nothing(self) -> bool:
-        """Whether the last look has found nothing at all, not even what would do for others."""
+        """Whether the last look, which has not failed, found nothing that would do for anybody."""
         ...
 
     def find(self) -> R_co | None:
@@ -127,15 +127,13 @@ class _Flight(Generic[T]):
     """Work under way in this process.
 
     *leaders* are those that it has waited for or had, *before* those of its leader's earlier wait.
-    While it *is_look*, its leader has only begun to look, and may find that there is nothing to do;
-    *looked* is there where somebody waits for the end of that. If it *finds_nothing*, nobody else
-    need look.
+    While it *is_look*, its leader has only begun to look, and may find that there is nothing to do.
+    Until *nothing_until*, by the coalescer's clock, nobody else need look: there was nothing.
     """
 
     before: int = 0
     is_look: bool = False
-    looked: threading.Event | None = None
-    finds_nothing: bool = False
+    nothing_until: float = 0.0
     leader: int = field(default_factory=_caller)
     landed: threading.Event = field(default_factory=threading.Event)
     leaders: int = field(init=False)
@@ -196,25 +194,13 @@ class _Flights(Generic[T]):
             flight = self._under_way[key] = _Flight(leaders, is_look)
             return flight, True
 
-    def begins(self, key: str, flight: _Flight[T], *, finds_nothing: bool) -> bool:
+    def begins(self, key: str, flight: _Flight[T]) -> bool:
         """Whether who has only looked leads from now on: not so where another has gone past it."""
         with self._lock:
             if self._under_way.get(key) is not flight:
                 return False
-            flight.is_look, flight.finds_nothing = False, finds_nothing
-            if flight.looked is not None:
-                flight.looked.set()
+            flight.is_look = False
             return True
-
-    def finds_nothing(self, key: str, flight: _Flight[T], wait_seconds: float) -> bool:
-        """Whether the leader of *flight* has found nothing. Waits while it only looks."""
-        looked = None
-        with self._lock:
-            if flight.is_look and self._under_way.get(key) is flight:
-                looked = flight.looked = flight.looked or threading.Event()
-        if looked is not None:
-            looked.wait(wait_seconds)
-        return flight.finds_nothing
 
     def land(self, key: str, flight: _Flight[T], result: T | None) -> None:
         """End the flight: those who wait go on, those who come begin another."""
@@ -222,8 +208,6 @@ class _Flights(Generic[T]):
         with self._lock:
             if self._under_way.get(key) is flight:  # else another one has gone past it
                 del self._under_way[key]
-            if flight.looked is not None:
-                flight.looked.set()
         flight.landed.set()
 
     def rests(self, key: str, now: float) -> bool:
@@ -277,15 +261,11 @@ class Coalescer(Generic[T]):
         """
         here, key, deadline = self._flights(), task.key, self._deadline()
         flight: _Flight[T] | None = None
-        has_let_look = False
         if not (task.is_for_one or here.is_likely_stored(key) or here.rests(key, self._clock())):
             joined, leads = here.join(key, 0, is_look=True)
-            if leads:
-                flight = joined
-            elif joined.leader != _caller():  # else the work wants its own result
-                if here.finds_nothing(key, joined, min(LOOK_SECONDS, self._wait_seconds)):
-                    return self.run(task, has_looked=False)
-                has_let_look = joined.is_look
+            flight = joined if leads else None
+            if self._clock() < joined.nothing_until:
+                return self.run(task, has_looked=False)
         lease: Lease | Unasked | None = UNASKED
         try:
             if flight is None:
@@ -295,25 +275,25 @@ class Coalescer(Generic[T]):
             here.guess(key, is_stored=answer is not None)
             if answer is not None:
                 return answer
-            nothing, may_lead = task.finds_nothing, task.key == key and not task.is_for_one
-            if flight and may_lead and here.begins(key, flight, finds_nothing=nothing):
+            may_lead = flight is not None and task.key == key and not task.is_for_one
+            if flight is not None and may_lead and here.begins(key, flight):
                 led, flight = flight, None
                 return self._lead(here, key, led, task, deadline, lease)
         finally:
             if flight is not None:
                 self._end(here, key, flight, None if lease is UNASKED else lease, None)
-        return task.lead()[0] if task.is_for_one else self.run(task, has_let_look=has_let_look)
+        return task.lead()[0] if task.is_for_one else self.run(task)
 
-    def run(self, task: Task[T, R], *, has_looked: bool = True, has_let_look: bool = False) -> R:
+    def run(self, task: Task[T, R], *, has_looked: bool = True) -> R:
         """The answer of *task*: from a leader whose result is for it, else from its own work.
 
         Whatever goes wrong on the way to a leader's result ends in its own work, or in what will
-        do. What the work raises is raised, and one of those who waited tries next. *has_looked*
-        tells whether this caller has, and *has_let_look* whether it has waited for one who does.
+        do. What the work raises is raised, and one of those who waited tries next. Who has not
+        *has_looked* does so when something was made.
         """
         here = self._flights()
         deadline = self._deadline()
-        leaders = 0
+        leaders, has_let_look = 0, False
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
             key = task.key
             flight, leads = here.join(key, leaders, passes_looks=has_let_look)
@@ -431,7 +411,8 @@ class Coalescer(Generic[T]):
                     lease, shared = None, task.look()
                 if shared is not None and (answer := task.adopt(shared)) is not None:
                     return answer
-                flight.finds_nothing = task.finds_nothing
+                if task.finds_nothing and task.key == key:
+                    flight.nothing_until = self._clock() + LOOK_SECONDS
                 if flight.leaders > flight.before:
                     here.note(key, self._clock(), failed=True)
                 if lease is not None:

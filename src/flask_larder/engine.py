@@ -231,8 +231,9 @@ class _Attempt(Generic[F]):
 
     @property
     def finds_nothing(self) -> bool:
-        """Whether there is nothing, be it stale, or not for this request."""
-        return self._miss.status.fwd != "stale" and self._miss.to_validate is None
+        """Whether the store, which has answered, has nothing, be it stale or for others."""
+        miss = self._miss
+        return miss.may_store and miss.status.fwd != "stale" and miss.to_validate is None
 
     def find(self) -> tuple[Hit | F, CacheStatus] | None:
         """The first look."""
@@ -255,7 +256,7 @@ class _Attempt(Generic[F]):
         if isinstance(found, Hit):
             return _shared(self._ask, found)
         missed = self._miss
-        if found.may_store and found.status == missed.status:
+        if missed is _NOT_LOOKED or (found.may_store and found.status == missed.status):
             self._miss = found
         elif found.may_store:
             self._miss = replace(found, status=missed.status)

@@ -11,6 +11,7 @@ import pytest
 
 from flask_larder import coalesce
 from flask_larder.coalesce import (
+    LOOK_SECONDS,
     MOST_FAILURES,
     REST_SECONDS,
     UNSHARED,
@@ -185,13 +186,6 @@ def crowd() -> Iterator[Crowd]:
         yield Crowd(pool)
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> Coalescer[str]:
-    """Whose callers would wait for each other for longer than any test."""
-    monkeypatch.setattr(coalesce, "LOOK_SECONDS", 10 * SOON)
-    return coalescer(wait_seconds=10 * SOON)
-
-
 def until(what: Callable[[], object]) -> None:
     deadline = time.monotonic() + SOON
     while not what():
@@ -200,10 +194,9 @@ def until(what: Callable[[], object]) -> None:
 
 
 def waiting(by: Coalescer[str], key: str = "k") -> int:
-    """How many callers wait in this process for a flight to land, or for its leader's look."""
+    """How many callers wait in this process for a flight to land."""
     flight = by._flights()._under_way.get(key)
-    events = (flight.landed, flight.looked) if flight else ()
-    return sum(len(event._cond._waiters) for event in events if event)  # type: ignore[attr-defined]
+    return len(flight.landed._cond._waiters) if flight else 0  # type: ignore[attr-defined]
 
 
 # --- in one process ---
@@ -749,16 +742,16 @@ def test_a_wrong_guess_costs_one_look() -> None:
 
 
 def test_fifty_who_come_at_once_and_one_run(crowd: Crowd) -> None:
-    """One of them looks and asks for the lease; the others wait, and look when it is there."""
+    """One of them asks for the lease; each of the others looks for itself, and waits."""
     go, leases = threading.Event(), SharedLeases()
     work, by = Work(lambda: "made" if go.wait(SOON) else "late"), coalescer(leases)
     tasks = [work.task() for _ in range(50)]
     crowd.come(by, *tasks)
     until(lambda: waiting(by) == 49)
-    assert sum(task.looks for task in tasks) == 1
     go.set()
     assert sorted(crowd.results()) == ["adopted made"] * 49 + ["made"]
     assert leases.asked == ["k"]
+    assert [task.looks for task in tasks] == [1] * 50
 
 
 def test_who_comes_while_another_process_leads_waits(crowd: Crowd) -> None:
@@ -882,15 +875,12 @@ def test_who_has_only_looked_is_no_leader_that_failed(crowd: Crowd) -> None:
     assert not by._flights()._failures
 
 
-@pytest.mark.parametrize("comes", [Crowd.come, Crowd.call])
-def test_nobody_waits_for_one_look_after_the_other(
-    patient: Coalescer[str], crowd: Crowd, comes: Callable[..., None]
-) -> None:
+def test_nobody_waits_for_one_look_after_the_other(crowd: Crowd) -> None:
     """Who has waited for one leads past the next."""
-    by, work, looker = patient, Work(), Looker(Work(lambda: "own"))
+    by, work, looker = coalescer(SharedLeases()), Work(), Looker(Work(lambda: "own"))
     crowd.come(by, looker)
     assert looker.begun.wait(SOON)
-    comes(crowd, by, work.task())
+    crowd.come(by, work.task())
     until(lambda: waiting(by) == 1)
     flights = by._flights()
     with flights._lock:  # another one looks as soon as the first one has gone
@@ -954,160 +944,118 @@ def test_a_look_that_takes_long_is_gone_past(crowd: Crowd, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("was_stored", [False, True])
-def test_who_comes_while_the_view_runs_does_not_look(
-    patient: Coalescer[str], crowd: Crowd, was_stored: bool
+def test_who_comes_while_the_view_runs_looks_when_something_is_there(
+    crowd: Crowd, was_stored: bool
 ) -> None:
     """Also where it was stored before, so that the leader has looked beside others."""
-    go, work = threading.Event(), Work()
+    by, go, work = coalescer(SharedLeases()), threading.Event(), Work()
     if was_stored:
-        patient.find_or_run(work.task())
+        by.find_or_run(work.task())
         work.stored.clear()
         assert work.begun.acquire(timeout=SOON)
     work.make = lambda: "new" if go.wait(SOON) else "late"
-    crowd.come(patient, work.task())
+    crowd.come(by, work.task())
     assert work.begun.acquire(timeout=SOON)
     later = work.task()
-    crowd.come(patient, later)
-    until(lambda: waiting(patient) == 1)
+    crowd.come(by, later)
+    until(lambda: waiting(by) == 1)
     assert later.looks == 0
     go.set()
     assert crowd.results() == ["new", "adopted new"]
-    assert later.looks == 1  # when it is there: by now, it may have been purged
+    assert later.looks == 1  # by now, it may have been purged
 
 
-class Slow(Wish):
-    """Looks when it may."""
+def test_what_is_stored_by_then_stands_above_the_result(crowd: Crowd) -> None:
+    """The look may find something newer, and that the result was purged."""
+    by, go, work = coalescer(), threading.Event(), Work()
 
-    def __init__(self, work: Work) -> None:
-        super().__init__(work, "k", None)
-        self.begun, self.go = threading.Event(), threading.Event()
+    def make() -> str:
+        made = "made" if go.wait(SOON) else "late"
+        work.storable = False
+        work.stored["k"] = "newer"
+        return made
 
-    def find(self) -> str | None:
-        self.begun.set()
-        assert self.go.wait(SOON)
-        return super().find()
-
-
-def behind_a_look(by: Coalescer[str], crowd: Crowd, first: Slow, second: Wish) -> None:
-    """Let the *second* come while the *first* looks, and that go on."""
-    crowd.come(by, first)
-    assert first.begun.wait(SOON)
-    crowd.come(by, second)
-    until(lambda: waiting(by) == 1)
-    first.go.set()
-
-
-def test_who_comes_while_one_looks_in_vain_does_not_look(
-    patient: Coalescer[str], crowd: Crowd
-) -> None:
-    """It waits for the end of the look, and then for what is made."""
-    go = threading.Event()
-    work = Work(lambda: "made" if go.wait(SOON) else "late")
-    second = work.task()
-    behind_a_look(patient, crowd, Slow(work), second)
+    work.make = make
+    crowd.come(by, Shared(work, "k", None))
     assert work.begun.acquire(timeout=SOON)
-    until(lambda: waiting(patient) == 1)
-    assert second.looks == 0
+    crowd.come(by, work.task())
+    until(lambda: waiting(by) == 1)
     go.set()
-    assert crowd.results() == ["made", "adopted made"]
+    assert crowd.results() == ["made", "adopted newer"]
 
 
-def test_who_comes_while_one_finds_it_finds_it_too(patient: Coalescer[str], crowd: Crowd) -> None:
-    """The end of a flight ends the wait."""
-    work = Work()
-    work.stored["k"] = "there"
-    behind_a_look(patient, crowd, Slow(work), work.task())
-    assert crowd.results() == ["found there"] * 2
-    assert not work.runs
+class Shared(Wish):
+    """Its result is for all, whether it is stored or not."""
+
+    def lead(self) -> tuple[str, str | None]:
+        made, _ = super().lead()
+        return made, made
 
 
-def test_who_comes_while_one_finds_what_is_not_for_it_looks(
-    patient: Coalescer[str], crowd: Crowd
-) -> None:
-    """As where it is stale, and the second takes it so: it does not wait for a new one."""
-    go, work = threading.Event(), Work()
+def at_work(by: Coalescer[str], crowd: Crowd, leader: Wish, work: Work) -> threading.Event:
+    """Have the *leader* work until what is returned is set."""
+    go = threading.Event()
     work.make = lambda: "new" if go.wait(SOON) else "late"
+    crowd.come(by, leader)
+    assert work.begun.acquire(timeout=SOON)
+    return go
+
+
+def test_who_comes_while_what_is_stored_is_made_anew_looks(crowd: Crowd) -> None:
+    """As where it is stale, and only some may have it so: those do not wait."""
+    by, work = coalescer(), Work()
     work.stored["k"] = "stale"
 
-    class Fastidious(Slow):
+    class Fastidious(Wish):
         def find(self) -> None:
             assert super().find() == "found stale"
 
-    behind_a_look(patient, crowd, Fastidious(work), work.task())
-    assert crowd.calls[1].result(SOON) == "found stale"
+    go = at_work(by, crowd, Fastidious(work, "k", None), work)
+    assert by.find_or_run(work.task()) == "found stale"
     go.set()
-    assert crowd.results() == ["new", "found stale"]
+    assert crowd.results() == ["new"]
 
 
-def test_what_is_not_found_any_more_is_looked_for_before_it_is_adopted(
-    patient: Coalescer[str], crowd: Crowd
-) -> None:
-    """What a purge has hit meanwhile is known by the look, and what others have stored is found."""
-    go, work = threading.Event(), Work()
-    work.make = lambda: "old" if go.wait(SOON) else "late"
-    crowd.come(patient, work.task())
+def test_who_comes_while_another_variant_is_made_looks(crowd: Crowd) -> None:
+    """A leader may learn by its second look that it wants something else."""
+    by, work = coalescer(), Work()
+    by.find_or_run(work.task())
+    work.stored.clear()
     assert work.begun.acquire(timeout=SOON)
 
-    class After(Wish):
+    class Varying(Wish):
         def look(self) -> str | None:
-            self._wants = "new"  # from now on
+            if self.looks:
+                self.key = "variant"
             return super().look()
 
-    after = After(work, "k", None)
-    crowd.come(patient, after)
-    until(lambda: waiting(patient) == 1)
-    work.make = lambda: "new"
+    go = at_work(by, crowd, Varying(work, "k", None), work)
+    work.stored["k"] = "there"
+    assert by.find_or_run(work.task()) == "found there"
     go.set()
-    assert crowd.results() == ["old", "new"]
+    assert crowd.results() == ["new"]
+
+
+def test_who_comes_while_a_view_takes_long_looks(crowd: Crowd) -> None:
+    """Somebody else may have stored it since."""
+    clock = Clock()
+    by, work = coalescer(clock=clock), Work()
+    go = at_work(by, crowd, work.task(), work)
+    clock.now += LOOK_SECONDS
+    work.stored["k"] = "there"
+    assert by.find_or_run(work.task()) == "found there"
+    go.set()
+    assert crowd.results() == ["new"]
 
 
 def test_who_has_waited_in_vain_looks_before_it_works(crowd: Crowd) -> None:
     """What is there by then, from another process, need not be made."""
-    go, clock = threading.Event(), Clock()
-    by = coalescer(clock=clock, wait_seconds=SOON)
-    work = Work(lambda: "mine" if go.wait(SOON) else "late")
-    crowd.come(by, work.task())
-    assert work.begun.acquire(timeout=SOON)
-    clock.now += SOON  # whoever waits has no time left
+    by, work = coalescer(wait_seconds=0.01), Work()
+    go = at_work(by, crowd, work.task(), work)
     work.stored["k"] = "theirs"
-    by._wait_seconds = 0.0
     assert by.find_or_run(work.task()) == "adopted theirs"
     go.set()
-    assert crowd.results() == ["mine"]
-
-
-def test_a_look_that_raises_ends_the_wait(patient: Coalescer[str], crowd: Crowd) -> None:
-    """The next one looks for itself."""
-    work = Work()
-
-    class Broken(Slow):
-        def find(self) -> None:
-            super().find()
-            raise LookupError
-
-    behind_a_look(patient, crowd, Broken(work), work.task())
-    assert isinstance(crowd.errors()[0], LookupError)
-    assert crowd.calls[1].result(SOON) == "made"
-
-
-def test_nobody_waits_for_a_look_that_has_ended(patient: Coalescer[str], crowd: Crowd) -> None:
-    """Also not who comes between its end and the beginning of the wait."""
-    flights = patient._flights()
-    flight, _ = flights.join("k", 0, is_look=True)
-    flights.land("k", flight, None)
-    crowd.calls.append(crowd._pool.submit(flights.finds_nothing, "k", flight, 2 * SOON))  # type: ignore[arg-type]
-    assert crowd.results() == [False]
-
-
-def test_a_look_does_not_wait_for_itself(patient: Coalescer[str]) -> None:
-    """As where the app asks for the same while it says whether what is stored is stale."""
-    work = Work()
-
-    class Asking(Wish):
-        def find(self) -> None:
-            assert patient.find_or_run(work.task()) == "made"
-
-    assert patient.find_or_run(Asking(Work(lambda: "own"), "k", None)) == "own"
+    assert crowd.results() == ["new"]
 
 
 # --- what will do, and claims ---

@@ -115,9 +115,39 @@ def test_who_comes_while_something_stale_is_replaced_is_sent_that(gate: Gate) ->
     gate.house.clock.now += 55
     with_cookie = ask(policy=replace(may_be_stale, may_revalidate=False))
     first = gate.first(with_cookie, Answer(b"new"))
-    assert gate.send(stored, Answer(b"again")).result(SOON)[0] == b"old"
+    status = "hit; ttl=-5; detail=stale-while-revalidate"
+    assert gate.send(stored, Answer(b"again")).result(SOON) == (b"old", status)
     gate.open()
     assert first.result(SOON)[0] == b"new"
+
+
+@pytest.fixture
+def gate_at(request: pytest.FixtureRequest) -> Iterator[Gate]:
+    """Requests to a house whose store fails at the operation with this number."""
+    gate = Gate(House(FailingStore(lambda number: number == request.param)))
+    yield gate
+    gate.close()
+
+
+@pytest.mark.parametrize("gate_at", [2], indirect=True)
+def test_a_look_that_has_failed_says_nothing_to_others(gate_at: Gate) -> None:
+    """They look, and need not wait for a view."""
+    House(gate_at.house.store).get(ask(), Answer(b"stored"))
+    first = gate_at.first(ask(), Answer(b"first"))
+    assert gate_at.send(ask(), Answer()).result(SOON) == (b"stored", "hit; ttl=50")
+    gate_at.open()
+    assert first.result(SOON) == (b"first", "fwd=bypass; detail=store-unavailable")
+
+
+@pytest.mark.parametrize("gate_at", [2], indirect=True)
+def test_who_waited_and_cannot_look_says_so(gate_at: Gate) -> None:
+    """And gets what the other has made."""
+    first = gate_at.first(ask(), Answer(b"first"))
+    second = gate_at.behind(ask(), Answer(b"second"))
+    gate_at.open()
+    assert first.result(SOON) == (b"first", "fwd=uri-miss; stored; ttl=50")
+    status = "fwd=bypass; collapsed; ttl=50; detail=store-unavailable"
+    assert second.result(SOON) == (b"first", status)
 
 
 def test_another_variant_is_never_handed_over(gate: Gate) -> None:
@@ -127,7 +157,7 @@ def test_another_variant_is_never_handed_over(gate: Gate) -> None:
     same = gate.behind(ask(accept="a"), varying("Accept", body=b"again"))
     gate.open()
     assert first.result(SOON)[0] == b"for a"
-    assert other.result(SOON) == (b"for b", "fwd=uri-miss; stored; ttl=50")
+    assert other.result(SOON) == (b"for b", "fwd=vary-miss; stored; ttl=50")
     assert same.result(SOON) == (b"for a", "fwd=uri-miss; collapsed; ttl=50")
 
 

@@ -2,8 +2,6 @@
 
 import datetime
 import hashlib
-import threading
-from concurrent.futures import Future
 from decimal import Decimal
 from typing import Any
 
@@ -13,12 +11,10 @@ from flask import Flask, Response, g, request, session
 from flask_larder import Cache, UnstorableValue
 from flask_larder.entries import Entries
 from flask_larder.entry import StoredValue
-from flask_larder.flask.tracking import caches_of
 from flask_larder.flask.values import Values
 from flask_larder.local_purges import LocalPurges
 from flask_larder.memory import NullStore
 from flask_larder.purges import ALL, Purge
-from tests.core.test_coalesce import SOON, until, waiting
 from tests.core.test_engine_purges import Known
 from tests.flask.answers import Counter, Get, is_hit
 
@@ -261,75 +257,3 @@ def test_who_waits_shares_a_value_while_nobody_can_tell() -> None:
     assert values.is_valid(value, values.position())
     log.add(Purge((ALL,)))
     assert not values.is_valid(value, values.position())
-
-
-# --- several who call at once ---
-
-
-class Running:
-    """A cached function that runs until it may go on, and who calls it in threads."""
-
-    def __init__(self, app: Flask, cache: Cache) -> None:
-        self.begun, self.go = threading.Event(), threading.Event()
-        self.runs = 0
-        self.wiring = caches_of(app)[cache]
-        self._call = cache.cached(key_prefix="f", is_stale=is_for_leader)(self._run)
-
-    def call(self, name: str = "") -> "Future[int]":
-        future: Future[int] = Future()
-
-        def run() -> None:
-            future.set_result(self._call())
-
-        threading.Thread(target=run, name=name, daemon=True).start()
-        return future
-
-    def _run(self) -> int:
-        self.runs += 1
-        self.begun.set()
-        assert self.go.wait(SOON)
-        return self.runs
-
-
-def is_for_leader(_: int) -> bool:
-    """Whether the thread that asks is called so."""
-    return threading.current_thread().name == "leader"
-
-
-def test_who_calls_while_it_runs_asks_when_the_value_is_there(
-    app: Flask, cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By then, it may have been purged."""
-    running, asked = Running(app, cache), list[str]()
-    values = running.wiring.values
-    get = values.get_stored
-
-    def asking(key: str) -> StoredValue | None:
-        asked.append(key)
-        return get(key)
-
-    monkeypatch.setattr(values, "get_stored", asking)
-    first = running.call()
-    assert running.begun.wait(SOON)
-    others = [running.call() for _ in range(5)]
-    coalescer = running.wiring.coalescer_of_values
-    until(lambda: sum(waiting(coalescer, key) for key in coalescer._flights()._under_way) == 5)
-    assert len(asked) == 1
-    running.go.set()
-    assert [each.result(SOON) for each in (first, *others)] == [1] * 6
-    assert len(asked) == 6
-
-
-def test_who_may_use_what_is_stored_does_not_wait(app: Flask, cache: Cache) -> None:
-    """Though it is too old for another caller, for whom the function runs."""
-    running = Running(app, cache)
-    running.go.set()
-    assert running.call().result(SOON) == 1
-    running.begun.clear()
-    running.go.clear()
-    running.wiring.coalescer_of_values._flights()._guesses[:] = bytes(2**16)  # as in a new process
-    leader = running.call("leader")
-    assert running.begun.wait(SOON)
-    assert running.call().result(SOON) == 1
-    running.go.set()
-    assert leader.result(SOON) == 2

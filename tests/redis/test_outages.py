@@ -323,6 +323,9 @@ def test_what_the_process_is_late_is_not_taken_from_the_budget(server: RedisServ
         assert links.ask("EXISTS", "k") == 0
     assert budget.left == 0.2
     assert links._here().breaker.away_since is None
+    connection._sock = connection._sock._sock
+    links.ask("EXISTS", "k")
+    assert budget.left < 0.2
 
 
 def test_a_connection_that_is_free_too_late_is_kept(

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask
 
 from flask_larder import Cache
 from flask_larder.errors import InvalidConfig, StoreUnavailable
 from flask_larder.redis import Address, Links, RedisStore
+from tests.redis.test_outages import Busy
 from tests.redis_nodes import HOST, Node, binary, wait_until
 
 LONG = 600.0
@@ -127,6 +129,16 @@ def test_whoever_stops_listening_says_nothing_in_plain_text(node: Node, ours: Ce
     connection.interrupt()
     assert connection._sock.version()
     assert connection.ask(("PING",), time.monotonic() + 5.0) == b"PONG"
+    connection.close()
+
+
+def test_with_tls_what_is_late_is_not_taken(node: Node, ours: Certificates) -> None:
+    """What is there may be half a record, and who reads it would wait for the rest."""
+    address = Address(f"rediss://{node.address}", options={"ssl_ca_certs": ours.ca})
+    connection = address.connect(time.monotonic() + 5.0)
+    connection._sock = Busy(connection._sock, 0.1)
+    with pytest.raises(redis.TimeoutError):
+        connection.ask(("PING",), time.monotonic() + 0.05)
     connection.close()
 
 

@@ -85,7 +85,6 @@ class _Evaluation:
         self._targets = NO_TARGETS
         self._judged: dict[bytes, _Answer | None] = {}
         self._position: Position | None = None
-        self._stored: StoredValue | None = None
 
     def answer(self) -> Any:
         """The value, stored or new."""
@@ -115,10 +114,8 @@ class _Evaluation:
 
     is_for_one: Final = False
 
-    @property
-    def finds_nothing(self) -> bool:
-        """Whether there is no value, be it one that this caller may not use."""
-        return self._stored is None
+    finds_nothing: Final = False
+    """It asks for values each time, and does not know whether that has failed."""
 
     def find(self) -> "_Answer | None":
         """The first look."""
@@ -127,8 +124,7 @@ class _Evaluation:
 
     def look(self) -> StoredValue | None:
         """What is stored by now."""
-        self._stored = self._call.wiring.values.get_stored(self._key)
-        return self._stored
+        return self._call.wiring.values.get_stored(self._key)
 
     def adopt(self, shared: StoredValue) -> "_Answer | None":
         """The value that another call has got, if this one may use it."""

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +47,6 @@ Parser = Callable[[Any], Any]
 """Makes a setting of what was given, maybe a text from ``.env``. Raises ValueError, TypeError."""
 
 
-@lru_cache(typed=True)  # each call of what is decorated asks again; True is not 1
 def seconds(value: Any) -> float:
     """Seconds from a number, a ``timedelta``, or a text with a number.
 

@@ -85,7 +85,7 @@ class Connection:
 
     __slots__ = (
         *("_made", "_pending", "_poll", "_reader", "_rounds_without", "_sock", "_timeout"),
-        *("host", "port"),
+        *("host", "port", "was_late"),
     )
 
     def __init__(self, made: redis.Connection) -> None:
@@ -107,6 +107,7 @@ class Connection:
             replyError=made._parser.parse_error,  # noqa: SLF001
             notEnoughData=_UNFINISHED,
         )
+        self.was_late = False
         # Not every kind of connection has these.
         self.host: str = getattr(made, "host", "")
         self.port: int = getattr(made, "port", 0)
@@ -115,7 +116,7 @@ class Connection:
     def is_ready(self) -> bool:
         """Whether it is open, and nobody's reply is on its way. Does not wait."""
         # At the end there is something to read, too: that it is the end.
-        return not (self._has_come() or self._reader.has_data())
+        return not (self._poll.poll(0) or self._reader.has_data() or self._pending())
 
     def ask(self, command: Command, deadline: float) -> Any:
         """The reply to *command*, which is there when the monotonic clock shows *deadline*.
@@ -131,8 +132,10 @@ class Connection:
         """Send *packed* commands and return the replies, of which there are *count*.
 
         Errors are replies, too, so that nothing is left to read, whatever the server says to one
-        of the commands. What comes out of this by an exception is to be closed.
+        of the commands. What comes out of this by an exception is to be closed. Afterwards,
+        *was_late* tells whether the thread came too late to wait, and found the reply there.
         """
+        self.was_late = False
         try:
             self._keep_to(deadline)
             sent = self._sock.send(packed)
@@ -171,9 +174,11 @@ class Connection:
         try:
             self._keep_to(deadline)
         except TimeoutError:
-            # In a busy process, others may have run for so long that the reply is there.
-            if not (is_first and self._has_come()):
+            # In a busy process, others may have run for so long that the reply is there. With TLS
+            # it cannot be known whether it is the whole of one.
+            if not (is_first and self._pending is int and self._poll.poll(0)):
                 raise
+            self.was_late = True
         if self._rounds_without:
             self._rounds_without -= 1
         else:
@@ -182,10 +187,6 @@ class Connection:
         if not received:
             raise redis.ConnectionError("the server has closed the connection")
         self._reader.feed(received)
-
-    def _has_come(self) -> bool:
-        """Whether there is something to read, be it the end."""
-        return bool(self._poll.poll(0) or self._pending())
 
     def _spin(self) -> None:
         """Wait for a reply that comes at once; the thread need not be woken for it."""

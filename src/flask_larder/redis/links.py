@@ -133,18 +133,15 @@ class Links:
         if link.breaker.away_since is not None:
             self._try_again(link)
         asked_at, is_answered = time.monotonic(), False
+        is_free = counts is Counts.UNLESS_ANSWERED
         try:
-            replies = _ask(link.pool, commands, asked_at, limit, usual / 2)
-            is_answered = True
+            replies, was_late = _ask(link.pool, commands, asked_at, limit, usual / 2)
+            is_answered, is_free = True, is_free or was_late  # else the process held it up
         except Exception as error:  # whatever it is, the view answers
             raise self._told(link.breaker, error, asked_at) from error
         finally:
-            took = time.monotonic() - asked_at
-            # What is answered later than it was waited for has not held up the request: it was
-            # there when the thread came to look.
-            is_free = counts is Counts.UNLESS_ANSWERED or took > limit
             if budget is not None and not (is_answered and is_free):
-                budget.left -= took
+                budget.left -= time.monotonic() - asked_at
         link.breaker.succeeded(asked_at)
         return replies
 
@@ -232,8 +229,11 @@ class Links:
 
 def _ask(
     pool: Pool, commands: Sequence[Command], asked_at: float, limit: float, fair: float
-) -> Sequence[Any]:
-    """The replies to *commands*, within *limit* seconds. Who has had *fair* ones may be late."""
+) -> tuple[Sequence[Any], bool]:
+    """The replies to *commands*, within *limit* seconds. Who has had *fair* ones may be late.
+
+    Comes with whether the thread was late, and the replies there.
+    """
     if limit <= 0:
         raise OutOfTime("the request has used up what it may wait for its store")
     deadline = asked_at + limit
@@ -260,5 +260,6 @@ def _ask(
     except BaseException:
         pool.discard(connection)
         raise
+    was_late = connection.was_late
     pool.give(connection)
-    return replies
+    return replies, was_late
