@@ -411,8 +411,8 @@ class Coalescer(Generic[T]):
                     lease, shared = None, task.look()
                 if shared is not None and (answer := task.adopt(shared)) is not None:
                     return answer
-                if task.finds_nothing and task.key == key:
-                    flight.nothing_until = self._clock() + LOOK_SECONDS
+                is_nothing = task.finds_nothing and task.key == key
+                flight.nothing_until = self._clock() + LOOK_SECONDS if is_nothing else 0.0
                 if flight.leaders > flight.before:
                     here.note(key, self._clock(), failed=True)
                 if lease is not None:

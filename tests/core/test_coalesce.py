@@ -1036,6 +1036,31 @@ def test_who_comes_while_another_variant_is_made_looks(crowd: Crowd) -> None:
     assert crowd.results() == ["new"]
 
 
+def test_who_comes_after_a_foreign_leader_has_made_a_variant_looks(crowd: Crowd) -> None:
+    """Before, there was nothing at all; then there is what the leader does not want."""
+    leases, work = SharedLeases(), Work()
+    foreign = leases.acquire("k")
+    by = coalescer(leases)
+
+    class Varying(Wish):
+        def look(self) -> str | None:
+            if work.stored:
+                self.key = "variant"
+            return super().look()
+
+    crowd.come(by, Varying(work, "k", None))
+    until(lambda: leases.pollers)
+    assert foreign is not None
+    go = threading.Event()
+    work.make = lambda: "new" if go.wait(SOON) else "late"
+    work.stored["k"] = "there"
+    foreign.release()
+    assert work.begun.acquire(timeout=SOON)
+    assert by.find_or_run(work.task()) == "found there"
+    go.set()
+    assert crowd.results() == ["new"]
+
+
 def test_who_comes_while_a_view_takes_long_looks(crowd: Crowd) -> None:
     """Somebody else may have stored it since."""
     clock = Clock()
