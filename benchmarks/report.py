@@ -133,7 +133,8 @@ INTRODUCTION = """\
 Made by `make bench`, which writes this page; [reasons.md](reasons.md), included below, is written
 by hand. Everything runs on one machine, over the loopback interface, with one worker process
 for each contender. Contenders take turns, in another order in each round; a cell has the median
-of the rounds, with the lowest and the highest; (f) has one round. Each run is checked: all answers
+of the rounds, with the lowest and the highest; (f) has one round. A ratio is that of the medians;
+single rounds have theirs beside it. Each run is checked: all answers
 are `200`, all are hits (the views count their runs), and one answer before it and one after it are
 marked as hits; bodies are compared once. The raw values are in [results.json](results.json).
 """
