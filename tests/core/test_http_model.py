@@ -308,6 +308,17 @@ FOUND = [
         step(0, "max-age=5, stale-while-revalidate=20"),
         step(5, "", asked=(("cache-control", "max-age=30"),)),
     ],
+    # What is for all is updated by a HEAD with Authorization; there, the model was at fault.
+    [
+        step(0, "s-maxage=10", ("ETag", '"a"')),
+        Step(
+            10.0,
+            Request("HEAD", URL, (("authorization", "Bearer t"),)),
+            Response(200, (("ETag", '"a"'), ("Date", "@0"))),
+            None,
+            0.0,
+        ),
+    ],
 ]
 
 
