@@ -257,7 +257,7 @@ class Coalescer(Generic[T]):
 
         Where that is likely not stored, the first of its process asks for the lease in the same go
         as it looks, so that it can work at once. Where it finds nothing, the others of its process
-        look when something was made: then at the latest, a purge that they came after must count.
+        look only when something was made; they do look, since a purge that they came after counts.
         """
         here, key, deadline = self._flights(), task.key, self._deadline()
         flight: _Flight[T] | None = None

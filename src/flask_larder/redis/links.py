@@ -132,15 +132,15 @@ class Links:
             limit = min(usual, budget.left)
         if link.breaker.away_since is not None:
             self._try_again(link)
-        asked_at, is_answered = time.monotonic(), False
-        is_free = counts is Counts.UNLESS_ANSWERED
+        asked_at, is_charged = time.monotonic(), True
         try:
             replies, was_late = _ask(link.pool, commands, asked_at, limit, usual / 2)
-            is_answered, is_free = True, is_free or was_late  # else the process held it up
+            # Who waits for another request, or for its own process, is not held up by the store.
+            is_charged = not (was_late or counts is Counts.UNLESS_ANSWERED)
         except Exception as error:  # whatever it is, the view answers
             raise self._told(link.breaker, error, asked_at) from error
         finally:
-            if budget is not None and not (is_answered and is_free):
+            if budget is not None and is_charged:
                 budget.left -= time.monotonic() - asked_at
         link.breaker.succeeded(asked_at)
         return replies
