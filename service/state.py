@@ -33,15 +33,18 @@ def announced(port: int, address: str | None) -> Iterator[None]:
     path, pid = state_file(port), os.getpid()
     with contextlib.suppress(OSError):  # read-only installation: `make keys` needs the address then
         path.unlink(missing_ok=True)
-    if address:
-        with contextlib.suppress(OSError):
-            DIRECTORY.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{address}\n")
-    try:
+    try:  # a signal may end this at any moment, also between the making of the file and its address
+        if address:
+            with contextlib.suppress(OSError):
+                _write(path, address)
         yield
     finally:
-        if address and os.getpid() == pid and read_state(port) == address:
+        if address and os.getpid() == pid and read_state(port) in {address, None}:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _write(path: Path, address: str) -> None:
+    DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+    with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(f"{address}\n")

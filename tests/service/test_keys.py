@@ -1,12 +1,15 @@
 """``make keys``: what the store of the running service holds."""
 
+import itertools
 import os
+import sys
 from collections.abc import Callable
+from types import FrameType
 
 import pytest
 import redis
 
-from service import keys
+from service import keys, state
 from service.config import ConfigError
 from service.state import announced, read_state, state_file
 from tests.redis_nodes import free_port
@@ -61,6 +64,40 @@ def test_state_of_another_is_kept() -> None:
         assert read_state(port) == "redis://second"
     finally:
         state_file(port).unlink()
+
+
+# Between the last write and the closing of the file, who collects the garbage closes it.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO")
+def test_nothing_is_left_by_a_service_that_is_stopped_while_it_announces_itself() -> None:
+    """SIGTERM raises SystemExit at any line; each of them is tried."""
+    port, tried = free_port(), 0
+
+    def stopped_at_line(number: int) -> bool:
+        lines = itertools.count(1)
+
+        def trace(frame: FrameType, event: str, _argument: object) -> Callable[..., object] | None:
+            if frame.f_code.co_filename != state.__file__:
+                return None
+            if event == "line" and next(lines) == number:
+                sys.settrace(None)
+                raise SystemExit(0)
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            with announced(port, "redis://first"):
+                sys.settrace(None)
+        except SystemExit:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    while stopped_at_line(tried + 1):
+        tried += 1
+        assert not state_file(port).exists(), tried
+    assert tried > 8
 
 
 def test_given_address(redis_url: str) -> None:
