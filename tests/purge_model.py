@@ -135,8 +135,9 @@ class Process:
 class World:
     """A server, three processes, the story so far, and the promises that were made in it.
 
-    Data change right before they are purged, and a request reads its data when it comes. What it
-    makes may not show them, once the purge has returned, to any request that comes after that, if
+    Data change right before they are purged, and a request reads its data when it comes, or when
+    its view begins. What it makes may not show them, once the purge has returned, to any request
+    that comes after that, if
 
     - that request could ask the store and the log, and the server has not lost the purge;
     - or its process knew of the purge when it came, whatever is lost or cannot be asked.
@@ -180,7 +181,13 @@ class World:
     # --- requests ---
 
     def come(
-        self, process: Process, page: Page, query: str = "", tags: tuple[str, ...] = ()
+        self,
+        process: Process,
+        page: Page,
+        query: str = "",
+        tags: tuple[str, ...] = (),
+        *,
+        reads_late: bool = False,
     ) -> Visit:
         """A request comes, and is answered, waits, or has the view begin."""
         visit = Visit(
@@ -188,6 +195,7 @@ class World:
             knew=frozenset(process.knows),
             position=process.position(),
             read=self._next(),
+            reads_late=reads_late,
             tags=tags,
         )
         self.visits.append(visit)
@@ -248,8 +256,12 @@ class World:
         shared = visit.attempt.look()
         if shared is not None and (answer := visit.attempt.adopt(shared)) is not None:
             self._answered(visit, answer)
-        else:
-            process.leading.append(visit)
+            return
+        if visit.reads_late:  # what the attempt does when it leads, which here is at its end
+            attempt = visit.attempt
+            attempt._ask = process.engine.lookups.as_of_now(attempt._ask)
+            visit.read, visit.reads_late = self._next(), False
+        process.leading.append(visit)
 
     def _answered(self, visit: Visit, answer: tuple[Hit | Made, CacheStatus]) -> None:
         if isinstance(answer[0], Hit):

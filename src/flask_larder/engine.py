@@ -297,6 +297,7 @@ class _Attempt(Generic[F]):
 
         Where that fails, what is stale is sent if it may be.
         """
+        self._ask = self._engine.lookups.as_of_now(self._ask)
         miss = self._miss
         try:
             forwarded, confirmed = self._forwarded()

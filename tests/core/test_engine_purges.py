@@ -153,6 +153,26 @@ def test_a_purge_while_the_view_runs(house: House) -> None:
     assert house.status(now(house), TAGGED) == STORED
 
 
+@pytest.mark.parametrize(
+    ("has_read", "status"), [(True, "purged"), (False, None), (None, "purged")]
+)
+def test_a_purge_before_the_view_runs(
+    house: House, has_read: bool | None, status: str | None
+) -> None:
+    """What was read for the request before that is older; the view itself reads what is new."""
+    asked = replace(now(house), has_read=None if has_read is None else lambda: has_read)
+    house.purges.add(CAT)
+    assert house.status(asked, TAGGED) == STORED if status is None else f"fwd=uri-miss; {status}"
+
+
+def test_who_knew_no_purge_may_know_one_before_the_view_runs(house: House) -> None:
+    """Then what it makes is as good as anybody's, for those who wait."""
+    unknown = replace(ask(), position=None, has_read=lambda: False)
+    asked = house.engine.lookups.as_of_now(unknown)
+    assert asked.position == house.purges.position()
+    assert is_given(house, ask(), shared(house, asked, Answer()))
+
+
 def test_a_soft_purge_while_the_view_runs(house: House) -> None:
     """What is stored is stale from the beginning."""
 

@@ -48,6 +48,11 @@ def give_tags(tags: Iterable[str]) -> None:
             collected.update(given)
 
 
+def is_making() -> bool:
+    """Whether what is done here is done for something that is being made."""
+    return bool(_enclosing())
+
+
 def _enclosing() -> list[Tags]:
     """What is being made now, and gets the tags that are given.
 
