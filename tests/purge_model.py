@@ -257,9 +257,8 @@ class World:
         if shared is not None and (answer := visit.attempt.adopt(shared)) is not None:
             self._answered(visit, answer)
             return
-        if visit.reads_late:  # what the attempt does when it leads, which here is at its end
-            attempt = visit.attempt
-            attempt._ask = process.engine.lookups.as_of_now(attempt._ask)
+        if visit.reads_late:  # when the attempt leads, which here is at its end, it has begun
+            visit.attempt.begin()
             visit.read, visit.reads_late = self._next(), False
         process.leading.append(visit)
 

@@ -155,5 +155,5 @@ def asked(visit: Visit) -> Ask:
         hash_method=hashlib.sha256,
         url=url_targets(request),
         position=visit.position,
-        has_read=lambda: not visit.reads_late,
+        may_have_read=lambda: not visit.reads_late,
     )

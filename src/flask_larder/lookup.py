@@ -105,12 +105,14 @@ class Lookups:
         return in_place_of_error(ask, candidate(miss.stale, miss.names, now), verdict, now)
 
     def as_of_now(self, ask: Ask) -> Ask:
-        """*ask* as if the request came now, where nothing was read for it.
+        """*ask* as if the request came now, where nothing was read for it and purges are known.
 
         Who has waited for an answer that a purge has hit meanwhile would else make another such.
         """
         latest = self._purges.position()
-        if latest is None or latest == ask.position or ask.has_read is None or ask.has_read():
+        if latest is None or ask.position in {None, latest}:
+            return ask
+        if ask.may_have_read is None or ask.may_have_read():
             return ask
         return replace(ask, position=latest)
 

@@ -6,7 +6,7 @@ a good one.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from blinker import Signal
-from flask import Blueprint, Flask, Request, Response, request_started
+from flask import Blueprint, Flask, Request, Response, g, request_started, session
+from flask.json.tag import JSONTag, TaggedJSONSerializer
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.signals import appcontext_pushed
 from flask.views import MethodView
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, Map, MapAdapter
 
 from flask_larder import Cache
 from flask_larder.engine import Engine
@@ -122,6 +123,47 @@ def by_request_class(app: Flask, cache: Cache, view: View, read: Read) -> None:
     route(app, cache, view)
 
 
+def by_hook_that_removes_itself(app: Flask, cache: Cache, view: View, read: Read) -> None:
+    def once() -> None:
+        app.before_request_funcs[None].remove(once)
+        read()
+        g.is_loaded = True
+
+    app.before_request(once)
+    route(app, cache, view)
+
+
+def by_globals(app: Flask, cache: Cache, view: View, read: Read) -> None:
+    class Globals(app.app_ctx_globals_class):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            read()
+
+    app.app_ctx_globals_class = Globals
+    route(app, cache, view)
+
+
+def by_url_map(app: Flask, cache: Cache, view: View, read: Read) -> None:
+    class Loading(Map):
+        def bind_to_environ(self, *args: Any, **kwargs: Any) -> MapAdapter:
+            read()
+            return super().bind_to_environ(*args, **kwargs)
+
+    app.url_map.__class__ = Loading
+    route(app, cache, view)
+
+
+def by_open_session(app: Flask, cache: Cache, view: View, read: Read) -> None:
+    app.session_interface = SecureCookieSessionInterface()  # all apps share one
+    own = app.session_interface.open_session
+
+    def opening(app: Flask, request: Request) -> Any:
+        read()
+        return own(app, request)
+
+    app.session_interface.open_session = opening  # type: ignore[method-assign]
+    route(app, cache, view)
+
+
 def by_method_of_app(name: str) -> Way:
     def register(app: Flask, cache: Cache, view: View, read: Read) -> None:
         own = getattr(app, name)
@@ -134,6 +176,16 @@ def by_method_of_app(name: str) -> Way:
         route(app, cache, view)
 
     return register
+
+
+def by_app_class(app: Flask, cache: Cache, view: View, read: Read) -> None:
+    class Own(Flask):
+        def dispatch_request(self) -> Any:
+            read()
+            return super().dispatch_request()
+
+    app.__class__ = Own
+    route(app, cache, view)
 
 
 def by_decorator(app: Flask, cache: Cache, view: View, read: Read) -> None:
@@ -176,12 +228,17 @@ WAYS: dict[str, Way] = {
     "url_value_preprocessor of a blueprint": by_hook_of_blueprint("url_value_preprocessor"),
     "request_started": by_signal(request_started),
     "appcontext_pushed": by_signal(appcontext_pushed),
+    "a hook that removes itself": by_hook_that_removes_itself,
+    "flask.g": by_globals,
+    "the map of URLs": by_url_map,
     "a converter": by_converter,
     "the session interface": by_session,
+    "a method of the session interface": by_open_session,
     "the request class": by_request_class,
     "create_url_adapter": by_method_of_app("create_url_adapter"),
     "preprocess_request": by_method_of_app("preprocess_request"),
     "dispatch_request": by_method_of_app("dispatch_request"),
+    "the class of the app": by_app_class,
     "a decorator": by_decorator,
     "the class of the view": by_view_class,
     "make_cache_key": by_option("make_cache_key", "key"),
@@ -202,14 +259,38 @@ def test_what_was_read_before_the_view_is_old(
         first = get(path)
         assert first.json == {"version": 1}
         assert "stored" not in status_of(first)
+        data.read = None
         assert get(path).json == {"version": 2}
         assert is_hit(get(path))
+
+
+@pytest.fixture
+def other_app() -> Iterator[None]:
+    """Has a receiver of the signals of another app."""
+    with request_started.connected_to(lambda *_, **__: None, Flask("other")):
+        yield
 
 
 def after_request(app: Flask) -> None:
     @app.after_request
     def after(response: Response) -> Response:
         return response
+
+
+def response_class(app: Flask) -> None:
+    class Own(Response):
+        @classmethod
+        def force_type(cls, *args: Any, **kwargs: Any) -> Any:
+            return super().force_type(*args, **kwargs)
+
+    app.response_class = Own
+
+
+def converter(app: Flask) -> None:
+    class Hex(BaseConverter):
+        regex = "[0-9a-f]+"
+
+    app.url_map.converters["hex"] = Hex
 
 
 HARMLESS: dict[str, Callable[[Flask], object]] = {
@@ -219,38 +300,128 @@ HARMLESS: dict[str, Callable[[Flask], object]] = {
     "a hook of another blueprint": lambda app: app.before_request_funcs.update(
         {"other": [lambda: None]}
     ),
+    "the response class": response_class,
+    "a converter that only matches": converter,
 }
 
 
+@pytest.mark.usefixtures("other_app")
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_the_view_itself_reads_is_not_old(
     app: Flask, cache: Cache, get: Get, data: Data, name: str
 ) -> None:
     """So it is kept."""
     HARMLESS[name](app)
-    route(app, cache, data.view)
-    first = get("/")
+    cached = cache.cached(tags=["data"])(lambda part="": data.view())
+    app.add_url_rule("/", "page", cached)
+    if "hex" in app.url_map.converters:
+        app.add_url_rule("/<hex:part>", "page", cached)
+    path = "/af" if "hex" in app.url_map.converters else "/"
+    first = get(path)
     assert first.json == {"version": 2}
     assert status_of(first).endswith("fwd=uri-miss; stored; ttl=300")
-    assert get("/").json == {"version": 2}
-    assert is_hit(get("/"))
+    assert get(path).json == {"version": 2}
+    assert is_hit(get(path))
 
 
-def test_what_was_read_for_what_is_made_of_it_is_old(
-    app: Flask, cache: Cache, get: Get, data: Data
-) -> None:
-    """A cached function that asks for a page of its own app may share ``flask.g`` with its view."""
-    route(app, cache, data.view)
+# --- what is no request from outside, or no first call ---
 
-    @cache.cached(key_prefix="outer")
-    def outer() -> Any:
+
+def within_a_view(app: Flask, get: Get, data: Data) -> None:
+    @app.get("/outer")
+    def outer() -> str:
         data.note()
-        return get("/").json
+        return get("/").text
 
+    get("/outer")
+
+
+def within_a_context(app: Flask, get: Get, data: Data) -> None:
     with app.app_context():
-        assert outer() == {"version": 1}
+        data.note()
+        get("/")
+
+
+def in_a_context_of_its_own(app: Flask, get: Get, data: Data) -> None:
+    with app.test_request_context("/"):
+        data.note()
+        app.full_dispatch_request()
+
+
+@pytest.mark.parametrize("ask", [within_a_view, within_a_context, in_a_context_of_its_own])
+def test_what_was_read_around_a_request_is_old(
+    app: Flask, cache: Cache, get: Get, data: Data, ask: Callable[[Flask, Get, Data], None]
+) -> None:
+    """Views may find it in the context that they share, as in ``flask.g``."""
+    route(app, cache, data.view)
+    ask(app, get, data)
+    assert data.read == 1
     data.read = None
     assert get("/").json == {"version": 2}
+
+
+@pytest.mark.parametrize("by", ["itself", "an error handler"])
+def test_what_was_read_by_a_view_that_runs_again_is_old(
+    app: Flask, cache: Cache, get: Get, by: str
+) -> None:
+    """It may leave things for its second run."""
+    data = Data()
+
+    @app.get("/")
+    @cache.cached(tags=["data"])
+    def page() -> Any:
+        if data.read is not None or data.version == 2:
+            return data.view()
+        data.note()
+        if by == "itself":
+            return again()
+        raise ConnectionError
+
+    def again(*_: object) -> Any:
+        data.version = 2
+        cache.purge_tags("data")
+        return page()
+
+    app.register_error_handler(ConnectionError, again)
+    assert get("/").json == {"version": 1}
+    data.read = None
+    assert get("/").json == {"version": 2}
+
+
+def test_what_a_session_has_loaded_is_old(
+    app: Flask, cache: Cache, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cookie may stand for something that is stored elsewhere."""
+
+    class User(JSONTag):
+        key = " user"
+
+        def check(self, value: Any) -> bool:
+            return isinstance(value, Data)
+
+        def to_json(self, value: Any) -> int:
+            return 1
+
+        def to_python(self, value: Any) -> Data:
+            data.note()
+            return data
+
+    serializer = TaggedJSONSerializer()
+    serializer.register(User, index=0)
+    monkeypatch.setattr(SecureCookieSessionInterface, "serializer", serializer)
+    app.add_url_rule("/login", "login", lambda: session.update(user=data) or "")
+    route(app, cache, data.view, vary="Cookie")
+    client = app.test_client()
+    client.get("/login")
+    assert client.get("/").json == {"version": 1}
+    data.read = None
+    client = app.test_client()
+    client.get("/login")
+    data.read = None
+    assert client.get("/").json == {"version": 2}
+
+
+# --- those who wait ---
 
 
 def test_a_purge_does_not_part_those_who_wait(app: Flask, cache: Cache, get: Get) -> None:

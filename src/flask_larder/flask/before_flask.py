@@ -44,10 +44,16 @@ _log = logging.getLogger("flask_larder")
 _ALMOST_SURE: Final = 21.0
 """So many times its cost before its end, chance makes a response due once in a billion times."""
 
-_METHODS: Final = (
+METHODS_BEFORE_VIEW: Final = (
     *("request_context", "app_context", "create_url_adapter", "full_dispatch_request"),
-    *("preprocess_request", "dispatch_request", "ensure_sync", "finalize_request"),
-    *("make_response", "process_response", "do_teardown_request", "raise_routing_exception"),
+    *("preprocess_request", "dispatch_request", "ensure_sync"),
+)
+"""What Flask runs of an app before the view of a request."""
+
+_METHODS: Final = (
+    *METHODS_BEFORE_VIEW,
+    *("finalize_request", "make_response", "process_response", "do_teardown_request"),
+    "raise_routing_exception",
 )
 """What runs in the course of a request that is answered from the cache."""
 
@@ -80,7 +86,7 @@ def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str])
     around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
     if not (around.are_bare() or _log.isEnabledFor(logging.DEBUG)):
         return False  # as in most apps
-    session = _session_of(app)
+    session = session_cookie_of(app)
     if "HTTP_HOST" not in environ or session in environ.get("HTTP_COOKIE", ""):
         return True  # to which no lesson would apply, and most of what is asked inside Flask has it
     reason = why_inside(app, call, context.request.url_rule, around)
@@ -221,9 +227,9 @@ def is_overridden(app: Flask) -> Reason | None:
     """The app, or its class for requests or responses, does something of its own."""
     if _methods_of(type(app)) != _OF_FLASK or not vars(app).keys().isdisjoint(_METHODS):
         return "a method of the app is overridden"
-    if not _is_plain(app.request_class, Request):
+    if not is_plain(app.request_class, Request):
         return "the app has a request class of its own"
-    return None if _is_plain(app.response_class, Response) else "its response class is its own"
+    return None if is_plain(app.response_class, Response) else "its response class is its own"
 
 
 def has_other_sessions(app: Flask) -> Reason | None:
@@ -246,7 +252,7 @@ def is_observed(app: Flask) -> Reason | None:
     return "the log has a line for each answer" if _log.isEnabledFor(logging.DEBUG) else None
 
 
-def _is_plain(kind: type, base: type) -> bool:
+def is_plain(kind: type, base: type) -> bool:
     """Whether *kind* does as *base* does: nothing that *base* has is another function."""
     if base not in kind.__mro__:
         return False
@@ -265,7 +271,7 @@ def _is_data(held: Any) -> bool:
 # --- what is taught ---
 
 
-def _session_of(app: Flask) -> str:
+def session_cookie_of(app: Flask) -> str:
     """The name of the session cookie, as environs have it: in Latin-1."""
     return app.session_interface.get_cookie_name(app).encode().decode("latin-1")
 

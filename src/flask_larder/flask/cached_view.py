@@ -18,7 +18,7 @@ from flask_larder.entry import Reads, Request, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.before_flask import teach
-from flask_larder.flask.before_view import runs_before_view
+from flask_larder.flask.before_view import may_have_read
 from flask_larder.flask.call import Call, OptionFailed, is_view
 from flask_larder.flask.conditions import is_conditional, on_condition
 from flask_larder.flask.known_hits import find_known, know
@@ -309,9 +309,10 @@ class _Visit:
 
     def _ask(self) -> Ask | Reason:
         """What to ask the engine, or the reason why it is not asked."""
-        call = self._call
+        call, context = self._call, self._context
+        environ = context.request.environ
         try:
-            watch = Watch(self._context)
+            watch = Watch(context)
             if call.bypasses():
                 return "unless"
             by_unless = watch.named()
@@ -319,14 +320,13 @@ class _Visit:
             self._harmless = self._harmless_reads(watch)
             if not call.options.asks_before_view:
                 self._watch = watch  # all that it will see is the view's
-            request = core_request(self._context.request)
+            request = core_request(context.request)
             # Where no function makes the key, nobody wants to know what it has read.
-            making_key = Watch(self._context) if call.options.asks_for_key else watch
+            making_key = Watch(context) if call.options.asks_for_key else watch
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
             self._of_key = fields_of_key(call.options, making_key)
             if watch.is_naming:
-                environ = self._context.request.environ
                 by_unless = present_fields(by_unless, environ, _NAMES_NOBODY)
                 self._known = Known(watch.named_before(), making_key.named(), by_unless)
         except OptionFailed:
@@ -337,12 +337,12 @@ class _Visit:
             key=asked.key,
             hash_method=call.options.hash_method or self._settings["CACHE_HASH_METHOD"],
             url=asked.targets,
-            position=position_of(self._context, call.cache),
-            has_read=None if is_making() else partial(runs_before_view, call, self._context),
+            position=position_of(context, call.cache),
+            may_have_read=None if is_making(environ) else partial(may_have_read, call, context),
             refresh=refresh,
             is_stale=self._finds_stale if call.options.is_stale else None,
             directives=self._directives(request),
-            looked_up=self._context.request.environ.pop(LOOKED_UP, None),
+            looked_up=environ.pop(LOOKED_UP, None),
         )
 
     def _directives(self, request: Request) -> Directives:

@@ -1,6 +1,6 @@
 """The tags of what is being made, by which it can be purged later."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
@@ -48,9 +48,9 @@ def give_tags(tags: Iterable[str]) -> None:
             collected.update(given)
 
 
-def is_making() -> bool:
-    """Whether what is done here is done for something that is being made."""
-    return bool(_enclosing())
+def is_making(environ: Mapping[str, Any]) -> bool:
+    """Whether something is being made in the request of *environ* already."""
+    return bool(environ.get(_OPEN))
 
 
 def _enclosing() -> list[Tags]:

@@ -6,7 +6,7 @@ What a view takes from ``request.environ`` itself is not seen.
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, Final, Protocol
 
-from flask import Flask
+from flask import Flask, has_app_context
 from flask import Request as FlaskRequest
 from flask.ctx import RequestContext
 from flask.sessions import SessionMixin
@@ -122,10 +122,14 @@ class TrackedRequest(FlaskRequest):
     named_reads: NamedReads | None = None
     """What was read, by name, where that is noted."""
 
+    is_within: bool
+    """Whether it was made within something else that an app does, whose context it may share."""
+
     url_rule = _Rule()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.__dict__["url_rule"] = None
+        self.is_within = has_app_context()
         self.reads: ReadLog[str] = ReadLog()
         # Before anything is read, by hooks or by the view, that a purge may be about.
         self._positions = {cache: has.purges.position() for cache, has in self.caches.items()}
