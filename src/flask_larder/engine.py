@@ -30,9 +30,12 @@ from flask_larder.key import origin_of, stored_key
 from flask_larder.lookup import Lookups
 from flask_larder.policy import (
     SERVER_ERRORS,
+    Exchange,
     Reason,
     is_about_request,
     is_about_resource,
+    may_share,
+    request_is_authorized,
 )
 from flask_larder.purges import PurgeLog
 from flask_larder.requested import wants_only_stored
@@ -169,11 +172,11 @@ class Engine:
         if stored is None or not is_about_stored or not miss.may_store:
             return None
         is_confirmed = is_confirmed_by_head(stored, head.fields)
-        if is_confirmed:
-            return self.freshen(ask, miss, stored, head)[0].status
         if is_confirmed is False:
             self._discard(ask, miss)
-        return None
+        if not is_confirmed or not is_for_others(ask, head):
+            return None
+        return self.freshen(ask, miss, stored, head)[0].status
 
     def _keep(self, ask: Ask, status: CacheStatus, made: Shared) -> CacheStatus:
         """Put the response where a later lookup finds it.
@@ -364,6 +367,13 @@ def _fields_of(freshened: Freshened) -> tuple[tuple[str, str], ...]:
 def is_error(forwarded: Forwarded) -> bool:
     """Whether the view has failed; an exception counts as that, too (RFC 5861 section 4)."""
     return forwarded.status >= SERVER_ERRORS
+
+
+def is_for_others(ask: Ask, head: Forwarded) -> bool:
+    """Whether an answer to HEAD tells what may be told to all, as one to GET would have to."""
+    exchange = Exchange.of(ask.request, head.status, head.fields, ask.policy.targeted)
+    refusal = request_is_authorized(exchange, ask.policy)
+    return (refusal or may_share(head.reads(), exchange, ask.policy)) is None
 
 
 def _shared(ask: Ask, hit: Hit) -> Shared:

@@ -96,15 +96,16 @@ def lines(proof: Proof) -> list[list[str]]:
     ]
 
 
-def check_in_budget(load: PageLoad, since: float) -> None:
+def check_in_budget(load: PageLoad, since: float) -> float:
     """No request exceeds its view's time by more than the budget and 50 ms.
 
-    The machine may have taken some more.
+    The machine may have taken some more; how many ms that was is returned.
     """
     worst = max(seen.cache_ms for seen in load.since(since))
     noise = load.waited_for_the_machine()
     print(f"\nthe slowest: {worst:.0f} ms; the machine itself: {noise:.0f} ms")
     assert worst < BUDGET_MS + 50 + noise
+    return noise
 
 
 def p99(seen: list[Seen]) -> float:
@@ -128,14 +129,14 @@ def test_a_hang_under_load(server: RedisServer) -> None:
         load.wait_for_more(20)  # who began before it was open
         opened = time.monotonic()
         load.wait_for_more(500)
-        check_in_budget(load, hung)
+        noise = check_in_budget(load, hung)
         without = load.since(opened)
         assert not any(seen.is_hit for seen in without)
 
         server.resume()
         back = load.await_hits()
         print(f"p99 {usual:.2f} ms with Redis, {p99(without):.2f} without; hits after {back:.2f} s")
-        assert p99(without) < max(5, usual)
+        assert p99(without) < max(5, usual) + noise
         assert back < 2
         for said in lines(proof):
             away, again = said

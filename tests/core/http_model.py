@@ -28,6 +28,7 @@ from tests.core.http_rules import (
     Response,
     age,
     agrees_with,
+    authorization_is_allowed_for,
     date_line,
     etag,
     excluded_names,
@@ -350,8 +351,10 @@ def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
         elif not is_held_for(one, exchange.request, kept) or says_nothing(exchange.response):
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)
-        elif agrees_with(one, exchange.response):
-            after_it.extend(updated_or_unsure(one, exchange, index))
-        else:
+        elif not agrees_with(one, exchange.response):
             after_it.append(replace(one, is_stale=True, sure=False))
+        elif not authorization_is_allowed_for(exchange.request, exchange.response):
+            after_it.append(replace(one, sure=False))  # as one to GET, it is for this user
+        else:
+            after_it.extend(updated_or_unsure(one, exchange, index))
     return after_it

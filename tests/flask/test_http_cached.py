@@ -312,6 +312,22 @@ def test_a_200_to_head_freshens_what_it_confirms(origin: Origin, get: Get) -> No
     assert (hit.text, hit.headers["X-A"], is_hit(hit)) == ("x", "new", True)
 
 
+@pytest.mark.parametrize(("told", "sent"), [("", None), ("s-maxage=60", "for ann")])
+@pytest.mark.parametrize("name", ["Authorization", "Cookie"])
+def test_a_200_to_head_tells_others_only_what_is_for_all(
+    origin: Origin, get: Get, name: str, told: str, sent: str | None
+) -> None:
+    """It has to say so where it may be for one user, as an answer to GET would (section 3.5)."""
+    origin.will_send("x", ETag=TAG, Cache_Control="s-maxage=60, no-cache")
+    fields = {"Cache_Control": told} if told else {}
+    origin.will_send("", 200, ETag=TAG, X_Told="for ann", Content_Length="1", **fields)
+    origin.will_send("", 304, ETag=TAG)
+    get("/a")
+    get("/a", method="HEAD", headers={name: "user=ann"})
+    answer = get("/a")
+    assert (answer.text, answer.headers.get("X-Told")) == ("x", sent)
+
+
 @pytest.mark.parametrize("fields", [{"ETag": '"two"'}, {"ETag": TAG, "Content_Length": "7"}])
 def test_a_200_to_head_forgets_what_it_contradicts(
     origin: Origin, get: Get, fields: dict[str, str]
