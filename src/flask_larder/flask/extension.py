@@ -254,10 +254,15 @@ class Cache(PurgeMethods):
     def _decorate(
         self, options: Options, timeout: Timeout | None, function: Callable[P, R]
     ) -> CachedFunction[P, R]:
+        given = seconds_of(timeout)
+
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
             wiring = self._wiring()
-            seconds = None if options.by_response else self._seconds(decorated.cache_timeout)
+            is_given = given is not None and decorated.cache_timeout is timeout
+            seconds = given  # by the response, there is none
+            if not (is_given or options.by_response):
+                seconds = self._seconds(decorated.cache_timeout)
             call = Call(self, wiring, options, seconds, decorated, function, args, kwargs)
             context = request_context()
             if context is not None and answers_request(decorated, context):

@@ -15,6 +15,7 @@ from flask_larder.entry import Request
 from flask_larder.errors import StoreUnavailable
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call, decorated_in, functions_of
+from flask_larder.flask.current import request_context
 from flask_larder.flask.tracking import caches_of
 from flask_larder.flask.wiring import Wiring
 from flask_larder.invalidation import SAFE_METHODS, invalidated, target_of
@@ -42,7 +43,8 @@ def register_invalidation(app: Flask) -> None:
 
 def invalidate_unsafe(response: Response) -> Response:
     """Have the caches of the app forget what the current request has changed. Raises nothing."""
-    if request.method not in SAFE_METHODS:
+    context = request_context()
+    if context is not None and context.request.method not in SAFE_METHODS:
         _invalidate(response)
     return response
 

@@ -10,7 +10,9 @@ from flask.ctx import RequestContext
 from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.conditional import is_not_modified
+from flask_larder.flask.current import request_context
 from flask_larder.flask.partial import apply_range
+from flask_larder.flask.responses import append_fields
 from flask_larder.headers import values_of, with_vary
 from flask_larder.key import encode_path
 from flask_larder.policy import GET_AND_HEAD
@@ -73,20 +75,22 @@ def tell_in_fields(context: RequestContext) -> None:
 
 def write_fields(response: Response) -> Response:
     """Put the outcome of the current request into the fields of its *response*."""
-    environ = request.environ
+    context = request_context()
+    environ = {} if context is None else context.request.environ
     outcome = environ.get(OUTCOME)
     if not isinstance(outcome, Outcome):
         return response
-    fields = response.headers
+    fields, added = response.headers, list[tuple[str, str]]()
     if outcome.age is not None:
-        fields["Age"] = str(int(outcome.age))
+        fields.remove("Age")
+        added.append(("Age", str(int(outcome.age))))
     if outcome.vary:
         told = with_vary(fields.to_wsgi_list(), outcome.vary)
         fields["Vary"] = ", ".join(values_of(told, "vary"))
     if outcome.send:
         # Lists, to which each cache on the way appends (RFC 9211 section 2).
-        fields.add("Cache-Status", str(outcome))
-        fields.add("Server-Timing", outcome.server_timing)
+        added += ("Cache-Status", str(outcome)), ("Server-Timing", outcome.server_timing)
+    append_fields(fields, added)
     if outcome.send_tags and (tags := cache_tag(outcome.tags)):
         fields.add("Cache-Tag", tags)
     if outcome.hit_indication and outcome.status.is_hit:

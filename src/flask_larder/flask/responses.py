@@ -1,5 +1,6 @@
 """Responses for Flask, made of what is stored."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -33,11 +34,17 @@ def _is_made_plainly(kind: Any) -> bool:
     )
 
 
-def _headers_of(fields: tuple[tuple[str, str], ...]) -> Headers:
-    """*fields* for Werkzeug, which would look again at each whether it is well-formed."""
-    headers = Headers()
+def append_fields(headers: Headers, fields: Iterable[tuple[str, str]]) -> None:
+    """Add well-formed *fields* to *headers*, which Werkzeug would look at again."""
     pairs = vars(headers).get("_list")
-    if not isinstance(pairs, list):  # another Werkzeug
-        return Headers(fields)
-    pairs.extend(fields)
+    if isinstance(pairs, list):
+        pairs.extend(fields)
+        return
+    for name, value in fields:  # another Werkzeug
+        headers.add(name, value)
+
+
+def _headers_of(fields: tuple[tuple[str, str], ...]) -> Headers:
+    headers = Headers()
+    append_fields(headers, fields)
     return headers

@@ -4,6 +4,7 @@ What a view takes from ``request.environ`` itself is not seen.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import IO, Any, Final, Protocol
 
 from flask import Flask, has_app_context
@@ -82,11 +83,18 @@ class TrackedHeaders(EnvironHeaders):
 
         What no field is called is told nowhere, since a client may have made it up.
         """
-        name = str(name).lower().replace("_", "-")
-        is_name = len(name) <= _LONGEST_FIELD_NAME and is_field_name(name)
-        self.reads.note(name if is_name else ALL_FIELDS)
+        name = _noted_name(str(name))
+        self.reads.note(name)
         if self.named_reads is not None:
-            self.named_reads.note(read_of_field(name) if is_name else Read(HEADERS))
+            self.named_reads.note(Read(HEADERS) if name == ALL_FIELDS else read_of_field(name))
+
+
+@lru_cache
+def _noted_name(name: str) -> str:
+    """Under which name it is noted that the field *name* was read."""
+    name = name.lower().replace("_", "-")
+    is_name = len(name) <= _LONGEST_FIELD_NAME and is_field_name(name)
+    return name if is_name else ALL_FIELDS
 
 
 class Purged(Protocol):
