@@ -1,10 +1,14 @@
 """What each answer tells of the cache, to the client, to the log and to middleware."""
 
+import functools
 import logging
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from flask import Flask, Response, request
+from flask import Flask, Response, make_response, request
+from werkzeug.datastructures import Headers
 
 from flask_larder import Cache
 from tests.flask.answers import Get
@@ -29,6 +33,46 @@ def test_fields(app: Flask, cache: Cache, get: Get) -> None:
     assert re.fullmatch(timing, miss.headers.getlist("Server-Timing")[1])
     assert re.fullmatch(r"cache;dur=\d+\.\d\d", hit.headers["Server-Timing"])
     assert hit.headers.getlist("Age") == ["7"]
+
+
+def test_there_is_one_age(app: Flask, cache: Cache, get: Get) -> None:
+    """Also where a decorator has set one."""
+
+    @app.get("/")
+    @add_age
+    @cache.cached()
+    def view() -> str:
+        return "x"
+
+    get("/")
+    assert get("/").headers.getlist("Age") == ["0"]
+
+
+def add_age(view: Callable[[], Any]) -> Callable[[], Response]:
+    @functools.wraps(view)
+    def outer() -> Response:
+        response = make_response(view())
+        response.headers["Age"] = "99"
+        return response
+
+    return outer
+
+
+def test_a_class_of_its_own_is_told_of_fields(app: Flask, cache: Cache, get: Get) -> None:
+    """A response may have one for its header fields, which does something when one is added."""
+
+    class Loud(Headers):
+        def add(self, key: str, value: Any, /, **options: Any) -> None:
+            super().add(f"X-{key}", value, **options)
+
+    @app.get("/")
+    @cache.cached()
+    def view() -> Response:
+        response = Response("x")
+        response.headers = Loud(response.headers)
+        return response
+
+    assert "fwd=uri-miss" in get("/").headers["X-Cache-Status"]
 
 
 def test_times_add_up(app: Flask, cache: Cache, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:

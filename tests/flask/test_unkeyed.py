@@ -24,8 +24,9 @@ from flask.sessions import SecureCookieSession, SessionInterface
 from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 
 from flask_larder import Cache
-from flask_larder.flask.named_reads import NamingRequest
-from flask_larder.flask.tracking import caches_of
+from flask_larder.flask.named_reads import NamedReads, NamingRequest, Read
+from flask_larder.flask.read_log import ReadLog
+from flask_larder.flask.tracking import TrackedHeaders, caches_of
 from tests.core.test_coalesce import until
 from tests.flask.answers import Counter, Get, is_hit, status_of
 
@@ -852,3 +853,11 @@ def test_app_that_is_debugged_beside_one_that_is_not(lines: Lines, count: Counte
         count()
     assert count.runs == 2
     assert len(lines()) == 1
+
+
+def test_what_no_field_is_called_counts_as_all_of_them() -> None:
+    """A client may have made it up, so that its name is told nowhere."""
+    headers = TrackedHeaders({}, ReadLog())
+    headers.named_reads = NamedReads()
+    headers.get("no such field")
+    assert headers.named_reads.since() == {Read("headers")}

@@ -192,9 +192,11 @@ def test_timeouts(app: Flask, cache: Cache, get: Get) -> None:
     with pytest.raises(InvalidPolicy, match="timeout is 'soon'"):
         cache.cached(timeout="soon")  # type: ignore[arg-type]
     default.cache_timeout = 7
+    ever.cache_timeout = timedelta(seconds=8)
     assert status_of(get("/default")).startswith("larder; hit")
     cache.clear()
     assert status_of(get("/default")).endswith("ttl=7")
+    assert status_of(get("/ever")).endswith("ttl=8")
 
 
 @pytest.mark.parametrize("raises", [True, False])

@@ -44,21 +44,32 @@ _log = logging.getLogger("flask_larder")
 _ALMOST_SURE: Final = 21.0
 """So many times its cost before its end, chance makes a response due once in a billion times."""
 
-METHODS_BEFORE_VIEW: Final = (
+
+class _Methods:
+    """Methods of Flask by *names*, of which an app may have its own."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.of = attrgetter(*names)
+        self.of_flask = self.of(Flask)
+
+    def is_any_own(self, app: Flask) -> bool:
+        """Whether *app* has one of its own, by its class or by itself."""
+        return self.of(type(app)) != self.of_flask or not vars(app).keys().isdisjoint(self.names)
+
+
+METHODS_BEFORE_VIEW: Final = _Methods(
     *("request_context", "app_context", "create_url_adapter", "full_dispatch_request"),
     *("preprocess_request", "dispatch_request", "ensure_sync"),
 )
 """What Flask runs of an app before the view of a request."""
 
-_METHODS: Final = (
-    *METHODS_BEFORE_VIEW,
+_METHODS: Final = _Methods(
+    *METHODS_BEFORE_VIEW.names,
     *("finalize_request", "make_response", "process_response", "do_teardown_request"),
     "raise_routing_exception",
 )
 """What runs in the course of a request that is answered from the cache."""
-
-_methods_of: Final = attrgetter(*_METHODS)
-_OF_FLASK: Final = _methods_of(Flask)
 
 
 def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> bool:
@@ -225,7 +236,7 @@ def needs_signals(call: Call) -> Reason | None:
 
 def is_overridden(app: Flask) -> Reason | None:
     """The app, or its class for requests or responses, does something of its own."""
-    if _methods_of(type(app)) != _OF_FLASK or not vars(app).keys().isdisjoint(_METHODS):
+    if _METHODS.is_any_own(app):
         return "a method of the app is overridden"
     if not is_plain(app.request_class, Request):
         return "the app has a request class of its own"

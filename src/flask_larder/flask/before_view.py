@@ -5,10 +5,6 @@ request, unless it is certain that only Flask itself has run since then: what is
 harmless counts. Middleware does not: a request comes when it is through that.
 """
 
-from collections.abc import Callable
-from operator import attrgetter
-from typing import Final
-
 from flask import Flask, Request, g
 from flask.ctx import RequestContext, _AppCtxGlobals
 from flask.signals import appcontext_pushed, request_started
@@ -24,9 +20,6 @@ from flask_larder.flask.before_flask import (
 from flask_larder.flask.call import Call, is_view
 from flask_larder.flask.tracking import TrackedRequest
 from flask_larder.wsgi import OUTCOME, PLACED
-
-_methods_of: Final[Callable[[object], object]] = attrgetter(*METHODS_BEFORE_VIEW)
-_OF_FLASK: Final = _methods_of(Flask)
 
 
 def may_have_read(call: Call, context: RequestContext) -> bool:
@@ -52,7 +45,7 @@ def _is_first(call: Call, context: RequestContext) -> bool:
     ``flask.g`` it may share.
     """
     request, environ = context.request, context.request.environ
-    is_from_outside = isinstance(request, TrackedRequest) and not request.is_within
+    is_from_outside = isinstance(request, TrackedRequest) and not request.shares_context
     return (
         is_view(call.decorated, context)
         and is_from_outside
@@ -74,8 +67,7 @@ def _has_hooks(context: RequestContext) -> bool:
 def _has_own_parts(app: Flask) -> bool:
     """Whether the app does something of its own where Flask finds the view, and what that has."""
     return (
-        _methods_of(type(app)) != _OF_FLASK
-        or not vars(app).keys().isdisjoint(METHODS_BEFORE_VIEW)
+        METHODS_BEFORE_VIEW.is_any_own(app)
         or not is_plain(app.request_class, Request)
         or app.app_ctx_globals_class is not _AppCtxGlobals
         or type(app.url_map) is not Map

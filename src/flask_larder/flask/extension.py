@@ -259,9 +259,11 @@ class Cache(PurgeMethods):
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
             wiring = self._wiring()
-            is_given = given is not None and decorated.cache_timeout is timeout
-            seconds = given  # by the response, there is none
-            if not (is_given or options.by_response):
+            # Parsed already, unless it was changed since. What goes by the response has none.
+            seconds = given
+            if not options.by_response and (
+                given is None or decorated.cache_timeout is not timeout
+            ):
                 seconds = self._seconds(decorated.cache_timeout)
             call = Call(self, wiring, options, seconds, decorated, function, args, kwargs)
             context = request_context()

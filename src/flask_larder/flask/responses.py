@@ -36,11 +36,11 @@ def _is_made_plainly(kind: Any) -> bool:
 
 def append_fields(headers: Headers, fields: Iterable[tuple[str, str]]) -> None:
     """Add well-formed *fields* to *headers*, which Werkzeug would look at again."""
-    pairs = vars(headers).get("_list")
+    pairs = vars(headers).get("_list") if type(headers) is Headers else None
     if isinstance(pairs, list):
         pairs.extend(fields)
         return
-    for name, value in fields:  # another Werkzeug
+    for name, value in fields:  # a class of the app's own, or another Werkzeug
         headers.add(name, value)
 
 

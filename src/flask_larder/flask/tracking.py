@@ -130,14 +130,14 @@ class TrackedRequest(FlaskRequest):
     named_reads: NamedReads | None = None
     """What was read, by name, where that is noted."""
 
-    is_within: bool
-    """Whether it was made within something else that an app does, whose context it may share."""
+    shares_context: bool
+    """Whether there was a context of an app before it, whose ``flask.g`` it may share."""
 
     url_rule = _Rule()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.__dict__["url_rule"] = None
-        self.is_within = has_app_context()
+        self.shares_context = has_app_context()
         self.reads: ReadLog[str] = ReadLog()
         # Before anything is read, by hooks or by the view, that a purge may be about.
         self._positions = {cache: has.purges.position() for cache, has in self.caches.items()}

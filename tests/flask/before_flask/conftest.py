@@ -18,7 +18,8 @@ def flask(monkeypatch: pytest.MonkeyPatch) -> Passing:
         return dispatch(app)
 
     monkeypatch.setattr(Flask, "full_dispatch_request", counting)
-    monkeypatch.setattr(before_flask, "_OF_FLASK", before_flask._methods_of(Flask))
+    methods = before_flask._METHODS
+    monkeypatch.setattr(methods, "of_flask", methods.of(Flask))
     return passing
 
 
