@@ -25,7 +25,7 @@ from flask_larder.freshness import (
     remaining_lifetime,
     staleness,
 )
-from flask_larder.headers import Fields
+from flask_larder.headers import Fields, parse_vary, with_vary
 from flask_larder.key import origin_of, stored_key
 from flask_larder.lookup import Lookups
 from flask_larder.policy import (
@@ -158,7 +158,7 @@ class Engine:
         """
         # What is stored answers GET; a HEAD may have confirmed it.
         asked = replace(ask, request=replace(ask.request, method="GET"))
-        freshened = Freshened(stored, confirmation)
+        freshened = Freshened(stored, confirmation, _why_only_for(ask, stored, confirmation))
         status, made = self.store(asked, miss, freshened)
         # Who has asked gets all fields, also those that are not for others.
         sent = replace(made.response if made else stored, fields=_fields_of(freshened))
@@ -174,7 +174,7 @@ class Engine:
         is_confirmed = is_confirmed_by_head(stored, head.fields)
         if is_confirmed is False:
             self._discard(ask, miss)
-        if not is_confirmed or not is_for_others(ask, head):
+        if not is_confirmed:
             return None
         return self.freshen(ask, miss, stored, head)[0].status
 
@@ -369,11 +369,16 @@ def is_error(forwarded: Forwarded) -> bool:
     return forwarded.status >= SERVER_ERRORS
 
 
-def is_for_others(ask: Ask, head: Forwarded) -> bool:
-    """Whether an answer to HEAD tells what may be told to all, as one to GET would have to."""
-    exchange = Exchange.of(ask.request, head.status, head.fields, ask.policy.targeted)
-    refusal = request_is_authorized(exchange, ask.policy)
-    return (refusal or may_share(head.reads(), exchange, ask.policy)) is None
+def _why_only_for(ask: Ask, stored: StoredResponse, confirmation: Forwarded) -> Reason | None:
+    """Why the fields of *confirmation* are for who asks, though what it confirms is for all.
+
+    It has to say by itself that all may have them, as a whole answer would (RFC 9111 section 3.5):
+    a 304 has the ``Cache-Control`` and ``Vary`` of a 200 (RFC 9110 section 15.4.5).
+    """
+    policy = ask.policy
+    fields = with_vary(confirmation.fields, parse_vary(stored.fields))
+    told = Exchange.of(ask.request, confirmation.status, fields, policy.targeted)
+    return request_is_authorized(told, policy) or may_share(confirmation.reads(), told, policy)
 
 
 def _shared(ask: Ask, hit: Hit) -> Shared:

@@ -301,8 +301,11 @@ def is_surely_held(kept: Kept, now: Moment) -> bool:
 
 def updated_or_unsure(kept: Kept, exchange: Exchange, index: int) -> list[Kept]:
     """Updated, unless the update must not be stored: then as it was, if at all."""
+    assert exchange.response is not None
     new = updates(kept, exchange, index)
-    if any(why_not_stored(exchange.request, one.response) for one in new):
+    refused = [why_not_stored(exchange.request, one.response) for one in new]
+    # Ours: what confirms says itself that it is for all, since a whole answer would have to.
+    if any(refused) or not authorization_is_allowed_for(exchange.request, exchange.response):
         return [replace(kept, sure=False)]
     sure = is_surely_held(kept, exchange.asked)
     return [replace(one, sure=one.sure and sure and is_surely_stored(one)) for one in new]
@@ -351,10 +354,8 @@ def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
         elif not is_held_for(one, exchange.request, kept) or says_nothing(exchange.response):
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)
-        elif not agrees_with(one, exchange.response):
-            after_it.append(replace(one, is_stale=True, sure=False))
-        elif not authorization_is_allowed_for(exchange.request, exchange.response):
-            after_it.append(replace(one, sure=False))  # as one to GET, it is for this user
-        else:
+        elif agrees_with(one, exchange.response):
             after_it.extend(updated_or_unsure(one, exchange, index))
+        else:
+            after_it.append(replace(one, is_stale=True, sure=False))
     return after_it

@@ -314,18 +314,36 @@ def test_a_200_to_head_freshens_what_it_confirms(origin: Origin, get: Get) -> No
 
 @pytest.mark.parametrize(("told", "sent"), [("", None), ("s-maxage=60", "for ann")])
 @pytest.mark.parametrize("name", ["Authorization", "Cookie"])
-def test_a_200_to_head_tells_others_only_what_is_for_all(
-    origin: Origin, get: Get, name: str, told: str, sent: str | None
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("HEAD", 304), ("GET", 304)])
+def test_what_confirms_tells_others_only_what_is_for_all(
+    origin: Origin, get: Get, method: str, status: int, name: str, told: str, sent: str | None
 ) -> None:
-    """It has to say so where it may be for one user, as an answer to GET would (section 3.5)."""
+    """It has to say so where it may be for one user, as a whole answer would (section 3.5)."""
     origin.will_send("x", ETag=TAG, Cache_Control="s-maxage=60, no-cache")
     fields = {"Cache_Control": told} if told else {}
-    origin.will_send("", 200, ETag=TAG, X_Told="for ann", Content_Length="1", **fields)
+    fields |= {"Content_Length": "1"} if status == 200 else {}
+    origin.will_send("", status, ETag=TAG, X_Told="for ann", **fields)
     origin.will_send("", 304, ETag=TAG)
     get("/a")
-    get("/a", method="HEAD", headers={name: "user=ann"})
+    anns = get("/a", method=method, headers={name: "user=ann"})
+    assert anns.headers["X-Told"] == "for ann"
     answer = get("/a")
     assert (answer.text, answer.headers.get("X-Told")) == ("x", sent)
+
+
+def test_a_304_goes_on_to_be_for_those_whom_the_stored_response_is_for(
+    origin: Origin, get: Get
+) -> None:
+    """A view that names what it varies by need not do so again, and freshens that variant alone."""
+    origin.will_send("x", ETag=TAG, Vary="X-Api-Key", Cache_Control="max-age=60, no-cache")
+    origin.will_send("", 304, ETag=TAG, Cache_Control="max-age=60", X_Told="for ann")
+    origin.will_send("y")
+    ann, bob = {"X-Api-Key": "ann"}, {"X-Api-Key": "bob"}
+    get("/a", headers=ann)
+    get("/a", headers=ann)
+    hit = get("/a", headers=ann)
+    assert (hit.text, hit.headers["X-Told"], is_hit(hit)) == ("x", "for ann", True)
+    assert get("/a", headers=bob).text == "y"
 
 
 @pytest.mark.parametrize("fields", [{"ETag": '"two"'}, {"ETag": TAG, "Content_Length": "7"}])
