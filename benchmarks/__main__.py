@@ -60,6 +60,7 @@ def measure(works: Sequence[str], effort: Effort) -> Notebook:
     """Do these kinds of work."""
     notebook = Notebook()
     notebook.facts["machine"] = machine.describe()
+    notebook.facts["commit"] = machine.commit()
     notebook.facts["versions"] = machine.versions()
     notebook.facts["parameters"] = {
         "rounds": effort.rounds,

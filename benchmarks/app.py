@@ -1,6 +1,7 @@
 """The application of all contenders that are Flask. They differ by which ``Cache`` is imported."""
 
 import itertools
+import json
 import os
 import time
 from collections.abc import Callable
@@ -28,6 +29,8 @@ DATA = Path(os.environ.get("BENCH_DATA", "."))
 app = Flask(__name__)
 app.config["SECRET_KEY"] = "for the session, which no view here uses"  # noqa: S105 - it protects nothing
 app.config.update({name: value for name, value in os.environ.items() if name.startswith("CACHE_")})
+if options := os.environ.get("CACHE_OPTIONS"):
+    app.config["CACHE_OPTIONS"] = json.loads(options)
 
 
 class NoCache:

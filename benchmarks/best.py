@@ -18,7 +18,8 @@ _ALIKE = {
     "larder-redis": (),
     "larder-inside": ("larder-hooks", "larder-simple"),
     "larder-inside-redis": (),
-    "caching": ("caching-hooks",),
+    "caching": ("caching-hooks", "caching-impatient"),
+    "caching-simple": (),
     "uncached": (),
 }
 

@@ -1,5 +1,6 @@
 """Who is measured: a table of names, servers and settings."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,6 +10,7 @@ Hit = Literal["larder", "nginx", "varnish", "constant", "none", "unmarked"]
 
 LARDER = {"BENCH_CACHE": "flask_larder", "CACHE_TYPE": "RedisCache"}
 CACHING = {"BENCH_CACHE": "flask_caching", "CACHE_TYPE": "RedisCache"}
+WITHOUT_PATIENCE = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}  # Flask-Larder's default
 HOOKS = {"BENCH_HOOKS": "1"}
 
 
@@ -43,7 +45,7 @@ ALL = (
         {**LARDER, "CACHE_L1_BYTES": "0"},
     ),
     Contender(
-        *("larder-inside", "Flask-Larder inside Flask", "granian", "larder"),
+        *("larder-inside", "Flask-Larder inside Flask, from memory", "granian", "larder"),
         {**LARDER, "CACHE_BEFORE_FLASK": "false"},
     ),
     Contender(
@@ -51,20 +53,40 @@ ALL = (
         {**LARDER, "CACHE_BEFORE_FLASK": "false", "CACHE_L1_BYTES": "0"},
     ),
     Contender(
-        *("larder-hooks", "Flask-Larder with Flask-Login and flask-cors", "granian", "larder"),
+        *(
+            "larder-hooks",
+            "Flask-Larder with Flask-Login and flask-cors, from memory",
+            "granian",
+            "larder",
+        ),
         {**LARDER, **HOOKS},
     ),
     Contender(
         *("larder-simple", "Flask-Larder inside Flask, SimpleCache", "granian", "larder"),
         {"BENCH_CACHE": "flask_larder", "CACHE_TYPE": "SimpleCache", "CACHE_BEFORE_FLASK": "false"},
     ),
-    Contender("larder-gunicorn", "Flask-Larder on gunicorn", "gunicorn", "larder", LARDER),
-    Contender("caching", "Flask-Caching", "granian", "unmarked", CACHING),
     Contender(
-        *("caching-hooks", "Flask-Caching with Flask-Login and flask-cors", "granian", "unmarked"),
+        "larder-gunicorn", "Flask-Larder on gunicorn, from memory", "gunicorn", "larder", LARDER
+    ),
+    Contender("caching", "Flask-Caching, from Redis", "granian", "unmarked", CACHING),
+    Contender(
+        *("caching-simple", "Flask-Caching, SimpleCache", "granian", "unmarked"),
+        {"BENCH_CACHE": "flask_caching", "CACHE_TYPE": "SimpleCache"},
+    ),
+    Contender(
+        *("caching-impatient", "Flask-Caching, with timeouts of 0.1 s", "granian", "unmarked"),
+        {**CACHING, "CACHE_OPTIONS": json.dumps(WITHOUT_PATIENCE)},
+    ),
+    Contender(
+        "caching-hooks",
+        "Flask-Caching with Flask-Login and flask-cors, from Redis",
+        *("granian", "unmarked"),
         {**CACHING, **HOOKS},
     ),
-    Contender("caching-gunicorn", "Flask-Caching on gunicorn", "gunicorn", "unmarked", CACHING),
+    Contender(
+        *("caching-gunicorn", "Flask-Caching on gunicorn, from Redis", "gunicorn", "unmarked"),
+        CACHING,
+    ),
     Contender("uncached", "the view, uncached", "granian", "none"),
     Contender("constant", "a WSGI app that returns a constant", "granian", "constant"),
     Contender("nginx", "nginx proxy_cache", "nginx", "nginx", {"BENCH_MAX_AGE": "1"}),

@@ -14,7 +14,7 @@ PATHS = {"a": "/square/10", "b": "/page/10"}
 WHO = {
     "a": (
         *("larder", "larder-redis", "larder-inside", "larder-inside-redis", "larder-hooks"),
-        *("larder-gunicorn", "caching", "caching-hooks", "caching-gunicorn"),
+        *("larder-gunicorn", "caching", "caching-simple", "caching-hooks", "caching-gunicorn"),
         *("uncached", "constant", "nginx", "varnish"),
     ),
     "b": (

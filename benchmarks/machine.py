@@ -36,6 +36,15 @@ def versions() -> Mapping[str, str]:
     return {name: version for name, version in found.items() if version}
 
 
+def commit() -> str:
+    """The commit that is measured, and whether files differ from it; empty outside of a clone."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

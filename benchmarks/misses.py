@@ -98,7 +98,7 @@ def run_added(notebook: Notebook, effort: Effort) -> None:
     """Work (i): one client asks a cheap view for one new URL after the other."""
     with Stage(notebook) as stage:
         parts = ("larder-inside-redis", "larder-simple")  # these show what the rest of it costs
-        running = stage.start(named("uncached", "larder", *parts, "caching"))
+        running = stage.start(named("uncached", "larder", *parts, "caching", "caching-simple"))
         numbers = itertools.count(1_000_000)
         for each in running:
             _ask_new(each, numbers, 4 * BLOCK)

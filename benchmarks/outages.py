@@ -40,7 +40,7 @@ def run(notebook: Notebook, effort: Effort) -> None:
     seconds = QUICK_SECONDS if effort.is_quick else WATCH_SECONDS
     notebook.facts["outages"] = {"seconds": seconds, "clients": CLIENTS, "threads": THREADS}
     for fault in FAULTS:
-        for contender in named("larder", "larder-redis", "caching"):
+        for contender in named("larder", "larder-redis", "caching", "caching-impatient"):
             say(f"(f) {contender.name}: Redis {fault}")
             _measure(notebook, contender, fault, seconds)
 

@@ -47,13 +47,14 @@ def _measure(notebook: Notebook, workers: Sequence[Running], number: int) -> Non
     began = time.perf_counter()
     _purge(workers[number % WORKERS].client, number)
     returned = time.perf_counter()
-    last_old = last_asked = returned
+    last_old = last_asked = last_new = returned
     pending = list(workers)
     while pending:
         for each in list(pending):
             asked = time.perf_counter()
             if _version(each.client) >= number:
                 pending.remove(each)
+                last_new = time.perf_counter()
             else:
                 last_old, last_asked = time.perf_counter(), asked
         if time.perf_counter() > returned + LONGEST_SECONDS:
@@ -62,6 +63,7 @@ def _measure(notebook: Notebook, workers: Sequence[Running], number: int) -> Non
         *("g", "larder"),
         last_old_ms=(last_old - returned) * 1e3,
         last_asked_ms=(last_asked - returned) * 1e3,
+        all_new_ms=(last_new - returned) * 1e3,
         purge_ms=(returned - began) * 1e3,
     )
 

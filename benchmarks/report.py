@@ -97,7 +97,8 @@ SECTIONS = (
         *("f", "Redis stopped, Redis hung"),
         "Four clients ask a cheap view for some seconds from the moment on at which Redis is "
         "ended (SIGTERM) or hangs (SIGSTOP), with a pause of 10 ms after each answer. They wait "
-        "10 s at most.",
+        "10 s at most. Each library has the timeouts that it has by default, which are 0.1 s and "
+        "5 s, and Flask-Caching also those of Flask-Larder.",
         tuple(
             Column(f"{fault}_{name}", f"{fault}: {head}")
             for fault in ("stopped", "hung")
@@ -207,6 +208,7 @@ def purges(notebook: Notebook) -> str:
     kinds = {
         "last_old_ms": "from the return of the purge to the last old answer, ms",
         "last_asked_ms": "to the last request that got an old answer, ms",
+        "all_new_ms": "to when each has been seen to have the new one: none is old later, ms",
         "purge_ms": "the purge itself, with its request, ms",
     }
     found = {text: notebook.series("g", "larder", name) for name, text in kinds.items()}

@@ -85,8 +85,11 @@ def requirements(few: int = 100, many: int = 1_000_000) -> list[Requirement]:
 def _throughputs() -> list[Requirement]:
     memory = "hits/s from memory, 17 bytes, against"
     return [
-        _hits(f"{memory} Flask-Caching on the same server", "a", "caching", 15),
-        _hits(f"{memory} Flask-Caching on gunicorn, its best class", "a", "caching-gunicorn", 20),
+        _hits(f"{memory} Flask-Caching on the same server, from Redis", "a", "caching", 15),
+        _hits(
+            f"{memory} Flask-Caching on gunicorn, its best class, from Redis",
+            *("a", "caching-gunicorn", 20),
+        ),
         _hits(
             f"{memory} a WSGI app that returns a constant, same server and header fields",
             *("a", "constant", 0.8),
@@ -102,7 +105,7 @@ def _throughputs() -> list[Requirement]:
             contender="larder-redis",
         ),
         _hits(
-            "hits/s inside Flask, against Flask-Caching inside Flask",
+            "hits/s inside Flask, from memory, against Flask-Caching, from Redis",
             *("a", "caching", 1.5),
             contender="larder-inside",
         ),

@@ -32,7 +32,9 @@ def test_at_least(hits: float, expected: str) -> None:
     notebook = notebook_of(
         ("a", "larder", "per_second", hits), ("a", "caching", "per_second", 1000.0)
     )
-    assert row("Flask-Caching on the same server | at least 15x", notebook)[-1] == expected
+    assert (
+        row("Flask-Caching on the same server, from Redis | at least 15x", notebook)[-1] == expected
+    )
 
 
 @pytest.mark.parametrize(("beside", "expected"), [(299.0, "holds"), (300.0, "**does not hold**")])
