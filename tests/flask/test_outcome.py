@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, Response, make_response, request
+from flask import Flask, Response, g, make_response, request
 from werkzeug.datastructures import Headers
 
 from flask_larder import Cache
-from tests.flask.answers import Get
+from tests.flask.answers import Get, is_hit
 
 
 def test_fields(app: Flask, cache: Cache, get: Get) -> None:
@@ -167,3 +167,30 @@ def test_what_makes_the_key_is_told_to_caches_on_the_way(
     app.add_url_rule("/own", "own", cache.cached(make_cache_key=who)(lambda: "x"))
     for path in ("/", "/", "/own", "/own"):
         assert set(get(path).vary) == {"X-Who", "Cookie"}
+
+
+@pytest.mark.parametrize(
+    ("load", "told"),
+    [
+        (lambda: request.headers.get("X-Api-Key"), {"X-Api-Key"}),
+        (lambda: str(request.authorization), {"Authorization"}),
+        (lambda: request.cookies.get("user"), {"Cookie"}),
+        (lambda: dict(request.headers)["X-Api-Key"], {"X-Api-Key", "Cookie"}),
+        (lambda: request.headers.get("X-Region"), set()),  # it names nobody
+        (lambda: request.remote_user, set()),  # it is no field
+    ],
+)
+def test_what_the_user_was_loaded_from_is_told_to_caches_on_the_way(
+    app: Flask, cache: Cache, get: Get, load: Any, told: set[str]
+) -> None:
+    """They do not know the user whom ``vary=`` names, and would send one user's answer to all."""
+
+    @app.before_request
+    def load_user() -> None:
+        g.user = load()
+
+    app.add_url_rule("/", "page", cache.cached(vary=lambda: g.user)(lambda: "x"))
+    fields = dict.fromkeys(told or {"X-Api-Key"}, "user=ann")
+    answers = [get("/", headers=fields) for _ in range(3)]
+    assert [set(each.vary) for each in answers] == [told] * 3
+    assert is_hit(answers[-1])

@@ -325,7 +325,7 @@ class _Visit:
             making_key = Watch(context) if call.options.asks_for_key else watch
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
-            self._of_key = fields_of_key(call.options, making_key)
+            self._of_key = fields_of_key(call.options, making_key, environ)
             if watch.is_naming:
                 by_unless = present_fields(by_unless, environ, _NAMES_NOBODY)
                 self._known = Known(watch.named_before(), making_key.named(), by_unless)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from flask.ctx import RequestContext
+from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.credentials import may_tell_who_asks
 from flask_larder.entry import Position
@@ -148,14 +149,19 @@ def covered_by(options: Options, making_key: Watch) -> frozenset[str]:
     return covered
 
 
-def fields_of_key(options: Options, making_key: Watch) -> frozenset[str]:
+def fields_of_key(options: Options, making_key: Watch, environ: dict[str, Any]) -> frozenset[str]:
     """The header fields that a function which makes the key has read, in lower case.
 
-    Caches on the way, which do not know it, select by them. The host is in every key.
+    Caches on the way, which do not know it, select by them; and by those from which the user was
+    loaded before whom a ``vary`` function names. The host is in every key.
     """
     if not options.asks_for_key:
         return frozenset()
-    return frozenset(n for n in making_key.names() - {"host"} if n == ALL_FIELDS or n[:1] != ":")
+    own = frozenset(n for n in making_key.names() - {"host"} if n == ALL_FIELDS or n[:1] != ":")
+    if options.vary_by is None:
+        return own
+    before = credentials_among(making_key.unkeyed_before(), EnvironHeaders(environ).keys())
+    return own | (before - NEVER_FOR_ALL)
 
 
 def registered_functions(context: RequestContext) -> list[Callable[..., Any]]:
