@@ -691,6 +691,7 @@ def test_the_module_that_was_started_has_its_name(tmp_path: Path) -> None:
         (lambda cache, view: cache.purge_prefix("/a?b"), "without a query"),
         (lambda cache, view: view("user").purge(num=7), r"\['number'\].*\['num'\]"),
         (lambda cache, view: view("search").purge(number=7), r"\[\].*\['number'\]"),
+        (lambda cache, view: view("user").purge(7), r"user has the arguments \(7,\) without names"),
         (lambda cache, view: cache.delete_cached(len), "is not cached by"),
         (lambda cache, view: cache.delete_cached("user"), "'user' is not cached by"),
         (lambda cache, view: cache.delete_cached(view("user"), path="a"), "give what begins"),

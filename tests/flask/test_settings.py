@@ -261,6 +261,8 @@ def test_unknown_setting_names_the_nearest() -> None:
     """A misspelt name is a warning that names the nearest one."""
     with pytest.warns(UserWarning, match="CACHE_REDIS_HOTS .* the nearest is CACHE_REDIS_HOST"):
         Settings({"CACHE_REDIS_HOTS": "x"})
+    with pytest.warns(UserWarning, match="the nearest is CACHE_REDIS_USERNAME"):
+        Settings({"CACHE_REDIS_USER": "x"})
     with pytest.warns(UserWarning, match="CACHE_ZZZ"):
         Settings({"CACHE_ZZZ": "x"})
 

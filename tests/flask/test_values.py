@@ -257,3 +257,56 @@ def test_who_waits_shares_a_value_while_nobody_can_tell() -> None:
     assert values.is_valid(value, values.position())
     log.add(Purge((ALL,)))
     assert not values.is_valid(value, values.position())
+
+
+def double(number: int, times: int = 2) -> int:
+    """What a key without its arguments mixes up."""
+    return number * times
+
+
+KEYED = {"make_cache_key": lambda number, times=2: f"{number} {times}"}
+
+
+@pytest.mark.parametrize(
+    ("options", "calls", "is_told"),
+    [
+        ({"key_prefix": "double"}, [(4,), (5,)], True),
+        ({}, [(4,), (5,)], True),
+        ({"key_prefix": "double"}, [(4,), (4, 3)], True),
+        ({"key_prefix": "double"}, [(4,), (4, 2)], False),
+        (KEYED, [(4,), (5,)], False),
+        ({"key_prefix": lambda: "double"}, [(4,), (5,)], False),
+        ({"key_prefix": "double"}, [([4],), (4,)], False),  # it does not name a list
+    ],
+)
+def test_arguments_that_the_key_ignores_are_told(
+    app: Flask,
+    cache: Cache,
+    get: Get,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, Any],
+    calls: list[tuple[Any, ...]],
+    is_told: bool,
+) -> None:
+    """Once, when a call gets what was kept for one with other arguments."""
+    cached = cache.cached(**options)(double)
+
+    @app.get("/")
+    def view() -> str:
+        return " ".join(str(cached(*args)) for args in [*calls, *calls])
+
+    get("/")
+    said = "test_values.double was called with other arguments, and got what was kept for the first"
+    assert [said in line for line in caplog.messages] == [True] * is_told
+
+
+def test_who_asks_a_method_is_no_argument(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    """All instances share what is kept; that is for the developer to say."""
+
+    class Shop:
+        @cache.cached(key_prefix="prices")
+        def prices(self) -> int:
+            return 3
+
+    assert [Shop().prices(), Shop().prices()] == [3, 3]
+    assert caplog.messages == []

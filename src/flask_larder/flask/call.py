@@ -3,7 +3,7 @@
 import inspect
 import logging
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import FunctionType, MethodType
@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from flask_larder.entry import Request, Targets
 from flask_larder.flask.asking import Asked, asked_of, source_of
+from flask_larder.flask.endpoints import functions_of, wraps
 from flask_larder.flask.named_reads import unnamed
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import arguments_of, name_of
@@ -288,26 +289,3 @@ def _views_of(context: RequestContext) -> list[Any]:
     """What Flask calls for the request in *context*, or may come to call for it in the end."""
     view = context.app.view_functions.get(context.request.endpoint or "")
     return functions_of(view, context.request.method)
-
-
-def functions_of(view: Any, method: str) -> list[Any]:
-    """What may answer a *method* at a *view*: itself and, where it is a class, what that has."""
-    functions = [view]
-    if view_class := getattr(view, "view_class", None):
-        names = (method.lower(), "get", "dispatch_request")
-        functions += [vars(kind).get(name) for kind in view_class.__mro__ for name in names]
-    return functions
-
-
-def decorated_in(outer: Any, known: Container[Any]) -> Any | None:
-    """Which of the *known* functions *outer* is, or is a decorator around; ``None`` if of none."""
-    while callable(outer) and outer not in known:
-        outer = getattr(outer, "__wrapped__", None)
-    return outer if callable(outer) else None
-
-
-def wraps(outer: Any, function: Callable[..., Any]) -> bool:
-    """Whether *outer* is *function*, or a decorator around it."""
-    while outer is not None and outer is not function:
-        outer = getattr(outer, "__wrapped__", None)
-    return outer is not None

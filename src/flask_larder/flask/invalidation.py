@@ -14,8 +14,9 @@ from flask_larder.budget import Counts
 from flask_larder.entry import Request
 from flask_larder.errors import StoreUnavailable
 from flask_larder.flask.asking import core_request, host_is_refused
-from flask_larder.flask.call import Call, decorated_in, functions_of
+from flask_larder.flask.call import Call
 from flask_larder.flask.current import request_context
+from flask_larder.flask.endpoints import decorated_in, functions_of
 from flask_larder.flask.tracking import caches_of
 from flask_larder.flask.wiring import Wiring
 from flask_larder.invalidation import SAFE_METHODS, invalidated, target_of

@@ -10,13 +10,15 @@ from flask import current_app, has_app_context, has_request_context, request
 
 from flask_larder.errors import InvalidPurge
 from flask_larder.flask.asking import core_request
-from flask_larder.flask.call import answers_request, decorated_in, wraps
+from flask_larder.flask.call import answers_request
 from flask_larder.flask.current import request_context
+from flask_larder.flask.endpoints import decorated_in, wraps
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import (
     call_target,
     checked_soft,
     key_targets,
+    name_of,
     path_target,
     prefix_target,
     purges_of,
@@ -86,16 +88,22 @@ class PurgeMethods:
         self._purge([prefix_target(prefix)], soft=soft)
 
     def purge_view(
-        self, function: Callable[..., Any], /, *, soft: bool = False, **arguments: Any
+        self, function: Callable[..., Any], /, *unnamed: Any, soft: bool = False, **arguments: Any
     ) -> None:
         """Forget what a view or function has answered, as :meth:`purge_tags` does.
 
         Without *arguments* all of it; with them, that for this one call, and then all arguments
         that have no default are to be given. They are compared as texts, and have to be plain:
         texts, numbers, dates, UUIDs, ``None``, or short tuples of them. One of the name ``soft``
-        cannot be given.
+        cannot be given, and none without its name.
         """
-        self._purge([view_target(self._decorated(function).uncached, arguments)], soft=soft)
+        function = self._decorated(function).uncached
+        if unnamed:
+            raise InvalidPurge(
+                f"the purge of {name_of(function)} has the arguments {unnamed!r} without names; "
+                f"give each by its name, as in purge(number=4)"
+            )
+        self._purge([view_target(function, arguments)], soft=soft)
 
     def delete_cached(
         self,

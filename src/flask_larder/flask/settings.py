@@ -176,7 +176,8 @@ def _parse(name: str, value: Any) -> Any:
 
 def _warn_of_unknown(config: Mapping[str, Any]) -> None:
     for name in sorted(config.keys() - SETTINGS.keys()):
-        near = difflib.get_close_matches(name, SETTINGS, n=1)
+        longer = [known for known in SETTINGS if known.startswith(name)]
+        near = longer or difflib.get_close_matches(name, SETTINGS, n=1)
         nearest = f"; the nearest is {near[0]}" if near else ""
         warn_caller(f"{name} is not a setting of Flask-Larder and has no effect{nearest}")
 

@@ -3,7 +3,7 @@
 What a view takes from ``request.environ`` itself is not seen.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import IO, Any, Final, Protocol
 
@@ -20,6 +20,7 @@ from werkzeug.routing import Rule
 from flask_larder.entry import Position
 from flask_larder.environ import environ_name
 from flask_larder.flask.current import request_context
+from flask_larder.flask.endpoints import tell_misplaced
 from flask_larder.flask.named_reads import (
     ARGS,
     HEADERS,
@@ -97,12 +98,17 @@ def _noted_name(name: str) -> str:
     return name if is_name else ALL_FIELDS
 
 
-class Purged(Protocol):
-    """What has a log of purges."""
+class Wired(Protocol):
+    """What a cache has in an app."""
 
     @property
     def purges(self) -> PurgeLog:
-        """The log."""
+        """Its log of purges."""
+        ...
+
+    @property
+    def options(self) -> Iterable[Any]:
+        """The functions that it decorates, in any app."""
         ...
 
 
@@ -124,8 +130,11 @@ class TrackedRequest(FlaskRequest):
     tells.
     """
 
-    caches: Mapping[object, "Purged"] = {}
+    caches: Mapping[object, Wired] = {}
     """The caches of the app, and what each has."""
+
+    is_first = True
+    """Whether the app has answered none as yet."""
 
     named_reads: NamedReads | None = None
     """What was read, by name, where that is noted."""
@@ -162,8 +171,17 @@ class TrackedRequest(FlaskRequest):
     def begin(self) -> None:
         """Note what the app reads, now that the URL has been matched: nothing as yet."""
         self.reads.forget_all_but(self._read_in_init)
+        if self.is_first:
+            self._begin_first()
         self._load_positions()
         self._name_reads()
+
+    def _begin_first(self) -> None:
+        """Now all views of the app are known."""
+        type(self).is_first = False
+        if context := request_context():
+            for has in self.caches.values():
+                tell_misplaced(context.app, has.options)
 
     def _name_reads(self) -> None:
         """Note by name, too, what is read from now on, where that is wanted."""
@@ -296,7 +314,7 @@ def track_requests(app: Flask) -> None:
     if not issubclass(own, TrackedRequest):
         own = type(own.__name__, (TrackedRequest, own), {"caches": caches})
     elif own.caches is not caches:  # it is that of another app
-        own = type(own.__name__, (own,), {"caches": caches})
+        own = type(own.__name__, (own,), {"caches": caches, "is_first": True})
     app.request_class = own
 
 

@@ -45,9 +45,9 @@ class Watch:
         elif self._silent_since is None and cause is not None:
             self._silent_since = heard_at
             left = max(0.0, self._answered_at + self._unwatched_seconds - now)
+            use = f"is used for another {left:.1f} s" if left else "is not used"
             _log.warning(
-                "Purges in %s are not heard of, what is stored is used for another %.1f s: %s",
-                *(self._key, left, cause),
+                "Purges in %s are not heard of, what is stored %s: %s", self._key, use, cause
             )
 
     def _tell_end(self, heard_at: float) -> None:
