@@ -135,9 +135,8 @@ class Process:
 class World:
     """A server, three processes, the story so far, and the promises that were made in it.
 
-    Data change right before they are purged, and a request reads its data when it comes, or when
-    its view begins. What it makes may not show them, once the purge has returned, to any request
-    that comes after that, if
+    Data change right before they are purged, and a request reads its data when it comes. What it
+    makes may not show them, once the purge has returned, to any request that comes after that, if
 
     - that request could ask the store and the log, and the server has not lost the purge;
     - or its process knew of the purge when it came, whatever is lost or cannot be asked.
@@ -181,13 +180,7 @@ class World:
     # --- requests ---
 
     def come(
-        self,
-        process: Process,
-        page: Page,
-        query: str = "",
-        tags: tuple[str, ...] = (),
-        *,
-        reads_late: bool = False,
+        self, process: Process, page: Page, query: str = "", tags: tuple[str, ...] = ()
     ) -> Visit:
         """A request comes, and is answered, waits, or has the view begin."""
         visit = Visit(
@@ -195,7 +188,6 @@ class World:
             knew=frozenset(process.knows),
             position=process.position(),
             read=self._next(),
-            reads_late=reads_late,
             tags=tags,
         )
         self.visits.append(visit)
@@ -256,11 +248,8 @@ class World:
         shared = visit.attempt.look()
         if shared is not None and (answer := visit.attempt.adopt(shared)) is not None:
             self._answered(visit, answer)
-            return
-        if visit.reads_late:  # when the attempt leads, which here is at its end, it has begun
-            visit.attempt.begin()
-            visit.read, visit.reads_late = self._next(), False
-        process.leading.append(visit)
+        else:
+            process.leading.append(visit)
 
     def _answered(self, visit: Visit, answer: tuple[Hit | Made, CacheStatus]) -> None:
         if isinstance(answer[0], Hit):

@@ -63,8 +63,8 @@ ALL_TARGETS: Final[tuple[Target, ...]] = (
 class Visit:
     """A request, and what is made for it: it *began* when it came, and then its data were *read*.
 
-    Where it *reads_late*, that is when its view begins, if ever. *knew* are the purges that its
-    process knew when it came. It *is_certain* where the store and the log could be asked for it.
+    *knew* are the purges that its process knew then. It *is_certain* where the store and the log
+    could be asked for it.
     """
 
     number: int
@@ -78,7 +78,6 @@ class Visit:
     attempt: "_Attempt[Made]" = field(init=False, repr=False)
     is_certain: bool = False
     fails: bool = False
-    reads_late: bool = False
     tags: tuple[str, ...] = ()
     waiting: "list[Visit]" = field(default_factory=list, repr=False)
 
@@ -155,5 +154,4 @@ def asked(visit: Visit) -> Ask:
         hash_method=hashlib.sha256,
         url=url_targets(request),
         position=visit.position,
-        may_have_read=lambda: not visit.reads_late,
     )

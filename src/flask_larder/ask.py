@@ -24,9 +24,7 @@ class Ask(Struct, frozen=True):
 
     *url* tells by what purges the very URL is hit, since one response may answer several, or the
     name of the key.
-    *position* is the latest purge that was known before anything was read for the request,
-    ``None`` where none was. *may_have_read* tells, when the view is to run, whether anything was
-    read by then; ``None`` counts as yes.
+    *position* is the latest purge that was known when the request came, ``None`` where none was.
     *refresh* means that a stored response is not to be used but replaced, and *replaces* that the
     one is which was stored then. *is_stale* may call a fresh one stale. *directives* are
     those of the request, where they count. *looked_up* spares the first look-up.
@@ -38,7 +36,6 @@ class Ask(Struct, frozen=True):
     hash_method: HashMethod
     url: Targets = NO_TARGETS
     position: Position | None = None
-    may_have_read: Callable[[], bool] | None = None
     refresh: bool = False
     replaces: float | None = None
     is_stale: Callable[[StoredResponse], bool] | None = None

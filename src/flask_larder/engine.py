@@ -295,23 +295,11 @@ class _Attempt(Generic[F]):
         stale = self._engine.lookups.stale_if_error(self._ask, self._miss)
         return None if stale is None else (stale, stale.status)
 
-    def begin(self) -> None:
-        """What is made counts as made from now on, where that may be.
-
-        So what a purge has hit since it was looked up is not to be found the same by the view.
-        """
-        lookups, asked = self._engine.lookups, self._ask
-        self._ask = lookups.as_of_now(asked)
-        stored = self._miss.to_validate
-        if self._ask is not asked and stored and lookups.verdict(self._ask, stored).is_gone:
-            self._miss = replace(self._miss, to_validate=None)
-
     def lead(self) -> tuple[tuple[Hit | F, CacheStatus], Shared | None]:
         """Forward the request, and store what comes back if it may be.
 
         Where that fails, what is stale is sent if it may be.
         """
-        self.begin()
         miss = self._miss
         try:
             forwarded, confirmed = self._forwarded()

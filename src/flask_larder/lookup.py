@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-from msgspec.structs import replace
-
 from flask_larder.ask import Ask, Hit, Miss, key_in_store
 from flask_larder.entries import Entries
 from flask_larder.entry import Entry, StoredResponse, Variants
@@ -103,18 +101,6 @@ class Lookups:
             return None
         now, verdict = self._clock(), self.verdict(ask, miss.stale)
         return in_place_of_error(ask, candidate(miss.stale, miss.names, now), verdict, now)
-
-    def as_of_now(self, ask: Ask) -> Ask:
-        """*ask* as if the request came now, where nothing was read for it and purges are known.
-
-        Who has waited for an answer that a purge has hit meanwhile would else make another such.
-        """
-        latest = self._purges.position()
-        if latest is None or ask.position in {None, latest}:
-            return ask
-        if ask.may_have_read is None or ask.may_have_read():
-            return ask
-        return replace(ask, position=latest)
 
     def verdict(self, ask: Ask, stored: StoredResponse) -> Verdict:
         """What the purges say of *stored*.

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Hit, Miss, Shared
-from flask_larder.engine import Engine, _Attempt
+from flask_larder.engine import Engine
 from flask_larder.entries import Entries
 from flask_larder.entry import Position
 from flask_larder.headers import Fields
@@ -151,42 +151,6 @@ def test_a_purge_while_the_view_runs(house: House) -> None:
     assert answer is TAGGED
     assert status == CacheStatus("uri-miss", detail="purged")
     assert house.status(now(house), TAGGED) == STORED
-
-
-@pytest.mark.parametrize(("reads", "status"), [(True, "purged"), (False, None), (None, "purged")])
-def test_a_purge_before_the_view_runs(house: House, reads: bool | None, status: str | None) -> None:
-    """What may have been read for the request is older; what the view itself reads is not."""
-    may_have_read = None if reads is None else lambda: reads
-    asked = replace(now(house), may_have_read=may_have_read)
-    house.purges.add(CAT)
-    expected = STORED if status is None else f"fwd=uri-miss; detail={status}"
-    assert house.status(asked, TAGGED) == expected
-
-
-def test_who_knew_no_purge_when_it_came_knows_none_before_the_view(house: House) -> None:
-    """What is made of what others have made, who knew none either, may be older than any."""
-    unknown = replace(ask(), position=None, may_have_read=lambda: False)
-    assert house.engine.lookups.as_of_now(unknown) is unknown
-
-
-def test_what_is_purged_before_the_view_runs_is_not_found_the_same(house: House) -> None:
-    """Though the purge comes after the look-up: the view is not asked whether it still is."""
-    asked = replace(now(house), may_have_read=lambda: False)
-    house.get(asked, Answer(fields=(("ETag", '"a"'),), tagged=("cat",)))
-    stored = house.engine.lookups.find(now(house))
-    assert isinstance(stored, Hit)
-    told: list[Fields] = []
-
-    def view(status: CacheStatus, conditions: Fields = ()) -> Answer:
-        told.append(conditions)
-        return TAGGED
-
-    miss = Miss(CacheStatus("stale"), to_validate=stored.response)
-    _Attempt(house.engine, asked, miss, view).lead()
-    house.purges.add(CAT)
-    _Attempt(house.engine, asked, miss, view).lead()
-    assert told[0]
-    assert not told[1]
 
 
 def test_a_soft_purge_while_the_view_runs(house: House) -> None:

@@ -49,19 +49,12 @@ class CalmWorld(RuleBasedStateMachine):
         query=st.sampled_from(QUERIES),
         tags=st.sampled_from(TAGGED),
         at_once=st.booleans(),
-        reads_late=st.booleans(),
     )
     def come(
-        self,
-        process: int,
-        page: Page,
-        query: str,
-        tags: tuple[str, ...],
-        at_once: bool,
-        reads_late: bool,
+        self, process: int, page: Page, query: str, tags: tuple[str, ...], at_once: bool
     ) -> None:
         comes_to = self.world.processes[process]
-        visit = self.world.come(comes_to, page, query, tags, reads_late=reads_late)
+        visit = self.world.come(comes_to, page, query, tags)
         if at_once and visit in comes_to.leading:
             self.world.finish(comes_to, visit)
 

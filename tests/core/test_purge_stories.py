@@ -29,13 +29,11 @@ class Story:
 
     def come(self) -> None:
         query = self.dice.choice(QUERIES) if self.dice.random() < 0.2 else ""
-        tags, late = self.dice.choice(TAGGED), self.dice.random() < 0.5
-        self.world.come(self.process, self.page(), query, tags, reads_late=late)
+        self.world.come(self.process, self.page(), query, self.dice.choice(TAGGED))
 
     def come_and_go(self) -> None:
         process = self.process
-        tags, late = self.dice.choice(TAGGED), self.dice.random() < 0.5
-        visit = self.world.come(process, self.page(), "", tags, reads_late=late)
+        visit = self.world.come(process, self.page(), "", self.dice.choice(TAGGED))
         if visit in process.leading:
             self.world.finish(process, visit, fails=self._fails())
 

@@ -45,31 +45,15 @@ _ALMOST_SURE: Final = 21.0
 """So many times its cost before its end, chance makes a response due once in a billion times."""
 
 
-class _Methods:
-    """Methods of Flask by *names*, of which an app may have its own."""
-
-    def __init__(self, *names: str) -> None:
-        self.names = names
-        self.of = attrgetter(*names)
-        self.of_flask = self.of(Flask)
-
-    def is_any_own(self, app: Flask) -> bool:
-        """Whether *app* has one of its own, by its class or by itself."""
-        return self.of(type(app)) != self.of_flask or not vars(app).keys().isdisjoint(self.names)
-
-
-METHODS_BEFORE_VIEW: Final = _Methods(
+_METHODS: Final = (
     *("request_context", "app_context", "create_url_adapter", "full_dispatch_request"),
-    *("preprocess_request", "dispatch_request", "ensure_sync"),
-)
-"""What Flask runs of an app before the view of a request."""
-
-_METHODS: Final = _Methods(
-    *METHODS_BEFORE_VIEW.names,
-    *("finalize_request", "make_response", "process_response", "do_teardown_request"),
-    "raise_routing_exception",
+    *("preprocess_request", "dispatch_request", "ensure_sync", "finalize_request"),
+    *("make_response", "process_response", "do_teardown_request", "raise_routing_exception"),
 )
 """What runs in the course of a request that is answered from the cache."""
+
+_methods_of: Final = attrgetter(*_METHODS)
+_OF_FLASK: Final = _methods_of(Flask)
 
 
 def teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str]) -> bool:
@@ -97,7 +81,7 @@ def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str])
     around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
     if not (around.are_bare() or _log.isEnabledFor(logging.DEBUG)):
         return False  # as in most apps
-    session = session_cookie_of(app)
+    session = _session_of(app)
     if "HTTP_HOST" not in environ or session in environ.get("HTTP_COOKIE", ""):
         return True  # to which no lesson would apply, and most of what is asked inside Flask has it
     reason = why_inside(app, call, context.request.url_rule, around)
@@ -236,11 +220,11 @@ def needs_signals(call: Call) -> Reason | None:
 
 def is_overridden(app: Flask) -> Reason | None:
     """The app, or its class for requests or responses, does something of its own."""
-    if _METHODS.is_any_own(app):
+    if _methods_of(type(app)) != _OF_FLASK or not vars(app).keys().isdisjoint(_METHODS):
         return "a method of the app is overridden"
-    if not is_plain(app.request_class, Request):
+    if not _is_plain(app.request_class, Request):
         return "the app has a request class of its own"
-    return None if is_plain(app.response_class, Response) else "its response class is its own"
+    return None if _is_plain(app.response_class, Response) else "its response class is its own"
 
 
 def has_other_sessions(app: Flask) -> Reason | None:
@@ -263,7 +247,7 @@ def is_observed(app: Flask) -> Reason | None:
     return "the log has a line for each answer" if _log.isEnabledFor(logging.DEBUG) else None
 
 
-def is_plain(kind: type, base: type) -> bool:
+def _is_plain(kind: type, base: type) -> bool:
     """Whether *kind* does as *base* does: nothing that *base* has is another function."""
     if base not in kind.__mro__:
         return False
@@ -282,7 +266,7 @@ def _is_data(held: Any) -> bool:
 # --- what is taught ---
 
 
-def session_cookie_of(app: Flask) -> str:
+def _session_of(app: Flask) -> str:
     """The name of the session cookie, as environs have it: in Latin-1."""
     return app.session_interface.get_cookie_name(app).encode().decode("latin-1")
 

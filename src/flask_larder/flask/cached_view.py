@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -18,7 +17,6 @@ from flask_larder.entry import Reads, Request, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.before_flask import teach
-from flask_larder.flask.before_view import may_have_read
 from flask_larder.flask.call import Call, OptionFailed, is_view
 from flask_larder.flask.conditions import is_conditional, on_condition
 from flask_larder.flask.known_hits import find_known, know
@@ -42,7 +40,7 @@ from flask_larder.flask.revalidation import (
     tell_error,
 )
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
-from flask_larder.flask.tagging import Tags, give_tags, is_making, tagging
+from flask_larder.flask.tagging import Tags, give_tags, tagging
 from flask_larder.flask.tracking import SESSION, track_requests
 from flask_larder.flask.unkeyed import (
     NOTHING,
@@ -338,7 +336,6 @@ class _Visit:
             hash_method=call.options.hash_method or self._settings["CACHE_HASH_METHOD"],
             url=asked.targets,
             position=position_of(context, call.cache),
-            may_have_read=None if is_making(environ) else partial(may_have_read, call, context),
             refresh=refresh,
             is_stale=self._finds_stale if call.options.is_stale else None,
             directives=self._directives(request),

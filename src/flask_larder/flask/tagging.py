@@ -1,6 +1,6 @@
 """The tags of what is being made, by which it can be purged later."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
@@ -46,11 +46,6 @@ def give_tags(tags: Iterable[str]) -> None:
     if given := dict.fromkeys(tags):
         for collected in _enclosing():
             collected.update(given)
-
-
-def is_making(environ: Mapping[str, Any]) -> bool:
-    """Whether something is being made in the request of *environ* already."""
-    return bool(environ.get(_OPEN))
 
 
 def _enclosing() -> list[Tags]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import IO, Any, Final, Protocol
 
-from flask import Flask, has_app_context
+from flask import Flask
 from flask import Request as FlaskRequest
 from flask.ctx import RequestContext
 from flask.sessions import SessionMixin
@@ -139,14 +139,10 @@ class TrackedRequest(FlaskRequest):
     named_reads: NamedReads | None = None
     """What was read, by name, where that is noted."""
 
-    shares_context: bool
-    """Whether there was a context of an app before it, whose ``flask.g`` it may share."""
-
     url_rule = _Rule()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.__dict__["url_rule"] = None
-        self.shares_context = has_app_context()
         self.reads: ReadLog[str] = ReadLog()
         # Before anything is read, by hooks or by the view, that a purge may be about.
         self._positions = {cache: has.purges.position() for cache, has in self.caches.items()}

@@ -18,8 +18,7 @@ def flask(monkeypatch: pytest.MonkeyPatch) -> Passing:
         return dispatch(app)
 
     monkeypatch.setattr(Flask, "full_dispatch_request", counting)
-    methods = before_flask._METHODS
-    monkeypatch.setattr(methods, "of_flask", methods.of(Flask))
+    monkeypatch.setattr(before_flask, "_OF_FLASK", before_flask._methods_of(Flask))
     return passing
 
 
