@@ -25,17 +25,17 @@ from flask_larder.freshness import (
     remaining_lifetime,
     staleness,
 )
-from flask_larder.headers import Fields, parse_vary, with_vary
+from flask_larder.headers import Fields, only, parse_vary, with_vary
 from flask_larder.key import origin_of, stored_key
 from flask_larder.lookup import Lookups
 from flask_larder.policy import (
+    ABOUT_CACHING,
     SERVER_ERRORS,
     Exchange,
     Reason,
     is_about_request,
     is_about_resource,
-    may_share,
-    request_is_authorized,
+    is_for_all,
 )
 from flask_larder.purges import PurgeLog
 from flask_larder.requested import wants_only_stored
@@ -158,9 +158,12 @@ class Engine:
         """
         # What is stored answers GET; a HEAD may have confirmed it.
         asked = replace(ask, request=replace(ask.request, method="GET"))
-        freshened = Freshened(stored, confirmation, _why_only_for(ask, stored, confirmation))
-        status, made = self.store(asked, miss, freshened)
+        told = confirmation.fields
+        if not _is_for_all(ask, stored, confirmation):
+            told = only(told, ABOUT_CACHING.union(ask.policy.targeted))
+        status, made = self.store(asked, miss, Freshened(stored, confirmation, told))
         # Who has asked gets all fields, also those that are not for others.
+        freshened = Freshened(stored, confirmation, confirmation.fields)
         sent = replace(made.response if made else stored, fields=_fields_of(freshened))
         age = current_age(sent, self._clock()) if made else received_age(confirmation.fields)
         return Hit(sent, age, status, made.names if made else miss.names, is_validated=True), made
@@ -174,9 +177,9 @@ class Engine:
         is_confirmed = is_confirmed_by_head(stored, head.fields)
         if is_confirmed is False:
             self._discard(ask, miss)
-        if not is_confirmed:
-            return None
-        return self.freshen(ask, miss, stored, head)[0].status
+        if is_confirmed and _is_for_all(ask, stored, head):
+            return self.freshen(ask, miss, stored, head)[0].status
+        return None
 
     def _keep(self, ask: Ask, status: CacheStatus, made: Shared) -> CacheStatus:
         """Put the response where a later lookup finds it.
@@ -357,16 +360,11 @@ def is_error(forwarded: Forwarded) -> bool:
     return forwarded.status >= SERVER_ERRORS
 
 
-def _why_only_for(ask: Ask, stored: StoredResponse, confirmation: Forwarded) -> Reason | None:
-    """Why the fields of *confirmation* are for who asks, though what it confirms is for all.
-
-    It has to say by itself that all may have them, as a whole answer would (RFC 9111 section 3.5):
-    a 304 has the ``Cache-Control`` and ``Vary`` of a 200 (RFC 9110 section 15.4.5).
-    """
-    policy = ask.policy
+def _is_for_all(ask: Ask, stored: StoredResponse, confirmation: Forwarded) -> bool:
+    """Whether others may be sent all fields of *confirmation* with what it confirms."""
     fields = with_vary(confirmation.fields, parse_vary(stored.fields))
-    told = Exchange.of(ask.request, confirmation.status, fields, policy.targeted)
-    return request_is_authorized(told, policy) or may_share(confirmation.reads(), told, policy)
+    exchange = Exchange.of(ask.request, confirmation.status, fields, ask.policy.targeted)
+    return is_for_all(exchange, confirmation.reads(), ask.policy)
 
 
 def _shared(ask: Ask, hit: Hit) -> Shared:

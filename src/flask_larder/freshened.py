@@ -10,18 +10,20 @@ class Freshened:
     """What was stored, with the fields of the answer that confirms it.
 
     A :class:`~flask_larder.entry.Forwarded`, as if whoever has confirmed it had sent all of it.
-    *refusal* is why it is not to be stored so, apart from what forbids storing any response.
+    *told* are the fields of the confirmation that count.
     """
 
-    def __init__(
-        self, stored: StoredResponse, confirmation: Forwarded, refusal: str | None
-    ) -> None:
+    def __init__(self, stored: StoredResponse, confirmation: Forwarded, told: Fields) -> None:
         self._stored = stored
         self._confirmation = confirmation
-        self.refusal = confirmation.refusal or refusal
         self.status = stored.status
         # Its age begins anew: without a date of its own, it was made when it came.
-        self.fields: Fields = updated_fields(without(stored.fields, {"date"}), confirmation.fields)
+        self.fields: Fields = updated_fields(without(stored.fields, {"date"}), told)
+
+    @property
+    def refusal(self) -> str | None:
+        """As that of the confirmation."""
+        return self._confirmation.refusal
 
     def targets(self) -> Targets:
         """Those of now, with all tags: a view that has nothing to make may not name its own."""

@@ -241,6 +241,11 @@ def parse_vary(fields: Fields) -> frozenset[str]:
     return frozenset("*") if "*" in names else names
 
 
+def only(fields: Fields, names: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Those of *fields* that have one of these *names*, which are in lower case."""
+    return tuple([field for field in fields if field[0].lower() in names])
+
+
 def with_vary(fields: Fields, names: Collection[str]) -> Fields:
     """*fields* whose ``Vary`` has *names*, which are in lower case, too."""
     if not names:

@@ -292,6 +292,23 @@ def may_share(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None
     return read_what_key_lacks(reads, exchange, policy) or registered_after_this_request(reads)
 
 
+ABOUT_CACHING: Final = frozenset(
+    {"age", "cache-control", "date", "etag", "expires", "last-modified", "vary"}
+)
+"""The fields of an answer that tell of nothing but how it is cached."""
+
+
+def is_for_all(confirmation: Exchange, reads: Reads, policy: Policy) -> bool:
+    """Whether all that an answer without a body tells of a stored one may be told to others.
+
+    It has to say so by itself, as a whole answer would (RFC 9111 section 3.5): a 304 has the
+    ``Cache-Control`` and ``Vary`` of a 200 (RFC 9110 section 15.4.5). Else what is not
+    :data:`ABOUT_CACHING` may be for who asks.
+    """
+    refusal = request_is_authorized(confirmation, policy)
+    return (refusal or may_share(reads, confirmation, policy)) is None
+
+
 def read_what_key_lacks(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None:
     """A view that looked at who is asking made an answer for that user."""
     if not reads.unkeyed:

@@ -54,6 +54,9 @@ from tests.core.http_rules import (
     within,
 )
 
+TOLD_TO_ALL = ("age", "cache-control", "date", "etag", "expires", "last-modified", "vary")
+"""What an answer that confirms another tells of caching alone."""
+
 
 @dataclass(frozen=True)
 class Reuse:
@@ -302,10 +305,14 @@ def is_surely_held(kept: Kept, now: Moment) -> bool:
 def updated_or_unsure(kept: Kept, exchange: Exchange, index: int) -> list[Kept]:
     """Updated, unless the update must not be stored: then as it was, if at all."""
     assert exchange.response is not None
+    # Ours: what is for all says so itself, since a whole answer would have to. What does not
+    # updates those fields only that a 304 is to have (RFC 9110 section 15.4.5).
+    if not authorization_is_allowed_for(exchange.request, exchange.response):
+        lines_for_all = [one for one in exchange.response.fields if one[0].lower() in TOLD_TO_ALL]
+        response = replace(exchange.response, fields=tuple(lines_for_all))
+        exchange = replace(exchange, response=response)
     new = updates(kept, exchange, index)
-    refused = [why_not_stored(exchange.request, one.response) for one in new]
-    # Ours: what confirms says itself that it is for all, since a whole answer would have to.
-    if any(refused) or not authorization_is_allowed_for(exchange.request, exchange.response):
+    if any(why_not_stored(exchange.request, one.response) for one in new):
         return [replace(kept, sure=False)]
     sure = is_surely_held(kept, exchange.asked)
     return [replace(one, sure=one.sure and sure and is_surely_stored(one)) for one in new]
@@ -354,8 +361,10 @@ def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
         elif not is_held_for(one, exchange.request, kept) or says_nothing(exchange.response):
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)
-        elif agrees_with(one, exchange.response):
-            after_it.extend(updated_or_unsure(one, exchange, index))
-        else:
+        elif not agrees_with(one, exchange.response):
             after_it.append(replace(one, is_stale=True, sure=False))
+        elif not authorization_is_allowed_for(exchange.request, exchange.response):
+            after_it.append(replace(one, sure=False))  # as one to GET, it is for this user
+        else:
+            after_it.extend(updated_or_unsure(one, exchange, index))
     return after_it

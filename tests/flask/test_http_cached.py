@@ -331,6 +331,19 @@ def test_what_confirms_tells_others_only_what_is_for_all(
     assert (answer.text, answer.headers.get("X-Told")) == ("x", sent)
 
 
+@pytest.mark.parametrize("name", ["Authorization", "Cookie"])
+def test_a_304_without_fields_freshens_what_is_for_all(origin: Origin, get: Get, name: str) -> None:
+    """As many views answer, and all callers may have shown who they are."""
+    origin.will_send("x", ETag=TAG, Cache_Control="public, max-age=60", Age="61", X_Told="to all")
+    origin.will_send("", 304, X_Told="for ann")
+    anns = {name: "user=ann"}
+    get("/a", headers=anns)
+    validated = get("/a", headers=anns)
+    assert (validated.text, validated.headers["X-Told"]) == ("x", "for ann")
+    hit = get("/a", headers=anns)
+    assert (hit.text, hit.headers["X-Told"], is_hit(hit)) == ("x", "to all", True)
+
+
 def test_a_304_goes_on_to_be_for_those_whom_the_stored_response_is_for(
     origin: Origin, get: Get
 ) -> None:
