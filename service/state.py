@@ -33,18 +33,25 @@ def announced(port: int, address: str | None) -> Iterator[None]:
     path, pid = state_file(port), os.getpid()
     with contextlib.suppress(OSError):  # read-only installation: `make keys` needs the address then
         path.unlink(missing_ok=True)
-    try:  # a signal may end this at any moment, also between the making of the file and its address
+    try:  # a signal may end this at any moment
         if address:
             with contextlib.suppress(OSError):
                 _write(path, address)
         yield
     finally:
-        if address and os.getpid() == pid and read_state(port) in {address, None}:
+        if address and os.getpid() == pid and read_state(port) == address:
             with contextlib.suppress(OSError):
                 path.unlink()
 
 
 def _write(path: Path, address: str) -> None:
+    """Put it there at once: a file without its address could be anybody's."""
     DIRECTORY.mkdir(mode=0o700, exist_ok=True)
-    with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(f"{address}\n")
+    new = path.with_suffix(f".{os.getpid()}")
+    try:
+        new.unlink(missing_ok=True)  # a process that was killed may have had this number
+        with open(new, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(f"{address}\n")
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
