@@ -33,6 +33,9 @@ _KEPT_OF_LONG_KEY: Final = 120
 _SAFE_IN_PATH: Final = "/!$&'()*+,;=:@"
 _SAFE_IN_QUERY: Final = "/!$'()*,;:@"
 _UNSAFE_IN_QUERY: Final = re.compile(rb"[^0-9A-Za-z_.~/!$'()*,;:@&=+%?-]")
+# A pair in which nothing is encoded, nor would be.
+_PLAIN_PAIR: Final = rb"[\w.~/!$'()*,;:@-]*=[\w.~/!$'()*,;:@-]*"
+_PLAIN_QUERY: Final = re.compile(rb"%b(?:&%b)*" % (_PLAIN_PAIR, _PLAIN_PAIR))
 _SAFE_IN_PREFIX: Final = "/!$&'()*+,;@"
 _SAFE_IN_HOST: Final = ":[]"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -93,6 +96,10 @@ class QueryRule:
             return ""
         if self._exact:
             return self._as_it_is(query)
+        if self.is_whole and _PLAIN_QUERY.fullmatch(query):  # as most are: there is only the order
+            parts = query.split(b"&")
+            parts.sort(key=_name_of)
+            return b"&".join(parts).decode()
         pairs = [pair for pair in _parse_query(query) if self.selects(_text(pair[0]))]
         pairs.sort(key=lambda pair: pair[0])
         return "&".join(f"{_encode(name)}={_encode(value)}" for name, value in pairs)
@@ -115,6 +122,10 @@ def _parse_query(query: bytes) -> list[tuple[bytes, bytes]]:
 def _pair(part: bytes) -> tuple[bytes, bytes]:
     name, _, value = part.replace(b"+", b" ").partition(b"=")
     return unquote_to_bytes(name), unquote_to_bytes(value)
+
+
+def _name_of(part: bytes) -> bytes:
+    return part.partition(b"=")[0]
 
 
 def _text(name: bytes) -> str:

@@ -211,6 +211,20 @@ def test_each_part_of_a_request_selects(one: Request, data: st.DataObject) -> No
         assert (url_key(changed, EVERYTHING) == url_key(one, EVERYTHING)) == same
 
 
+@given(QUERIES)
+@example(b"b=1&a=2&b=0")
+@example(b"a=b=c&=&x=")
+def test_how_a_query_is_encoded_says_nothing(query: bytes) -> None:
+    """What is plain, and so taken as it is, has the key that it has when all of it is encoded."""
+    pairs = [part.partition(b"=") for part in query.replace(b"+", b" ").split(b"&") if part]
+    encoded = [f"{_escaped(name)}={_escaped(value)}" for name, _, value in pairs]
+    assert EVERYTHING.canonical(query) == EVERYTHING.canonical("&".join(encoded).encode())
+
+
+def _escaped(text: bytes) -> str:
+    return "".join(f"%{byte:02x}" for byte in unquote_to_bytes(text))
+
+
 @given(REQUESTS, st.text(max_size=4), st.text(max_size=4))
 def test_templates_do_not_share_keys(asked: Request, one: str, other: str) -> None:
     """Views with different prefixes have different entries for one URL."""
