@@ -117,6 +117,8 @@ def stale_window(
 
 def must_be_validated(directives: Mapping[str, str | None]) -> bool:
     """Whether it is never to be sent once it is stale (RFC 9111 section 4.2.4)."""
+    if not directives:  # as of most responses
+        return False
     is_said = directives.keys() & {"must-revalidate", "proxy-revalidate"}
     return bool(is_said) or is_about_all(directives, "no-cache")
 

@@ -54,8 +54,19 @@ def are_well_formed(fields: Fields) -> bool:
     return True
 
 
+class Head(tuple[tuple[str, str], ...]):  # noqa: SLOT001 - a tuple can have none
+    """:data:`Fields` that many rules look into: the values of each are found by its name."""
+
+    def __init__(self, fields: Fields) -> None:
+        self.by_name: Final[dict[str, list[str]]] = {}
+        for name, value in fields:
+            self.by_name.setdefault(name.lower(), []).append(value)
+
+
 def values_of(fields: Fields, name: str) -> list[str]:
     """The values of all lines of the field *name*, which is given in lower case."""
+    if type(fields) is Head:
+        return fields.by_name.get(name) or []
     return [value for line, value in fields if line.lower() == name]
 
 

@@ -17,6 +17,7 @@ from flask_larder.errors import InvalidPolicy
 from flask_larder.freshness import HEURISTIC_STATUSES
 from flask_larder.headers import (
     Fields,
+    Head,
     are_well_formed,
     is_about_all,
     named_fields,
@@ -136,7 +137,7 @@ class Exchange(Struct, frozen=True):
 
     request: Request
     status: int
-    fields: Fields
+    fields: Head
     directives: Directives
 
     @classmethod
@@ -144,10 +145,11 @@ class Exchange(Struct, frozen=True):
         cls, request: Request, status: int, fields: Fields, targeted: tuple[str, ...] = ()
     ) -> "Exchange":
         """The exchange whose directives are those in *fields*; see :class:`Policy`."""
-        directives = targeted_directives(fields, targeted) if targeted else None
+        head = Head(fields)
+        directives = targeted_directives(head, targeted) if targeted else None
         if directives is None:
-            return cls(request, status, fields, parse_cache_control(fields))
-        return cls(request, status, without(fields, {"cache-control", "expires"}), directives)
+            return cls(request, status, head, parse_cache_control(head))
+        return cls(request, status, Head(without(head, {"cache-control", "expires"})), directives)
 
 
 def may_store(exchange: Exchange, policy: Policy) -> Reason | None:
@@ -200,6 +202,8 @@ def sets_cookie(exchange: Exchange, _: Policy) -> Reason | None:
 
 def unstored_fields(directives: Directives) -> frozenset[str]:
     """The fields that are not stored with the response (RFC 9111 sections 5.2.2.4 and 5.2.2.7)."""
+    if not directives:  # as of most responses
+        return frozenset()
     return named_fields(directives, "no-cache") | named_fields(directives, "private")
 
 

@@ -49,7 +49,7 @@ def times_of(exchange: Exchange, policy: Policy, response_delay: float, now: flo
         if policy.timeout is not None:
             return Times(age, lifetime)
         policy = replace(policy, stale_while_revalidate=0.0, stale_if_error=0.0)
-    keep = policy.keep if own_validators(exchange.fields) else 0.0
+    keep = policy.keep if policy.keep and own_validators(exchange.fields) else 0.0
     if exchange.status >= SERVER_ERRORS:  # an error is not sent instead of another
         return Times(age, lifetime, keep=keep)
     while_revalidate = _window(exchange, policy, "stale-while-revalidate")

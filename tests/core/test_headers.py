@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flask_larder.headers import (
     LONGEST_DELTA,
+    Head,
     connection_fields,
     is_about_all,
     named_fields,
@@ -38,6 +39,8 @@ def test_values_of_finds_every_line_whatever_its_case() -> None:
 
     assert values_of(fields, "vary") == ["a", "b"]
     assert values_of(fields, "date") == []
+    assert values_of(Head(fields), "vary") == ["a", "b"]
+    assert values_of(Head(fields), "date") == []
 
 
 # --- lists (RFC 9110 section 5.6.1) ---
