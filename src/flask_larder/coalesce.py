@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from flask_larder.chance import CHANCE
@@ -117,30 +117,28 @@ class LocalLeases:
         """See :class:`~flask_larder.store.Leases`."""
 
 
-def _caller() -> int:
-    """The thread, or the greenlet, where gevent has patched since this module was imported."""
-    return threading.get_ident()
-
-
-@dataclass(slots=True)
 class _Flight(Generic[T]):
     """Work under way in this process.
 
     *leaders* are those that it has waited for or had, *before* those of its leader's earlier wait.
     While it *is_look*, its leader has only begun to look, and may find that there is nothing to do.
     Until *nothing_until*, by the coalescer's clock, nobody else need look: there was nothing.
+    *landing* is for who waits, and there where somebody does.
     """
 
-    before: int = 0
-    is_look: bool = False
-    nothing_until: float = 0.0
-    leader: int = field(default_factory=_caller)
-    landed: threading.Event = field(default_factory=threading.Event)
-    leaders: int = field(init=False)
-    result: T | None = None
+    __slots__ = (
+        *("before", "has_landed", "is_look", "landing", "leader", "leaders", "nothing_until"),
+        "result",
+    )
 
-    def __post_init__(self) -> None:
-        self.leaders = self.before
+    def __init__(self, before: int, *, is_look: bool) -> None:
+        self.before = self.leaders = before
+        self.is_look = is_look
+        self.nothing_until = 0.0
+        self.leader = threading.get_ident()  # that of the greenlet, where gevent has patched
+        self.has_landed = False
+        self.landing: threading.Event | None = None
+        self.result: T | None = None
 
 
 @dataclass(slots=True)
@@ -191,8 +189,16 @@ class _Flights(Generic[T]):
             flight = self._under_way.get(key)
             if flight is not None and not (passes_looks and flight.is_look):
                 return flight, False
-            flight = self._under_way[key] = _Flight(leaders, is_look)
+            flight = self._under_way[key] = _Flight(leaders, is_look=is_look)
             return flight, True
+
+    def lands(self, flight: _Flight[T], seconds: float) -> bool:
+        """Wait for *flight*, and tell whether it has landed after so many *seconds*."""
+        with self._lock:
+            if flight.has_landed:
+                return True
+            landing = flight.landing = flight.landing or threading.Event()
+        return landing.wait(seconds)
 
     def begins(self, key: str, flight: _Flight[T]) -> bool:
         """Whether who has only looked leads from now on: not so where another has gone past it."""
@@ -208,7 +214,9 @@ class _Flights(Generic[T]):
         with self._lock:
             if self._under_way.get(key) is flight:  # else another one has gone past it
                 del self._under_way[key]
-        flight.landed.set()
+            flight.has_landed, landing = True, flight.landing
+        if landing is not None:
+            landing.set()
 
     def rests(self, key: str, now: float) -> bool:
         """Whether nobody is to wait for *key* now."""
@@ -299,14 +307,14 @@ class Coalescer(Generic[T]):
             flight, leads = here.join(key, leaders, passes_looks=has_let_look)
             if leads:
                 return self._lead(here, key, flight, task, deadline)
-            if flight.leader == _caller():  # the work wants its own result
+            if flight.leader == threading.get_ident():  # the work wants its own result
                 return task.lead()[0]
             if flight.is_look:  # it does not work as yet, and perhaps never will
-                flight.landed.wait(min(LOOK_SECONDS, self._left(deadline)))
+                here.lands(flight, min(LOOK_SECONDS, self._left(deadline)))
                 has_let_look = True
                 if flight.is_look:
                     continue
-            if not flight.landed.wait(self._left(deadline)):
+            if not here.lands(flight, self._left(deadline)):
                 break
             leaders += flight.leaders - flight.before
             answer = self._after(flight, task, has_looked=has_looked)
@@ -420,7 +428,7 @@ class Coalescer(Generic[T]):
                     has_led, shared = True, None
                     answer, shared = task.lead()
                     return answer
-                if not may_lead or not self._foreign_leader_ends(key, flight, deadline):
+                if not may_lead or not self._foreign_leader_ends(here, key, flight, deadline):
                     break
                 flight.leaders += 1
         finally:
@@ -451,7 +459,9 @@ class Coalescer(Generic[T]):
         except StoreUnavailable:
             return UNSHARED  # while the store is away, each process leads for itself
 
-    def _foreign_leader_ends(self, key: str, flight: _Flight[T], deadline: float) -> bool:
+    def _foreign_leader_ends(
+        self, here: _Flights[T], key: str, flight: _Flight[T], deadline: float
+    ) -> bool:
         """Wait until who has the lease has it no more; false if that is not so at *deadline*."""
         try:
             holder = self._leases.holder(key)
@@ -459,7 +469,7 @@ class Coalescer(Generic[T]):
                 left = deadline - self._clock()
                 if holder is None or left <= 0:
                     break
-                flight.landed.wait(min(delay, left))
+                here.lands(flight, min(delay, left))
                 if self._leases.holder(key) != holder:
                     return True
         except StoreUnavailable:

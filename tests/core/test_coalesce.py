@@ -196,7 +196,8 @@ def until(what: Callable[[], object]) -> None:
 def waiting(by: Coalescer[str], key: str = "k") -> int:
     """How many callers wait in this process for a flight to land."""
     flight = by._flights()._under_way.get(key)
-    return len(flight.landed._cond._waiters) if flight else 0  # type: ignore[attr-defined]
+    landing = flight.landing if flight else None
+    return len(landing._cond._waiters) if landing else 0  # type: ignore[attr-defined]
 
 
 # --- in one process ---
@@ -884,7 +885,7 @@ def test_nobody_waits_for_one_look_after_the_other(crowd: Crowd) -> None:
     until(lambda: waiting(by) == 1)
     flights = by._flights()
     with flights._lock:  # another one looks as soon as the first one has gone
-        flights._under_way["k"] = type(flights._under_way["k"])(is_look=True)
+        flights._under_way["k"] = type(flights._under_way["k"])(0, is_look=True)
     looker.go.set()
     assert crowd.results() == ["own", "made"]
     assert not flights._under_way

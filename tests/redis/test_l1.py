@@ -387,6 +387,6 @@ def test_who_waits_for_what_was_begun_before_a_purge_does_not_get_it(
         there.cache.purge_tags("page")
         second = threads.submit(here.get)
         flights = caches_of(here.app)[here.cache].engine._coalescer._flights()
-        until(lambda: any(len(each.landed._cond._waiters) for each in flights._under_way.values()))
+        until(lambda: any(each.landing for each in flights._under_way.values()))
         go.set()
         assert [first.result(SOON).text, second.result(SOON).text] == ["1", "2"]
