@@ -303,7 +303,7 @@ def _followers_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         purges.stop()
     deadline = time.monotonic() + START_SECONDS
     for purges in made:
-        while purges._here().follower._thread.is_busy:
+        while purges._here().follower.thread.is_busy:
             assert time.monotonic() < deadline, "a follower does not end"
             time.sleep(0.001)
 

@@ -331,7 +331,7 @@ def test_who_stops_takes_in_nothing_more(
 
     wait_until(is_listened_to)
     stopped.purges.stop()
-    wait_until(lambda: not stopped.purges._here().follower._thread.is_busy)
+    wait_until(lambda: not stopped.purges._here().follower.thread.is_busy)
     client.flushall()
     process_at(server).without_follower().purges.add(DOGS)
     wait_until(lambda: not is_listened_to())
@@ -375,7 +375,7 @@ def test_who_stops_while_it_connects_reads_nothing(server: RedisServer) -> None:
 
     here.follower._links = SimpleNamespace(place_of=lambda _: Slow())  # type: ignore[assignment]
     here.follower.start()
-    wait_until(lambda: not here.follower._thread.is_busy)
+    wait_until(lambda: not here.follower.thread.is_busy)
     assert ours.last is None
 
 

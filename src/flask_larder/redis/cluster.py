@@ -1,9 +1,8 @@
 """The way to the node that serves a key, in a Redis Cluster."""
 
-import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
 
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
@@ -16,6 +15,8 @@ from flask_larder.redis.exchange import Command, Deferred
 from flask_larder.redis.links import Links
 from flask_larder.redis.pool import NoneFree, OutOfTime
 from flask_larder.redis.slots import UNKNOWN_HOSTS, ClusterAddress, Node, Slots
+
+T = TypeVar("T")
 
 
 class ClusterLinks:
@@ -57,15 +58,14 @@ class ClusterLinks:
         """As :meth:`Links.ask_both`, but *then*, which may be for another node, is not asked."""
         return self.ask(*command), None
 
-    @contextlib.contextmanager
-    def ahead(self, deferred: Deferred) -> Iterator[None]:
-        """As :meth:`Links.ahead`, but *deferred*, which may be for another node, is asked alone."""
+    def ahead_of(self, look: Callable[[], T], deferred: Deferred) -> T:
+        """As :meth:`Links.ahead_of`, but *deferred*, for another node perhaps, is asked alone."""
         try:
             deferred.reply = self.ask(*deferred)
             deferred.was_asked = True
         except StoreUnavailable as error:
             deferred.was_asked = error.__cause__ is not None
-        yield
+        return look()
 
     def put_behind(self, key: str, deferred: Deferred) -> None:
         """As :meth:`Links.put_behind`, but *deferred* is left to who made it."""

@@ -37,6 +37,10 @@ _ROUNDS_WITHOUT: Final = 15
 _UNFINISHED: Final = object()
 
 
+UNHEARD: Final = object()
+"""The reply to a command that has not been answered."""
+
+
 class Repeated(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
     """A :data:`Command` that is sent many times, and therefore packed once.
 
@@ -59,21 +63,12 @@ class Deferred(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
     error; :data:`UNHEARD` without.
     """
 
-    def __new__(cls, *command: Any) -> "Deferred":
-        """Name and arguments, one by one."""
-        return super().__new__(cls, command)
-
-    def __init__(self, *_: Any) -> None:
-        self.was_asked = False
-        self.reply: Any = UNHEARD
+    was_asked = False
+    reply: Any = UNHEARD
 
 
 class Tried(Deferred):
     """A :class:`Deferred` command without which there is another way: refusals are not told."""
-
-
-UNHEARD: Final = object()
-"""The reply to a command that has not been answered."""
 
 
 class Connection:

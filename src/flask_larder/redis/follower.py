@@ -50,7 +50,7 @@ class Follower:
         self._reader = reader
         self._watch = watch
         self._clears = clears
-        self._thread = Single("purges")
+        self.thread: Final = Single("purges")
         self._is_stopped = False
         self._connected: tuple[int, Connection] | None = None  # with the process that it is of
         self._failures = 0
@@ -59,8 +59,8 @@ class Follower:
 
     def start(self) -> None:
         """Follow, unless that is under way, or no thread can be started now."""
-        if not (self._thread.is_busy or self._is_stopped):
-            self._thread.start(self._run)
+        if not (self.thread.is_busy or self._is_stopped):
+            self.thread.start(self._run)
 
     def stop(self) -> None:
         """Take in nothing more, and end soon, and for good; at once where it waits for a purge."""

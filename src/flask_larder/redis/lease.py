@@ -56,10 +56,9 @@ class RedisLeases:
     def acquire_and_look(self, key: str, look: Callable[[], T]) -> tuple[Lease | None, T]:
         """See :class:`~flask_larder.store.Leases`."""
         wish = self._wish(key)
-        asked = Deferred(*self._to_acquire(wish))
+        asked = Deferred(self._to_acquire(wish))
         try:
-            with self._links.ahead(asked):
-                found = look()
+            found = self._links.ahead_of(look, asked)
             return self._granted(wish, asked), found
         except BaseException:
             wish.leave()
@@ -71,10 +70,9 @@ class RedisLeases:
             return UNASKED, look()  # where there are many, the key may be on another node
         wish = self._wish(key)
         life = _milliseconds(self._life_seconds)
-        asked = Tried("EVAL", _LEAD, 2, wish.name, wish.at, wish.token, life)
+        asked = Tried(("EVAL", _LEAD, 2, wish.name, wish.at, wish.token, life))
         try:
-            with self._links.ahead(asked):
-                found = look()
+            found = self._links.ahead_of(look, asked)
             if not asked.was_asked or asked.reply == _STORED:
                 return UNASKED, found
             if isinstance(asked.reply, ResponseError):  # it may be given without a script
@@ -115,8 +113,7 @@ class RedisLeases:
 
     def _kept(self, lease: "RedisLease") -> "RedisLease":
         """*lease*, which is ours now, kept alive."""
-        self._keeper().add(lease, time.monotonic() + self._most_seconds)
-        self._links.put_behind(lease.at, lease.ending)
+        lease.keep(time.monotonic() + self._most_seconds)
         return lease
 
     def holder(self, key: str) -> object | None:
@@ -140,7 +137,12 @@ class RedisLease:
         self.at = at
         self.name = at + SUFFIX
         self.token = os.urandom(16).hex()
-        self.ending = Deferred("EVAL", _RELEASE, 1, self.name, self.token)
+        self.ending = Deferred(("EVAL", _RELEASE, 1, self.name, self.token))
+
+    def keep(self, until: float) -> None:
+        """Have it renewed until then, by the monotonic clock, and end where something is stored."""
+        self._keeper.add(self, until)
+        self._links.put_behind(self.at, self.ending)
 
     def release(self) -> None:
         """See :class:`~flask_larder.store.Lease`.
@@ -149,9 +151,9 @@ class RedisLease:
         there, too, the lease ends by itself.
         """
         self._keeper.drop(self)
-        self._links.take_back(self.at, self.ending)
         if isinstance(self.ending.reply, int):
             return
+        self._links.take_back(self.at, self.ending)
         try:
             self.give_back(Counts.ALWAYS)
         except StoreUnavailable:
@@ -177,7 +179,8 @@ class _Keeper:
     def __init__(self, links: AnyLinks, life_seconds: float) -> None:
         self._links = links
         self._life_seconds = life_seconds
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._ends: dict[RedisLease, float] = {}
         self._left: list[RedisLease] = []
         self._is_running = False
@@ -185,14 +188,14 @@ class _Keeper:
 
     def add(self, lease: RedisLease, ends: float) -> None:
         """Renew *lease* until the monotonic clock shows *ends*, or until it is dropped."""
-        with self._changed:
+        with self._lock:
             self._ends[lease] = ends
             if self._is_idle or not self._is_running:  # else it looks before the lease ends
                 self._run()
 
     def drop(self, lease: RedisLease) -> None:
         """Renew it no more."""
-        with self._changed:
+        with self._lock:
             self._ends.pop(lease, None)
 
     def give_back(self, lease: RedisLease) -> None:

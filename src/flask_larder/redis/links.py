@@ -3,10 +3,10 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import redis
 from redis.exceptions import MovedError, ReadOnlyError, ResponseError
@@ -20,6 +20,8 @@ from flask_larder.redis.exchange import Command, Connection, Deferred, Tried, pa
 from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
 from flask_larder.redis.replies import all_fitting
 from flask_larder.threads import Single
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +77,13 @@ class Links:
             return self._replies(link, commands, counts)
         return self._replies_along(link, (ahead, *commands), ahead, counts)[1:]
 
-    @contextlib.contextmanager
-    def ahead(self, deferred: Deferred) -> Iterator[None]:
-        """Have *deferred* go ahead of what this thread asks first in the block, if anything."""
+    def ahead_of(self, look: Callable[[], T], deferred: Deferred) -> T:
+        """What *look* returns, with *deferred* ahead of what it asks first, if anything."""
         waiting, thread = self._here().ahead, threading.get_ident()
         outer = waiting.get(thread)
         waiting[thread] = deferred
         try:
-            yield
+            return look()
         finally:
             waiting.pop(thread, None)
             if outer is not None:
@@ -117,9 +118,9 @@ class Links:
             deferred.was_asked = error.__cause__ is not None
             raise
         deferred.was_asked = True
-        (deferred.reply,) = (
-            reply for command, reply in zip(commands, replies, strict=True) if command is deferred
-        )
+        for command, reply in zip(commands, replies, strict=True):
+            if command is deferred:
+                deferred.reply = reply
         if isinstance(deferred.reply, ResponseError) and not isinstance(deferred, Tried):
             self._refused(link.breaker, deferred.reply, asked_at)
         return replies

@@ -107,7 +107,8 @@ class RedisPurges:
 
     def _following(self) -> "_Here":
         here = self._here()
-        here.follower.start()
+        if not here.follower.thread.is_busy:
+            here.follower.start()
         return here
 
     def _add(self, here: "_Here", purge: Purge, counts: Counts) -> None:
