@@ -23,7 +23,7 @@ from flask_larder.flask.reads import (
     note_selecting,
     position_of,
 )
-from flask_larder.flask.tagging import Tags, give_tags, tagging
+from flask_larder.flask.tagging import Tagging, Tags, give_tags
 from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.unkeyed import NOTHING, Known, recall, remember, tell_unkeyed
 from flask_larder.flask.values import NO_VALUE, decoded
@@ -94,7 +94,7 @@ class _Evaluation:
             return self._call.run()
         self._key, self._targets = asked.key, asked.targets
         self._position = self._known_position()
-        with tagging({}):
+        with Tagging({}):
             return self._answer(is_forced=is_forced).value
 
     def _answer(self, *, is_forced: bool) -> "_Answer":
@@ -163,7 +163,7 @@ class _Evaluation:
         """Run the function, and keep what it returns if it may be kept."""
         call = self._call
         tags: Tags = {}
-        with tagging(tags):
+        with Tagging(tags):
             try:
                 give_tags(call.tags())
             except OptionFailed:

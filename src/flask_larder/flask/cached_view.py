@@ -1,7 +1,7 @@
 """A cached view: what it answers is kept as a response."""
 
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from time import perf_counter
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ from flask_larder.flask.revalidation import (
     tell_error,
 )
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
-from flask_larder.flask.tagging import Tags, give_tags, tagging
+from flask_larder.flask.tagging import Tagging, Tags, give_tags
 from flask_larder.flask.tracking import SESSION, track_requests
 from flask_larder.flask.unkeyed import (
     NOTHING,
@@ -93,7 +93,7 @@ class _Visit:
         self._of_key: frozenset[str] = frozenset()
         self._made: ViewAnswer | None = None
         self._tags: Tags = {}
-        self._around: ExitStack | None = None
+        self._around: list[AbstractContextManager[None]] = []
         self._outcome = Outcome(
             CacheStatus("bypass"),
             send=self._settings["CACHE_SEND_STATUS"],
@@ -220,16 +220,15 @@ class _Visit:
 
         Until :meth:`_restore`, and so also while a body that streams is read.
         """
-        if self._around is None:
-            self._around = ExitStack()
-            self._around.enter_context(tagging(self._tags))
-            if is_conditional(self._context.request):
-                self._around.enter_context(on_condition(self._context.request, ()))
+        if not self._around:
+            for around in (Tagging(self._tags), on_condition(self._context.request, ())):
+                around.__enter__()
+                self._around.append(around)
 
     def _restore(self) -> None:
         """End what :meth:`_surround` has begun, if it has."""
-        if self._around is not None:
-            self._around.close()
+        while self._around:
+            self._around.pop().__exit__(None, None, None)
 
     def _forwarding(self, ask: Ask, watch: Watch) -> Callable[[CacheStatus, Fields], ViewAnswer]:
         def forward(status: CacheStatus, conditions: Fields) -> ViewAnswer:

@@ -1,7 +1,6 @@
 """The tags of what is being made, by which it can be purged later."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
@@ -22,23 +21,28 @@ _OPEN: Final = "flask_larder.tags"
 """Where the environ of a request holds all that are open in it, by what tells them apart."""
 
 
-@contextmanager
-def tagging(tags: Tags) -> Iterator[None]:
-    """Collect in *tags* those that are given meanwhile to what is made.
+class Tagging:
+    """Collects in *tags* those that are given to what is made while this is entered.
 
     They are also those of what it is made for: a page that shows a tagged value depends on it.
     """
-    here, of_request = _open.get(), _open_in_request()
-    outer = list(of_request.values()) if here is None else [here]
-    token = _open.set(tags)
-    of_request[id(tags)] = tags
-    try:
-        yield
-    finally:
-        _open.reset(token)
-        del of_request[id(tags)]
-        for each in outer:
-            each.update(tags)
+
+    __slots__ = ("_of_request", "_outer", "_tags", "_token")
+
+    def __init__(self, tags: Tags) -> None:
+        self._tags = tags
+
+    def __enter__(self) -> None:
+        here, self._of_request = _open.get(), _open_in_request()
+        self._outer = list(self._of_request.values()) if here is None else [here]
+        self._token = _open.set(self._tags)
+        self._of_request[id(self._tags)] = self._tags
+
+    def __exit__(self, *_: object) -> None:
+        _open.reset(self._token)
+        del self._of_request[id(self._tags)]
+        for each in self._outer:
+            each.update(self._tags)
 
 
 def give_tags(tags: Iterable[str]) -> None:
