@@ -107,33 +107,44 @@ class Lesson(Struct, frozen=True):
         return environ.keys().isdisjoint(_CONDITIONS) and self.is_for(environ)
 
 
-@dataclass(slots=True, eq=False)
 class Selecting:
-    """Stands at a *url* that has several answers, by its query or by header fields.
+    """Stands at a *url* that has several answers, by its query or by header *fields*.
 
     They are beside it, in *answers*.
     """
 
-    answers: "Recent[Hashable, Learned | Selecting]"
-    url: Hashable
-    by_query: bool
-    fields: tuple[str, ...]
-    is_used: bool = False
+    __slots__ = ("_answers", "_by_query", "_fields", "_url", "is_used", "size_bytes")
 
-    @property
-    def size_bytes(self) -> int:
-        """About how much memory it takes, with the URL under which it is kept."""
-        return _SIZE_BYTES + _length_of(self.url)
+    def __init__(
+        self,
+        answers: "Recent[Hashable, Learned | Selecting]",
+        url: Hashable,
+        fields: tuple[str, ...],
+        *,
+        by_query: bool,
+    ) -> None:
+        self._answers = answers
+        self._url = url
+        self._fields = fields
+        self._by_query = by_query
+        self.is_used = False
+        self.size_bytes = _SIZE_BYTES + _length_of(url)
+
+    def selects_as(self, lesson: Lesson) -> bool:
+        """Whether answers are told apart by what *lesson* names."""
+        return self._by_query == lesson.by_query and self._fields == lesson.fields
 
     def key_of(self, environ: Environ) -> Hashable:
         """What stands for the answer that a request for the URL selects."""
-        query = environ.get("QUERY_STRING") if self.by_query else None
-        return (self.url, query, *[environ.get(name) for name in self.fields])
+        query = environ.get("QUERY_STRING") if self._by_query else None
+        if not self._fields:
+            return (self._url, query)
+        return (self._url, query, *map(environ.get, self._fields))
 
     def selected(self, environ: Environ) -> "Learned | None":
         """What is known for the request, if anything."""
         self.is_used = True
-        selected = self.answers.get(self.key_of(environ))
+        selected = self._answers.get(self.key_of(environ))
         return selected if isinstance(selected, Learned) else None
 
     def find(self, environ: Environ) -> Sent | None:
@@ -308,9 +319,11 @@ def learn(
     """Keep *here* what a *lesson* tells of a *url*; see :class:`Learned`."""
     key = url
     if lesson.by_query or lesson.fields:
-        selecting = Selecting(here, url, lesson.by_query, lesson.fields)
-        here.put(url, selecting)
-        key = selecting.key_of(environ)
+        known = here.get(url)
+        if not (isinstance(known, Selecting) and known.selects_as(lesson)):
+            known = Selecting(here, url, lesson.fields, by_query=lesson.by_query)
+            here.put(url, known)
+        key = known.key_of(environ)
     here.put(key, Learned(lesson, environ, observed, key))
 
 
@@ -326,4 +339,4 @@ def _digest_of(sent: Sent) -> int:
     """
     status, fields, *_ = sent
     pairs = [(name.lower(), value) for name, value in fields]
-    return hash((status, *sorted(pair for pair in pairs if pair[0] not in _CHANGING)))
+    return hash((status, *sorted([pair for pair in pairs if pair[0] not in _CHANGING])))

@@ -225,12 +225,15 @@ class Recent(Generic[K, V]):
             self.size_bytes = 0
 
     def _put(self, key: K, value: V) -> bool:
-        self._drop(key)
-        if value.size_bytes > self._max_bytes:
+        if key in self._values:
+            self._drop(key)
+        size_bytes = value.size_bytes
+        if size_bytes > self._max_bytes:
             return False
-        self._make_room(value.size_bytes)
+        if self.size_bytes + size_bytes > self._max_bytes:
+            self._make_room(size_bytes)
         self._values[key] = value
-        self.size_bytes += value.size_bytes
+        self.size_bytes += size_bytes
         return True
 
     def _make_room(self, size_bytes: int) -> None:
@@ -314,8 +317,11 @@ class L1:
 def _size_of(entry: Entry) -> int:
     if not isinstance(entry, StoredResponse):
         return _ENTRY_BYTES
-    texts = sum(len(name) + len(value) + _FIELD_BYTES for name, value in entry.fields)
+    size = _ENTRY_BYTES + len(entry.body) + len(entry.value or b"")
+    for name, value in entry.fields:
+        size += len(name) + len(value) + _FIELD_BYTES
     targets = entry.targets
-    tags = sum(map(len, targets.tags)) + _OVERHEAD_BYTES * len(targets.tags)
-    texts += sum(map(len, (entry.origin, targets.path, targets.query or "", targets.key)))
-    return _ENTRY_BYTES + texts + tags + len(entry.body) + len(entry.value or b"")
+    for tag in targets.tags:
+        size += len(tag) + _OVERHEAD_BYTES
+    query = targets.query or ""
+    return size + len(entry.origin) + len(targets.path) + len(query) + len(targets.key)

@@ -7,6 +7,7 @@ app serves are asked at each hit: :class:`Surroundings`.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -271,7 +272,8 @@ def _session_of(app: Flask) -> str:
     return app.session_interface.get_cookie_name(app).encode().decode("latin-1")
 
 
-def _for_flask(selecting: Iterable[str], *, heeds_directives: bool) -> frozenset[str]:
+@lru_cache(maxsize=256)  # the same one for all that is learned of a view
+def _for_flask(selecting: tuple[str, ...], *, heeds_directives: bool) -> frozenset[str]:
     """What the environ of a request for Flask has, where answers vary by *selecting*."""
     cookie = {"HTTP_COOKIE"} if "cookie" in selecting else set[str]()
     return FOR_FLASK | cookie | (DIRECTIVES if heeds_directives else set[str]())
@@ -286,7 +288,7 @@ def lesson_of(
 ) -> Lesson:
     """What there is to learn from a hit for *ask*, which *names* select."""
     options, settings = call.options, call.wiring.settings
-    selecting = sorted(names | set(options.vary_fields))
+    selecting = tuple(sorted(names.union(options.vary_fields)))
     heeds_directives = options.by_response or settings["CACHE_REQUEST_DIRECTIVES"]
     beta = ask.policy.early_refresh if ask.policy.may_revalidate else None
     return Lesson(
@@ -303,7 +305,7 @@ def lesson_of(
         ),
         is_open=is_open,
         by_query=not (options.is_template and options.query.is_empty),
-        fields=tuple(environ_name(name) for name in selecting),
+        fields=tuple(map(environ_name, selecting)),
         for_flask=_for_flask(selecting, heeds_directives=heeds_directives),
         session=session,
         early_factor=(beta or 0.0) * _ALMOST_SURE,
