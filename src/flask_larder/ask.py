@@ -92,7 +92,7 @@ def selected_key(ask: Ask, names: frozenset[str]) -> str:
 
 def key_in_store(ask: Ask, names: frozenset[str]) -> str:
     """:func:`selected_key` as the store has it. Who has the same one can share a response."""
-    return stored_key(selected_key(ask, names), ask.hash_method)
+    return stored_key(selected_key(ask, names) if names else ask.key, ask.hash_method)
 
 
 def judging_once(ask: Ask) -> Ask:

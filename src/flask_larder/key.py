@@ -265,12 +265,8 @@ def stored_key(key: str, hash_method: HashMethod = hashlib.sha256) -> str:
 
 def digest_of(parts: Iterable[str | None]) -> str:
     """Hash *parts* with their boundaries, so that ("a", "bc") and ("ab", "c") differ."""
-    framed = [
-        b"none:-" if part is None else _framed(part.encode("utf-8", "surrogatepass"))
-        for part in parts
-    ]
+    framed: list[bytes] = []
+    for part in parts:
+        data = None if part is None else part.encode("utf-8", "surrogatepass")
+        framed.append(b"none:-" if data is None else b"%d:%b" % (len(data), data))
     return hashlib.blake2b(b"".join(framed), digest_size=16).hexdigest()
-
-
-def _framed(part: bytes) -> bytes:
-    return b"%d:%b" % (len(part), part)

@@ -158,10 +158,10 @@ def arguments_of(
     """
     try:
         named = _named(function, args, kwargs)
-        pairs = sorted((str(key), _text(each)) for key, each in named.items() if key not in _OWNERS)
+        pairs = [(str(key), _text(each)) for key, each in named.items() if key not in _OWNERS]
     except Exception:  # noqa: BLE001 - what the function has returned is not lost for that
         return ""
-    return digest_of(part for pair in pairs for part in pair)
+    return digest_of([part for pair in sorted(pairs) for part in pair])
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from flask_larder.codec import encode_value
 from flask_larder.conditional import entity_tag_of
 from flask_larder.entry import Reads, Targets
 from flask_larder.errors import UnstorableValue
+from flask_larder.flask.responses import append_fields
 from flask_larder.headers import Fields
 from flask_larder.policy import SERVER_ERRORS, Reason
 
@@ -116,8 +117,9 @@ class ViewAnswer:
         if body is not None and self._is_outermost and not self.raised and self.status == 200:
             assert self._response is not None  # noqa: S101 - it has a status
             headers = self._response.headers
-            if "ETag" not in headers:  # and not setdefault, which looks for it three times
-                headers["ETag"] = entity_tag_of(body)
+            # Werkzeug would raise and catch an error to tell that it is not there.
+            if "etag" not in {name.lower() for name, _ in headers}:
+                append_fields(headers, [("ETag", entity_tag_of(body))])
         return body
 
     def _whole_body(self, limit: int) -> bytes | None:
