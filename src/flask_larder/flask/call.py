@@ -58,7 +58,10 @@ class Call(Struct, frozen=True):
 
     def run(self) -> Any:
         """What the function returns, also where it is a coroutine function."""
-        function = current_app.ensure_sync(self.function) if has_app_context() else self.function
+        function = self.function
+        if has_app_context():
+            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+            function = app.ensure_sync(function)
         return function(*self.args, **self.kwargs)
 
     def policy(self, covered: frozenset[str]) -> Policy:

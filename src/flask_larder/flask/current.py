@@ -4,14 +4,16 @@
 the cache does with that.
 """
 
+from contextvars import ContextVar
+from typing import Any, Final
+
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
+
+_proxy: Any = request_ctx
+_current: Final[ContextVar[RequestContext]] = _proxy.__wrapped__
 
 
 def request_context() -> RequestContext | None:
     """The context of the current request, or ``None`` outside of requests."""
-    try:
-        context: RequestContext = request_ctx._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    except RuntimeError:
-        return None
-    return context
+    return _current.get(None)
