@@ -310,11 +310,11 @@ class _Attempt(Generic[F]):
                 hit, made = self._engine.freshen(self._ask, miss, confirmed, forwarded)
                 status = replace(hit.status, fwd_status=forwarded.status)
                 return (replace(hit, status=status), status), self._shared(made)
-            if is_error(forwarded) and (answer := self._in_place_of(None)) is not None:
-                return answer, None
-            is_in_background = self._ask.replaces is not None
-            if is_error(forwarded) and is_in_background:  # what is stored is better than that
-                return (forwarded, miss.status), None
+            if is_error(forwarded):
+                if (answer := self._in_place_of(None)) is not None:
+                    return answer, None
+                if self._ask.replaces is not None:  # what is stored is better than that
+                    return (forwarded, miss.status), None
             if not (miss.may_share or miss.may_store):
                 return (forwarded, miss.status), None
             status, made = self._engine.store(self._ask, miss, forwarded)

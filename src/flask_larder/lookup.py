@@ -60,10 +60,10 @@ class Lookups:
 
     def _in_memory(self, ask: Ask) -> Hit | None:
         """What the process remembers, if it is fresh; else the store may have something newer."""
-        if ask.position is None or self._purges.known() is None:
-            return None
         names, stored = self._select(ask, self._entries.remembered)
-        found = None if stored is None else self.judge(ask, names, stored)
+        if stored is None or ask.position is None or self._purges.known() is None:
+            return None
+        found = self.judge(ask, names, stored)
         return found if isinstance(found, Hit) and (found.status.ttl or 0.0) > 0 else None
 
     def _select(
