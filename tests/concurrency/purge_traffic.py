@@ -19,10 +19,11 @@ KINDS = ("tag", "view", "path", "url", "prefix", "all")
 
 
 class Answer(NamedTuple):
-    """What a client got. *answered* is when, by the monotonic clock of the machine."""
+    """What a client got: *asked* for and *answered* when, by the monotonic clock of the machine."""
 
     status: int
     cache: str
+    asked: float
     answered: float
     json: dict[str, Any]
 
@@ -41,12 +42,14 @@ class Client:
             )
             self._connections[port] = connection
             try:
+                asked = time.monotonic()
                 connection.request(method, target, headers={"Host": HOST})
                 response = connection.getresponse()
                 fields = response.headers
                 return Answer(
                     response.status,
                     fields.get("Cache-Status", ""),
+                    asked,
                     float(fields["Answered"]),
                     json.loads(response.read() if response.status == 200 else b"{}"),
                 )

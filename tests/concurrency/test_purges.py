@@ -292,9 +292,10 @@ def test_a_failover_that_loses_a_purge(tmp_path: Path) -> None:
 
 
 def test_from_a_purge_to_the_last_old_answer(tmp_path: Path, place: Place) -> None:
-    """How long after the return of a purge an old answer still comes, to whomever: p99 < 10 ms.
+    """How long after the return of a purge who asks then still gets an old answer: p99 < 10 ms.
 
-    Just before, there was another one, so that those who follow may be taking breath.
+    Who had asked before may get it, however long the machine takes over that. There was another
+    purge just before, so that those who follow may be taking breath.
     """
     for name in "ab":
         write(tmp_path, name, 0)
@@ -324,7 +325,8 @@ def test_from_a_purge_to_the_last_old_answer(tmp_path: Path, place: Place) -> No
                 wait_until(lambda now=number: seen and seen[-1].json["version"] >= now)
                 answers = seen.copy()
                 seen.clear()
-                old = [each.answered for each in answers if each.json["version"] < number]
+                late = [each for each in answers if each.asked > returned]
+                old = [each.answered for each in late if each.json["version"] < number]
                 lags.append(max(0.0, max(old, default=0.0) - returned) * 1000)
                 hits += sum("; hit" in each.cache for each in answers)
         stopped.set()
