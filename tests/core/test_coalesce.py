@@ -1180,3 +1180,12 @@ def test_without_leases_each_process_claims_for_itself() -> None:
     leases.is_away = True
     with coalescer(leases).claim("k") as claim:
         assert claim is not None
+
+
+def test_what_has_landed_is_not_waited_for() -> None:
+    """Also where nobody had waited for it before."""
+    flights = Coalescer[str](LocalLeases(), time.monotonic, wait_seconds=1)._flights()
+    flight, leads = flights.join("k", 0)
+    assert leads
+    flights.land("k", flight, "made")
+    assert flights.lands(flight, 0)

@@ -310,3 +310,13 @@ def test_who_asks_a_method_is_no_argument(cache: Cache, caplog: pytest.LogCaptur
 
     assert [Shop().prices(), Shop().prices()] == [3, 3]
     assert caplog.messages == []
+
+
+def test_what_another_function_has_kept_tells_nothing_of_arguments(
+    cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two may share a name on purpose."""
+    one = cache.cached(key_prefix="shared")(double)
+    other = cache.cached(key_prefix="shared")(lambda number: int(number))
+    assert [one(4), other(5)] == [8, 8]
+    assert caplog.messages == []
