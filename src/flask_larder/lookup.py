@@ -52,7 +52,7 @@ class Lookups:
         except StoreUnavailable:
             status = CacheStatus("bypass", detail="store-unavailable")
             return Miss(status, may_store=False)
-        if ask.position is None or self._purges.known() is None:
+        if not self._can_judge(ask):
             return Miss(CacheStatus("bypass", detail="purges-unknown"), may_store=False)
         if stored is None:
             return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names)
@@ -61,10 +61,14 @@ class Lookups:
     def _in_memory(self, ask: Ask) -> Hit | None:
         """What the process remembers, if it is fresh; else the store may have something newer."""
         names, stored = self._select(ask, self._entries.remembered)
-        if stored is None or ask.position is None or self._purges.known() is None:
+        if stored is None or not self._can_judge(ask):
             return None
         found = self.judge(ask, names, stored)
         return found if isinstance(found, Hit) and (found.status.ttl or 0.0) > 0 else None
+
+    def _can_judge(self, ask: Ask) -> bool:
+        """Whether purges were known when the request came, and are now."""
+        return ask.position is not None and self._purges.known() is not None
 
     def _select(
         self, ask: Ask, find: Callable[[str], Entry | None]

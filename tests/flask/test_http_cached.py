@@ -344,6 +344,20 @@ def test_a_304_without_fields_freshens_what_is_for_all(origin: Origin, get: Get,
     assert (hit.text, hit.headers["X-Told"], is_hit(hit)) == ("x", "to all", True)
 
 
+def test_a_304_for_one_user_may_end_what_is_for_all(app: Flask, get: Get) -> None:
+    """A targeted field is about caching, too (RFC 9213), so it counts whoever has asked."""
+    origin = Origin()
+    cache = Cache(app, config={"CACHE_TARGETED_FIELDS": "CDN-Cache-Control"})
+    app.add_url_rule("/a", "proxy", cache.http_cached()(origin))
+    origin.will_send("x", ETag=TAG, CDN_Cache_Control="public, max-age=60", Age="61")
+    origin.will_send("", 304, CDN_Cache_Control="no-store")
+    origin.will_send("y")
+    get("/a")
+    anns = get("/a", headers={"Cookie": "user=ann"})
+    assert (anns.text, anns.headers["CDN-Cache-Control"]) == ("x", "no-store")
+    assert get("/a").text == "y"
+
+
 def test_a_304_goes_on_to_be_for_those_whom_the_stored_response_is_for(
     origin: Origin, get: Get
 ) -> None:
