@@ -1,7 +1,7 @@
 """Apps whose requests and responses are of their own classes, or are changed by hooks and views."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -203,3 +203,37 @@ def check_size(app: Flask, cache: Cache, kind: type[Response]) -> None:
 def tell_size(response: Any) -> Any:
     response.headers["X-Size"] = str(response.size)
     return response
+
+
+@pytest.mark.parametrize("kind", [dict, list, tuple])
+def test_fields_that_are_no_headers(
+    app: Flask, cache: Cache, get: Get, kind: Callable[[Any], Any]
+) -> None:
+    """What a view puts in the place of ``response.headers`` is sent without the cache, too."""
+
+    @app.get("/page")
+    @cache.cached()
+    def page() -> Response:
+        response = Response("text")
+        response.headers = kind([("X-Own", "1"), ("Vary", "X-Team")])
+        return response
+
+    miss, hit, part = get("/page"), get("/page"), get("/page", headers={"Range": "bytes=0-0"})
+    assert [each.headers["X-Own"] for each in (miss, hit, part)] == ["1", "1", "1"]
+    assert (is_hit(miss), is_hit(hit), hit.text, part.text) == (False, True, "text", "t")
+    assert get("/page", headers={"If-None-Match": hit.headers["ETag"]}).status_code == 304
+
+
+def test_fields_that_are_no_headers_of_what_invalidates(app: Flask, cache: Cache, get: Get) -> None:
+    """The page that they name is made anew."""
+    runs = iter("12")
+    app.add_url_rule("/page", "page", cache.cached()(lambda: next(runs)))
+
+    @app.post("/change")
+    def change() -> Response:
+        response = Response(status=201)
+        response.headers = {"Location": "/page"}  # type: ignore[assignment]
+        return response
+
+    answers = [get("/page").text, get("/change", method="POST").status_code, get("/page").text]
+    assert answers == ["1", 201, "2"]

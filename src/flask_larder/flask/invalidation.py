@@ -17,6 +17,7 @@ from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.call import Call
 from flask_larder.flask.current import request_context
 from flask_larder.flask.endpoints import decorated_in, functions_of
+from flask_larder.flask.responses import fields_of
 from flask_larder.flask.tracking import caches_of
 from flask_larder.flask.wiring import Wiring
 from flask_larder.invalidation import SAFE_METHODS, invalidated, target_of
@@ -64,7 +65,7 @@ def _cached(wiring: Wiring, response: Response) -> Iterator[_Cached]:
     """What the current request has made out of date, as far as one cache may have it."""
     if host_is_refused(current_app, request):
         return
-    fields = response.headers.to_wsgi_list()
+    fields = fields_of(response).to_wsgi_list()
     for asked in invalidated(core_request(request), response.status_code, fields):
         for function in functions_of(_view_of(asked), "GET"):
             decorated = decorated_in(function, wiring.options)

@@ -12,7 +12,7 @@ from werkzeug.datastructures import EnvironHeaders
 from flask_larder.conditional import is_not_modified
 from flask_larder.flask.current import request_context
 from flask_larder.flask.partial import apply_range
-from flask_larder.flask.responses import append_fields
+from flask_larder.flask.responses import append_fields, fields_of
 from flask_larder.headers import values_of, with_vary
 from flask_larder.key import encode_path
 from flask_larder.policy import GET_AND_HEAD
@@ -80,7 +80,7 @@ def write_fields(response: Response) -> Response:
     outcome = environ.get(OUTCOME)
     if not isinstance(outcome, Outcome):
         return response
-    fields, added = response.headers, list[tuple[str, str]]()
+    fields, added = fields_of(response), list[tuple[str, str]]()
     if outcome.age is not None:
         fields.remove("Age")
         added.append(("Age", str(int(outcome.age))))

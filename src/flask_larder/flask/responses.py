@@ -26,6 +26,13 @@ def response_of(app: Flask, stored: StoredResponse) -> Response:
     return response
 
 
+def fields_of(response: WerkzeugResponse) -> Headers:
+    """The header fields of *response*; an app may have put a ``dict`` or a list in their place."""
+    if not isinstance(response.headers, Headers):
+        response.headers = Headers(response.headers)  # as Werkzeug does when it sends them
+    return response.headers
+
+
 @lru_cache
 def _is_made_plainly(kind: Any) -> bool:
     """Whether a class makes nothing of its own of what it is given."""

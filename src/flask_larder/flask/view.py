@@ -12,7 +12,7 @@ from flask_larder.codec import encode_value
 from flask_larder.conditional import entity_tag_of
 from flask_larder.entry import Reads, Targets
 from flask_larder.errors import UnstorableValue
-from flask_larder.flask.responses import append_fields
+from flask_larder.flask.responses import append_fields, fields_of
 from flask_larder.headers import Fields
 from flask_larder.policy import SERVER_ERRORS, Reason
 
@@ -106,7 +106,7 @@ class ViewAnswer:
     @property
     def fields(self) -> Fields:
         """The header fields."""
-        return () if self._response is None else self._response.headers.to_wsgi_list()
+        return () if self._response is None else fields_of(self._response).to_wsgi_list()
 
     def read_body(self, limit: int) -> bytes | None:
         """The whole body, or ``None`` where it is longer than *limit* bytes.
@@ -116,7 +116,7 @@ class ViewAnswer:
         body = self._whole_body(limit)
         if body is not None and self._is_outermost and not self.raised and self.status == 200:
             assert self._response is not None  # noqa: S101 - it has a status
-            headers = self._response.headers
+            headers = fields_of(self._response)
             # Werkzeug would raise and catch an error to tell that it is not there.
             if "etag" not in {name.lower() for name, _ in headers}:
                 append_fields(headers, [("ETag", entity_tag_of(body))])
