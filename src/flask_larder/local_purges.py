@@ -85,6 +85,6 @@ class NoPurges:
     def add(self, *purges: Purge, counts: Counts = Counts.NEVER) -> None:  # noqa: ARG002
         """See :class:`~flask_larder.purges.PurgeLog`. Always raises."""
         raise StoreUnavailable(
-            f"the {self._store} has no log of purges; set CACHE_TYPE to RedisCache, or delete "
-            f"entries by their key"
+            f"the {self._store} has no log of purges; set CACHE_TYPE to RedisCache, or give what "
+            f"is cached a key_prefix= without %s, and delete it by that"
         )

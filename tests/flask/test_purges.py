@@ -249,6 +249,25 @@ def test_delete_cached_of_keys_with_a_name(app: Flask, cache: Cache, get: Get) -
     assert runs == ["a", "b", "fixed", "a", "fixed"]
 
 
+def test_delete_cached_of_a_method_with_a_key_of_its_own(cache: Cache) -> None:
+    """The function that makes the key is given the object, too, as when it is called."""
+    runs: list[str] = []
+
+    class Shop:
+        def __init__(self, city: str) -> None:
+            self.city = city
+
+        @cache.cached(make_cache_key=lambda shop, item: f"{shop.city} {item}")
+        def price(self, item: str) -> int:
+            runs.append(f"{self.city} {item}")
+            return len(runs)
+
+    rome, oslo = Shop("Rome"), Shop("Oslo")
+    assert [rome.price("tea"), oslo.price("tea"), rome.price("tea")] == [1, 2, 1]
+    assert cache.delete_cached(rome.price, item="tea")
+    assert [rome.price("tea"), oslo.price("tea")] == [3, 2]
+
+
 def test_delete_cached_of_a_name_is_final(app: Flask, cache: Cache, get: Get) -> None:
     """Variants do not come back with their list, and what is made meanwhile is not kept."""
     data = {"version": 1}

@@ -132,7 +132,10 @@ def test_refused_at_start(name: str, given: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"CACHE_REDIS_URL": "http://localhost"}, "give one of redis://, rediss://, unix://"),
+        (
+            {"CACHE_REDIS_URL": "http://localhost"},
+            "begin it with one of redis://, rediss://, unix://",
+        ),
         ({"CACHE_REDIS_URL": "redis://:secret@host:port"}, "is malformed"),
         ({"CACHE_REDIS_URL": "redis//:secret@host"}, "is malformed|has the scheme"),
         ({"CACHE_REDIS_HOST": "redis://localhost"}, "set CACHE_REDIS_URL"),
@@ -259,10 +262,12 @@ def test_settings_are_not_shown() -> None:
 
 def test_unknown_setting_names_the_nearest() -> None:
     """A misspelt name is a warning that names the nearest one."""
-    with pytest.warns(UserWarning, match="CACHE_REDIS_HOTS .* the nearest is CACHE_REDIS_HOST"):
+    with pytest.warns(UserWarning, match="CACHE_REDIS_HOTS .* near to it: CACHE_REDIS_HOST$"):
         Settings({"CACHE_REDIS_HOTS": "x"})
-    with pytest.warns(UserWarning, match="the nearest is CACHE_REDIS_USERNAME"):
+    with pytest.warns(UserWarning, match="near to it: CACHE_REDIS_USERNAME$"):
         Settings({"CACHE_REDIS_USER": "x"})
+    with pytest.warns(UserWarning, match="near to it: .*CACHE_DEFAULT_TIMEOUT"):
+        Settings({"CACHE_TIMEOUT": 3})
     with pytest.warns(UserWarning, match="CACHE_ZZZ"):
         Settings({"CACHE_ZZZ": "x"})
 

@@ -268,15 +268,16 @@ KEYED = {"make_cache_key": lambda number, times=2: f"{number} {times}"}
 
 
 @pytest.mark.parametrize(
-    ("options", "calls", "is_told"),
+    ("options", "calls", "told"),
     [
-        ({"key_prefix": "double"}, [(4,), (5,)], True),
-        ({}, [(4,), (5,)], True),
-        ({"key_prefix": "double"}, [(4,), (4, 3)], True),
-        ({"key_prefix": "double"}, [(4,), (4, 2)], False),
-        (KEYED, [(4,), (5,)], False),
-        ({"key_prefix": lambda: "double"}, [(4,), (5,)], False),
-        ({"key_prefix": "double"}, [([4],), (4,)], False),  # it does not name a list
+        ({"key_prefix": "double"}, [(4,), (5,)], "other arguments"),
+        ({}, [(4,), (5,)], "other arguments"),
+        ({"key_prefix": "double"}, [(4,), (4, 3)], "other arguments"),
+        ({"key_prefix": "double"}, [(4,), (4, 2)], None),
+        (KEYED, [(4,), (5,)], None),
+        ({"key_prefix": lambda: "double"}, [(4,), (5,)], None),
+        ({"key_prefix": "double"}, [([4],), ([5],)], "arguments that cannot be told apart"),
+        ({"key_prefix": "double"}, [([4],), (4,)], "arguments that cannot be told apart"),
     ],
 )
 def test_arguments_that_the_key_ignores_are_told(
@@ -286,7 +287,7 @@ def test_arguments_that_the_key_ignores_are_told(
     caplog: pytest.LogCaptureFixture,
     options: dict[str, Any],
     calls: list[tuple[Any, ...]],
-    is_told: bool,
+    told: str | None,
 ) -> None:
     """Once, when a call gets what was kept for one with other arguments."""
     cached = cache.cached(**options)(double)
@@ -296,8 +297,38 @@ def test_arguments_that_the_key_ignores_are_told(
         return " ".join(str(cached(*args)) for args in [*calls, *calls])
 
     get("/")
-    said = "test_values.double was called with other arguments, and got what was kept for the first"
-    assert [said in line for line in caplog.messages] == [True] * is_told
+    kept = "and got what was kept for the first ones, since its key holds none"
+    line = f"test_values.double was called with {told}, {kept}: give make_cache_key="
+    assert [each.endswith(line) for each in caplog.messages] == [True] * bool(told)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        ({"key_prefix": "item"}, True),
+        ({"key_prefix": "items/%s"}, False),
+        ({"make_cache_key": lambda number: f"item {number}"}, False),
+        ({}, False),
+    ],
+)
+def test_arguments_of_a_view_that_its_key_ignores_are_told(
+    app: Flask,
+    cache: Cache,
+    get: Get,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, Any],
+    is_told: bool,
+) -> None:
+    """Those of the URL, which only a name leaves out."""
+
+    @app.get("/item/<int:number>")
+    @cache.cached(**options)
+    def item(number: int) -> str:
+        return f"item {number}"
+
+    for number in (1, 1, 2, 2, 3):
+        get(f"/item/{number}")
+    assert len(caplog.messages) == is_told
 
 
 def test_who_asks_a_method_is_no_argument(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:

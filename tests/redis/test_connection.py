@@ -107,14 +107,14 @@ def test_a_password_is_taken_from_wherever_it_is(
     [
         (
             "http://localhost",
-            "does not begin with a scheme of ours; give one of redis://, rediss://, unix://",
+            "no scheme that is known; begin it with one of redis://, rediss://, unix://",
         ),
-        ("localhost:6379", "does not begin with a scheme of ours; give one of redis://"),
+        ("localhost:6379", "no scheme that is known; begin it with one of redis://"),
         (
             "/tmp/redis.sock",
-            "does not begin with a scheme of ours; give one of redis://, rediss://, unix://",
+            "no scheme that is known; begin it with one of redis://, rediss://, unix://",
         ),
-        ("", "does not begin with a scheme of ours; give one of redis://"),
+        ("", "no scheme that is known; begin it with one of redis://"),
         ("redis://localhost:port", "malformed.* give for example redis://localhost:6379/0"),
         ("redis://localhost:99999", "is malformed"),
         ("redis://[::1", "malformed.* give for example redis://localhost:6379/0"),

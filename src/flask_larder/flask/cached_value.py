@@ -10,12 +10,11 @@ from msgspec import Struct
 
 from flask_larder.chance import CHANCE
 from flask_larder.codec import encode_value
-from flask_larder.entry import NO_TARGETS, Position, StoredValue, Targets
+from flask_larder.entry import NO_TARGETS, Position, StoredValue
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import Asked, core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed, may_answer_request
 from flask_larder.flask.current import request_context
-from flask_larder.flask.purging import arguments_of
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
@@ -45,7 +44,10 @@ def answer_value(call: Call) -> Any:
     if context is None:
         if not call.options.is_template:
             return _Evaluation(call, None).answer()
-        call.warn("it has no key outside of requests; give key_prefix= a name without %s")
+        call.warn(
+            "it has no key outside of requests; give make_cache_key=, or key_prefix= a name "
+            "without %s"
+        )
         return call.run()
     return _Evaluation(call, context).answer() if _may_be_kept(call, context) else call.run()
 
@@ -137,24 +139,11 @@ class _Evaluation:
             self._judged[shared.data] = _Answer(value) if is_usable else None
         answer = self._judged[shared.data]
         if answer is not None:
-            self._tell_ignored_arguments(shared.targets)
+            self._call.tell_ignored_arguments(shared.targets)
             give_tags(shared.targets.tags)
             if self._context is not None:
                 recall(self._call, self._context)
         return answer
-
-    def _tell_ignored_arguments(self, made_with: Targets) -> None:
-        """Log it, once, where the value was made for other arguments: its key holds none."""
-        call = self._call
-        if call.options.has_own_key or not (call.args or call.kwargs):
-            return
-        arguments = arguments_of(call.function, call.args, call.kwargs)
-        is_own = made_with.view == call.name and made_with.arguments and arguments
-        if is_own and made_with.arguments != arguments:
-            call.tell_unkeyed(
-                f"{call.name} was called with other arguments, and got what was kept for the first "
-                f"ones, since its key holds none: give make_cache_key="
-            )
 
     def settle(self) -> None:
         """Nothing will do: a value has no time in which it is stale."""
@@ -169,7 +158,7 @@ class _Evaluation:
             except OptionFailed:
                 return _Answer(_joined(call.run())), None
             result, reason = self._run()
-        if (result is None and not call.options.cache_none) or call.filters_out(result):
+        if (result is None and not call.options.cache_none) or call.refusal_of(result):
             return _Answer(result), None
         if reason is not None:
             if self._watch is not None and self._lacks_field:

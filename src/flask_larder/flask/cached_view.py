@@ -146,6 +146,8 @@ class _Visit:
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
             self._note(answer)
+            if not self._call.options.is_template:
+                self._call.tell_ignored_arguments(answer.response.targets)
             if answer.status.is_hit and not answer.is_validated and (answer.status.ttl or 0) > 0:
                 self._learn(ask, answer.names)
             if answer.is_due:
@@ -386,8 +388,8 @@ class _Visit:
             call.options.by_response or not isinstance(raised, HTTPException)
         ):
             refusal = "error"
-        if refusal is None and call.filters_out(value):
-            refusal = "response-filter"
+        if refusal is None:
+            refusal = call.refusal_of(value)
         return ViewAnswer(
             value,
             raised,

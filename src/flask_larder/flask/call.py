@@ -22,7 +22,7 @@ from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import arguments_of, name_of
 from flask_larder.flask.tagging import checked_tags
 from flask_larder.flask.wiring import Wiring
-from flask_larder.policy import Policy
+from flask_larder.policy import Policy, Reason
 
 _log = logging.getLogger("flask_larder")
 
@@ -117,15 +117,16 @@ class Call(Struct, frozen=True):
         except OptionFailed:
             return True
 
-    def filters_out(self, result: Any) -> bool:
-        """Whether ``response_filter`` does not want *result* stored, or raises."""
+    def refusal_of(self, result: Any) -> Reason | None:
+        """Why ``response_filter`` does not want *result* stored, if that is so."""
         response_filter = self.options.response_filter
         if response_filter is None:
-            return False
+            return None
         try:
-            return not self._ask("response_filter", response_filter, result)
+            is_wanted = self._ask("response_filter", response_filter, result)
         except OptionFailed:
-            return True
+            return "option-failed"
+        return None if is_wanted else "response-filter"
 
     def tags(self) -> tuple[str, ...]:
         """What the option ``tags`` says for this call. Raises ``OptionFailed``."""
@@ -149,6 +150,25 @@ class Call(Struct, frozen=True):
             path=asked.path,
             query=asked.query if holds_query else None,
             key=asked.key,
+        )
+
+    def tell_ignored_arguments(self, made_with: Targets) -> None:
+        """Log it, once, where what is sent was not made for these arguments, or may not have been.
+
+        That can be where the developer gave the key a name: then it holds none.
+        """
+        if self.options.has_own_key or not (self.args or self.kwargs):
+            return
+        if made_with.view != self.name:
+            return
+        arguments = arguments_of(self.function, self.args, self.kwargs)
+        if arguments and arguments == made_with.arguments:
+            return
+        is_plain = arguments and made_with.arguments
+        which = "other arguments" if is_plain else "arguments that cannot be told apart"
+        self._warn(
+            f"{self.name} was called with {which}, and got what was kept for the first ones, since "
+            f"its key holds none: give make_cache_key="
         )
 
     def asked(self, request: Request | None, *, is_view: bool) -> Asked:

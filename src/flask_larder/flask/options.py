@@ -71,12 +71,15 @@ class Options:
 
     def __post_init__(self) -> None:
         self._derive()
-        before: Any = self.before_flask
-        if before not in {None, True, False}:
-            raise InvalidPolicy(f"before_flask is {before!r}; give True, False, or None")
+        for name in _FLAGS:
+            flag: Any = getattr(self, name)
+            if flag not in (None, True, False):
+                raise InvalidPolicy(f"{name} is {flag!r}; give True or False")
         prefix: Any = self.key_prefix
         if not (callable(prefix) or (isinstance(prefix, str) and prefix)):
-            raise InvalidPolicy(f"key_prefix is {prefix!r}; give a text or a function")
+            raise InvalidPolicy(
+                f"key_prefix is {prefix!r}; give a function, or a text that is not empty"
+            )
         for name in _FUNCTIONS:
             function: Any = getattr(self, name)
             is_usable = callable(function) and not inspect.iscoroutinefunction(function)
@@ -108,6 +111,7 @@ class Options:
             object.__setattr__(self, name, value)  # it is frozen
 
 
+_FLAGS: Final = ("before_flask", "cache_none", "response_hit_indication", "source_check")
 _FUNCTIONS: Final = (
     "make_cache_key",
     "vary_by",
@@ -123,7 +127,10 @@ def seconds_of(timeout: Timeout | None) -> float | None:
     if timeout is None:
         return None
     if callable(timeout):
-        raise InvalidPolicy(f"timeout is {timeout!r}; write @cache.cached(), with parentheses")
+        raise InvalidPolicy(
+            f"timeout is {timeout!r}; give no function, and write @cache.cached(), with "
+            f"parentheses, where that is what it decorates"
+        )
     try:
         return seconds(timeout)
     except (TypeError, ValueError, OverflowError) as error:
@@ -180,7 +187,7 @@ def query_rule(selected: bool | Iterable[str], ignored: Iterable[str]) -> QueryR
     ignored = _names("ignore_query", ignored)
     if isinstance(selected, bool):
         return QueryRule(None if selected else (), ignored)
-    return QueryRule(_names("query_string", selected), ignored)
+    return QueryRule(_names("query_string", selected, "True, False, or "), ignored)
 
 
 def exact_query(ignored: Iterable[str]) -> QueryRule:
@@ -227,9 +234,11 @@ def _shown(seconds: Any) -> str:
     return f"{seconds} s" if is_number else repr(seconds)
 
 
-def _names(option: str, given: Any) -> tuple[str, ...]:
+def _names(option: str, given: Any, others: str = "") -> tuple[str, ...]:
     is_sequence = isinstance(given, Iterable) and not isinstance(given, str)
     names = tuple(given) if is_sequence else ()
     if not is_sequence or not all(isinstance(name, str) for name in names):
-        raise InvalidPolicy(f"{option} is {given!r}; give a sequence of names, as in ('page',)")
+        raise InvalidPolicy(
+            f"{option} is {given!r}; give {others}a sequence of names, as in ('page',)"
+        )
     return names

@@ -135,7 +135,9 @@ class PurgeMethods:
         # There is no URL in such a key: these, too, are arguments.
         given = {"path": path, "query_args": query_args}
         arguments |= {name: value for name, value in given.items() if value is not None}
-        return self._delete_name(_own_key(options, arguments))
+        owner = getattr(function, "__self__", None)  # that of a method
+        args = () if owner is None else (owner,)
+        return self._delete_name(_own_key(options, args, arguments))
 
     def _decorated(self, function: Any) -> Any:
         """The cached function that *function* is, or is a decorator around."""
@@ -157,11 +159,11 @@ class PurgeMethods:
             self._wiring().purges.add(*purges)
 
 
-def _own_key(options: Options, arguments: dict[str, Any]) -> str:
+def _own_key(options: Options, args: tuple[Any, ...], arguments: dict[str, Any]) -> str:
     """The name under which a function with a key of its own is kept, for one call."""
     make: Callable[..., str] | None = options.make_cache_key
     if make is not None:
-        return str(call_with_fitting(make, **arguments))
+        return str(call_with_fitting(make, *args, **arguments))
     return options.key_prefix() if callable(options.key_prefix) else options.key_prefix
 
 

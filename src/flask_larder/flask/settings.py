@@ -176,9 +176,11 @@ def _parse(name: str, value: Any) -> Any:
 
 def _warn_of_unknown(config: Mapping[str, Any]) -> None:
     for name in sorted(config.keys() - SETTINGS.keys()):
-        longer = [known for known in SETTINGS if known.startswith(name)]
+        words = set(name.split("_"))
+        longer = [known for known in SETTINGS if words <= set(known.split("_"))]
+        longer = longer or [known for known in SETTINGS if known.startswith(name)]
         near = longer or difflib.get_close_matches(name, SETTINGS, n=1)
-        nearest = f"; the nearest is {near[0]}" if near else ""
+        nearest = f"; near to it: {', '.join(near[:3])}" if near else ""
         warn_caller(f"{name} is not a setting of Flask-Larder and has no effect{nearest}")
 
 

@@ -152,8 +152,8 @@ def _check_url(url: str) -> None:
     if parts.scheme not in SCHEMES or "://" not in url:
         accepted = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise InvalidConfig(
-            f"the Redis URL {shown!r} does not begin with a scheme of ours; give one of {accepted}"
-            f", or redis+cluster:// or rediss+cluster:// with the RedisClusterCache"
+            f"CACHE_REDIS_URL is {shown!r}, with no scheme that is known; begin it with one of "
+            f"{accepted}, or redis+cluster:// or rediss+cluster:// with the RedisClusterCache"
         )
     database = parts.path.strip("/")
     if parts.scheme != "unix" and not (database == "" or database.isdecimal()):
