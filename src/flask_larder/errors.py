@@ -6,7 +6,7 @@ class LarderError(Exception):
 
 
 class InvalidConfig(LarderError, ValueError):
-    """A ``CACHE_*`` setting has a value that cannot be used. Raised at start-up."""
+    """A ``CACHE_*`` setting, or the app, cannot be used. Raised at start-up."""
 
 
 class InvalidPolicy(LarderError, ValueError):

@@ -2,11 +2,12 @@
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 from flask import Flask
 
-from flask_larder import Cache, NotInitialised
+from flask_larder import Cache, InvalidConfig, NotInitialised
 from tests.flask.answers import Counter
 
 
@@ -49,6 +50,15 @@ def test_several_apps_for_one_cache() -> None:
         cache.set("a", "second")
     with first.app_context():
         assert cache.get("a") == "the only app"
+
+
+@pytest.mark.parametrize("app", ["app", Flask, object()])
+def test_what_is_no_app(app: Any) -> None:
+    """Such as its class, or its name."""
+    with pytest.raises(InvalidConfig, match="give the application, an instance of Flask"):
+        Cache(app)
+    with pytest.raises(InvalidConfig, match="app is None; give the application"):
+        Cache().init_app(None)  # type: ignore[arg-type]
 
 
 def test_app_that_the_cache_does_not_know() -> None:

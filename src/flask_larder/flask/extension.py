@@ -74,6 +74,9 @@ class Cache(PurgeMethods):
         What is in *config*, and before it in the one given to :class:`Cache`, stands above the
         app's. Connects to nothing yet. Raises ``InvalidConfig`` for a value that cannot be used.
         """
+        given: Any = app
+        if not isinstance(given, Flask):
+            raise InvalidConfig(f"app is {given!r}; give the application, an instance of Flask")
         settings = Settings({**app.config, **self._config, **_checked_config(config)})
         wiring = wire(settings, self._options)
         self._check_tags(wiring)
