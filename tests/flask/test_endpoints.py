@@ -1,5 +1,6 @@
 """What is cached above its route, where Flask never calls it, is told in the log."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -83,4 +84,18 @@ def test_each_app_is_looked_at(caplog: pytest.LogCaptureFixture) -> None:
     apps[1].register_blueprint(shop)
     apps[1].test_client().get("/")
     assert len(caplog.messages) == 1
+    del page
+
+
+def test_a_line_that_cannot_be_written_spoils_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as where a disk is full."""
+
+    def fail(_: logging.LogRecord) -> bool:
+        raise OSError("no space left on device")
+
+    app, shop = Flask(__name__), Blueprint("shop", __name__)
+    page = above(Cache(app, config={"CACHE_TYPE": "SimpleCache"}), shop)
+    app.register_blueprint(shop)
+    monkeypatch.setattr(logging.getLogger("flask_larder"), "filters", [fail])
+    assert app.test_client().get("/").status_code == 200
     del page

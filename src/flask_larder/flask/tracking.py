@@ -4,6 +4,7 @@ What a view takes from ``request.environ`` itself is not seen.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import IO, Any, Final, Protocol
 
@@ -176,8 +177,9 @@ class TrackedRequest(FlaskRequest):
         """Now all views of the app are known."""
         type(self).is_first = False
         if context := request_context():
-            for has in self.caches.values():
-                tell_misplaced(context.app, has.options)
+            with suppress(Exception):  # somebody may decorate now, and what writes lines may raise
+                for has in self.caches.values():
+                    tell_misplaced(context.app, has.options)
 
     def _name_reads(self) -> None:
         """Note by name, too, what is read from now on, where that is wanted."""
