@@ -181,7 +181,7 @@ def test_reference_has_each_setting() -> None:
         ({"SERVER": "uwsgi"}, "give granian or gunicorn"),
         ({"UNIVERSITIES_API_URL": "nowhere"}, "UNIVERSITIES_API_URL is 'nowhere'"),
         ({"CACHE_TYPE": "NoSuchCache"}, "NoSuchCache"),
-        ({"CACHE_REDIS_URL": "http://localhost"}, "Redis URL"),
+        ({"CACHE_REDIS_URL": "http://localhost"}, "CACHE_REDIS_URL"),
         ({"CACHE_DEFAULT_TIMEOUT": "soon"}, "CACHE_DEFAULT_TIMEOUT"),
     ],
 )
