@@ -5,9 +5,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+OLDEST := .venv-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev keys test test-all fuzz bench bench-quick tools verify lock clean
+.PHONY: help run dev keys test test-oldest test-all fuzz bench bench-quick tools verify lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,7 +33,10 @@ test: $(VENV)/dev  ## Format, lint, types, layers and all tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 4 -m 'not slow' $(TESTS)
 
-test-all: test  ## The slow proofs, too: they load servers, one after the other
+test-oldest: $(OLDEST)/oldest  ## Test the library with the oldest versions of what it needs
+	$(OLDEST)/bin/pytest -n 4 -m 'not slow' $(or $(TESTS),$(LIBRARY_TESTS))
+
+test-all: test test-oldest  ## The slow proofs, too: they load servers, one after the other
 	$(BIN)/pytest -m slow $(TESTS)
 
 # Without a wheel for this Python and machine, tests.fuzz says that it skips.
@@ -53,6 +57,8 @@ tools:  ## Install what some tests need beyond Python (Debian, Ubuntu; as root)
 verify:  ## Build, start and break the containers; needs Docker
 	deploy/verify
 
+LIBRARY_TESTS = $(addprefix tests/,core contract flask redis filesystem memcached wsgi)
+
 UV_LOCK = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --custom-compile-command 'make lock'
 SERVICE = pyproject.toml --extra service --extra embedded --group build
@@ -65,11 +71,12 @@ lock:  ## Write requirements/*.txt anew from pyproject.toml (needs uv)
 	$(UV_LOCK) -c requirements/dev.txt --group build -o requirements/build.txt
 	$(UV_LOCK) -c requirements/dev.txt $(SERVICE) --group bench -o requirements/bench.txt
 	$(UV_LOCK) -c requirements/dev.txt --group fuzz -o requirements/fuzz.txt
+	$(UV_LOCK) --resolution lowest-direct $(SERVICE) --group test -o requirements/oldest.txt
 
 clean:  ## Remove the virtual environment and all caches
-	rm -rf $(VENV) $(BENCH) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(VENV)/pip $(BENCH)/pip: %/pip:
+$(VENV)/pip $(BENCH)/pip $(OLDEST)/pip: %/pip:
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3' >&2; exit 1; }
 	$(PYTHON) -m venv $*
 	@touch $@
@@ -79,6 +86,9 @@ $(VENV)/service $(VENV)/dev: $(VENV)/%: requirements/%.txt pyproject.toml | $(VE
 
 $(BENCH)/bench: $(BENCH)/%: requirements/%.txt pyproject.toml | $(BENCH)/pip
 	$(call install,$(BENCH))
+
+$(OLDEST)/oldest: $(OLDEST)/%: requirements/%.txt pyproject.toml | $(OLDEST)/pip
+	$(call install,$(OLDEST))
 
 define install
 	$1/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<

@@ -98,7 +98,7 @@ def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
 def _checked(body: bytes) -> bytes:
     try:
         msgspec.json.decode(body, type=list[Any])
-    except (ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _failed("The universities API did not answer with a JSON list.", error) from error
     return body
 
