@@ -5,7 +5,7 @@ import weakref
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 
 from flask_larder import Cache, InvalidConfig, NotInitialised
 from tests.flask.answers import Counter
@@ -59,6 +59,14 @@ def test_what_is_no_app(app: Any) -> None:
         Cache(app)
     with pytest.raises(InvalidConfig, match="app is None; give the application"):
         Cache().init_app(None)  # type: ignore[arg-type]
+
+
+def test_the_current_app_is_an_app() -> None:
+    """A proxy stands for the app itself, also after its context."""
+    app, cache = new_app(), Cache()
+    with app.app_context():
+        cache.init_app(current_app)
+    assert cache.set("key", 1)
 
 
 def test_app_that_the_cache_does_not_know() -> None:

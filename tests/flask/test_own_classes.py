@@ -224,6 +224,23 @@ def test_fields_that_are_no_headers(
     assert get("/page", headers={"If-None-Match": hit.headers["ETag"]}).status_code == 304
 
 
+def test_fields_that_are_no_headers_past_the_cache(app: Flask, cache: Cache, get: Get) -> None:
+    """What became of the request is told in these, too."""
+
+    @app.get("/page")
+    @cache.cached(unless=lambda: True)
+    def page() -> Response:
+        response = Response("text")
+        response.headers = {"X-Own": "1"}  # type: ignore[assignment]
+        return response
+
+    answer = get("/page")
+    assert (answer.headers["X-Own"], status_of(answer)) == (
+        "1",
+        "larder; fwd=bypass; detail=unless",
+    )
+
+
 def test_fields_that_are_no_headers_of_what_invalidates(app: Flask, cache: Cache, get: Get) -> None:
     """The page that they name is made anew."""
     runs = iter("12")

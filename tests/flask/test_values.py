@@ -1,12 +1,16 @@
 """Values by name: directly, and as the results of decorated functions."""
 
 import datetime
+import functools
 import hashlib
+import logging
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from flask import Flask, Response, g, request, session
+from werkzeug.routing import BaseConverter
 
 from flask_larder import Cache, UnstorableValue
 from flask_larder.entries import Entries
@@ -267,17 +271,29 @@ def double(number: int, times: int = 2) -> int:
 KEYED = {"make_cache_key": lambda number, times=2: f"{number} {times}"}
 
 
+OTHER = "other arguments, and got what was kept for the first ones"
+UNKNOWN = "arguments that cannot be told apart, and may have got what was kept for others"
+
+
 @pytest.mark.parametrize(
     ("options", "calls", "told"),
     [
-        ({"key_prefix": "double"}, [(4,), (5,)], "other arguments"),
-        ({}, [(4,), (5,)], "other arguments"),
-        ({"key_prefix": "double"}, [(4,), (4, 3)], "other arguments"),
+        ({"key_prefix": "double"}, [(4,), (5,)], OTHER),
+        ({}, [(4,), (5,)], OTHER),
+        ({"key_prefix": "double"}, [(4,), (4, 3)], OTHER),
+        ({"key_prefix": "double"}, [(4,), ()], OTHER),
         ({"key_prefix": "double"}, [(4,), (4, 2)], None),
         (KEYED, [(4,), (5,)], None),
         ({"key_prefix": lambda: "double"}, [(4,), (5,)], None),
-        ({"key_prefix": "double"}, [([4],), ([5],)], "arguments that cannot be told apart"),
-        ({"key_prefix": "double"}, [([4],), (4,)], "arguments that cannot be told apart"),
+        ({"key_prefix": "double"}, [([4],), ([5],)], UNKNOWN),
+        ({"key_prefix": "double"}, [([4],), (4,)], UNKNOWN),
+        ({"key_prefix": "double", "vary": lambda: "ann"}, [([4],), ([4],)], None),
+        ({}, [([4],), ([4],)], None),  # its key is that of the page
+        (
+            {"key_prefix": "double"},
+            [(ValueError(),), (ValueError(),)],
+            None,
+        ),  # as of error handlers
     ],
 )
 def test_arguments_that_the_key_ignores_are_told(
@@ -290,16 +306,27 @@ def test_arguments_that_the_key_ignores_are_told(
     told: str | None,
 ) -> None:
     """Once, when a call gets what was kept for one with other arguments."""
-    cached = cache.cached(**options)(double)
+
+    @cache.cached(**options)
+    def double(number: Any = 3, times: int = 2) -> str:
+        return str(number) * times
 
     @app.get("/")
     def view() -> str:
-        return " ".join(str(cached(*args)) for args in [*calls, *calls])
+        return " ".join(double(*args) for args in [*calls, *calls])
 
     get("/")
-    kept = "and got what was kept for the first ones, since its key holds none"
-    line = f"test_values.double was called with {told}, {kept}: give make_cache_key="
+    line = f"double was called with {told}, since its key holds none: give make_cache_key="
     assert [each.endswith(line) for each in caplog.messages] == [True] * bool(told)
+
+
+class Model:
+    """What a converter makes of a part of a URL."""
+
+
+class ModelConverter(BaseConverter):
+    def to_python(self, value: str) -> Model:
+        return Model()
 
 
 @pytest.mark.parametrize(
@@ -307,10 +334,11 @@ def test_arguments_that_the_key_ignores_are_told(
     [
         ({"key_prefix": "item"}, True),
         ({"key_prefix": "items/%s"}, False),
-        ({"make_cache_key": lambda number: f"item {number}"}, False),
+        ({"make_cache_key": lambda **_: f"item {request.path}"}, False),
         ({}, False),
     ],
 )
+@pytest.mark.parametrize("rule", ["/item/<int:number>", "/item/<model:number>"])
 def test_arguments_of_a_view_that_its_key_ignores_are_told(
     app: Flask,
     cache: Cache,
@@ -318,17 +346,57 @@ def test_arguments_of_a_view_that_its_key_ignores_are_told(
     caplog: pytest.LogCaptureFixture,
     options: dict[str, Any],
     is_told: bool,
+    rule: str,
 ) -> None:
     """Those of the URL, which only a name leaves out."""
+    app.url_map.converters["model"] = ModelConverter
 
-    @app.get("/item/<int:number>")
+    @app.get(rule)
     @cache.cached(**options)
-    def item(number: int) -> str:
-        return f"item {number}"
+    def item(number: object) -> str:
+        return f"{number}"
 
     for number in (1, 1, 2, 2, 3):
         get(f"/item/{number}")
     assert len(caplog.messages) == is_told
+
+
+def test_a_line_about_arguments_that_cannot_be_written_spoils_no_answer(
+    app: Flask, cache: Cache, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as where a disk is full."""
+
+    def fail(_: logging.LogRecord) -> bool:
+        raise OSError("no space left on device")
+
+    app.add_url_rule("/<int:n>", "view", cache.cached(key_prefix="name")(lambda n: f"page {n}"))
+    monkeypatch.setattr(logging.getLogger("flask_larder"), "filters", [fail])
+    assert [get(f"/{n}").text for n in (1, 2)] == ["page 1", "page 1"]
+
+
+@pytest.mark.parametrize("options", [{}, {"key_prefix": "page"}])
+def test_arguments_that_a_decorator_makes_are_told(
+    app: Flask,
+    cache: Cache,
+    get: Get,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, Any],
+) -> None:
+    """The URL does not hold them; also where something was learned of that."""
+
+    def with_language(view: Callable[[str], str]) -> Callable[[], str]:
+        return functools.wraps(view)(lambda: view(request.headers.get("X-Language", "en")))
+
+    @app.get("/")
+    @with_language
+    @cache.cached(**options)
+    def page(language: str) -> str:
+        return f"in {language}"
+
+    assert [get("/").text for _ in range(4)] == ["in en"] * 4
+    assert caplog.messages == []
+    get("/", headers={"X-Language": "tr"})
+    assert len(caplog.messages) == 1
 
 
 def test_who_asks_a_method_is_no_argument(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:

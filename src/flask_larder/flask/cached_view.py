@@ -146,8 +146,6 @@ class _Visit:
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
             self._note(answer)
-            if not self._call.options.is_template:
-                self._call.tell_ignored_arguments(answer.response.targets)
             if answer.status.is_hit and not answer.is_validated and (answer.status.ttl or 0) > 0:
                 self._learn(ask, answer.names)
             if answer.is_due:
@@ -179,8 +177,16 @@ class _Visit:
         """Note what whoever called depends on, and what is told of *hit*."""
         recall(self._call, self._context)
         note_selecting(hit.names)
+        if not self._key_has_arguments():
+            self._call.tell_ignored_arguments(hit.response.targets)
         self._outcome.age = hit.age
         self._outcome.is_as_stored = self._is_outermost()
+
+    def _key_has_arguments(self) -> bool:
+        """Whether the key tells all arguments apart: the URL, if there are none but its own."""
+        call, of_url = self._call, self._context.request.view_args or {}
+        are_of_url = all(of_url.get(name) is value for name, value in call.kwargs.items())
+        return call.options.is_template and not call.args and are_of_url
 
     def _learn(self, ask: Ask, names: frozenset[str]) -> None:
         """Have the next such hit be found at less cost: before Flask, or else inside it."""

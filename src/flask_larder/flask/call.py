@@ -153,23 +153,27 @@ class Call(Struct, frozen=True):
         )
 
     def tell_ignored_arguments(self, made_with: Targets) -> None:
-        """Log it, once, where what is sent was not made for these arguments, or may not have been.
+        """Log it, once, where what is sent was made for other arguments, or may have been.
 
-        That can be where the developer gave the key a name: then it holds none.
+        That can be where the key has a name, and then holds none, or is a URL's.
         """
-        if self.options.has_own_key or not (self.args or self.kwargs):
-            return
-        if made_with.view != self.name:
+        options = self.options
+        if options.has_own_key or made_with.view != self.name:
             return
         arguments = arguments_of(self.function, self.args, self.kwargs)
-        if arguments and arguments == made_with.arguments:
+        if arguments and made_with.arguments:
+            if arguments != made_with.arguments:
+                self._warn(
+                    f"{self.name} was called with other arguments, and got what was kept for the "
+                    f"first ones, since its key holds none: give make_cache_key="
+                )
             return
-        is_plain = arguments and made_with.arguments
-        which = "other arguments" if is_plain else "arguments that cannot be told apart"
-        self._warn(
-            f"{self.name} was called with {which}, and got what was kept for the first ones, since "
-            f"its key holds none: give make_cache_key="
-        )
+        is_error_handler = any(isinstance(each, Exception) for each in self.args)
+        if not (options.is_template or options.asks_for_key or is_error_handler):
+            self._warn(
+                f"{self.name} was called with arguments that cannot be told apart, and may have "
+                f"got what was kept for others, since its key holds none: give make_cache_key="
+            )
 
     def asked(self, request: Request | None, *, is_view: bool) -> Asked:
         """What this call asks for. Raises ``OptionFailed``."""
@@ -228,12 +232,17 @@ class Call(Struct, frozen=True):
     def tell_failure(self, how: str) -> None:
         """Log that its answers are errors which nobody sees, and *how*; once a minute at most."""
         if self.wiring.may_tell(self.name):
-            _log.warning("%s fails, and what was stored is sent: %s", self.name, how)
+            _write(f"{self.name} fails, and what was stored is sent: {how}")
 
     def _warn(self, warning: str, *, exc_info: bool = False) -> None:
         if warning not in self.wiring.warned:
             self.wiring.warned.add(warning)
-            _log.warning("%s", warning, exc_info=exc_info)
+            _write(warning, exc_info=exc_info)
+
+
+def _write(line: str, *, exc_info: bool = False) -> None:
+    with suppress(Exception):  # what writes lines may raise, and the request goes on
+        _log.warning("%s", line, exc_info=exc_info)
 
 
 def _given(option: float | None, setting: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app
+from werkzeug.local import LocalProxy
 
 from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
 from flask_larder.flask.cached_function import CachedFunction
@@ -74,9 +75,10 @@ class Cache(PurgeMethods):
         What is in *config*, and before it in the one given to :class:`Cache`, stands above the
         app's. Connects to nothing yet. Raises ``InvalidConfig`` for a value that cannot be used.
         """
-        given: Any = app
+        given: Any = app._get_current_object() if isinstance(app, LocalProxy) else app  # noqa: SLF001
         if not isinstance(given, Flask):
             raise InvalidConfig(f"app is {given!r}; give the application, an instance of Flask")
+        app = given
         settings = Settings({**app.config, **self._config, **_checked_config(config)})
         wiring = wire(settings, self._options)
         self._check_tags(wiring)

@@ -73,7 +73,7 @@ class Options:
         self._derive()
         for name in _FLAGS:
             flag: Any = getattr(self, name)
-            if flag not in (None, True, False):
+            if not (flag is None or isinstance(flag, bool)):
                 raise InvalidPolicy(f"{name} is {flag!r}; give True or False")
         prefix: Any = self.key_prefix
         if not (callable(prefix) or (isinstance(prefix, str) and prefix)):

@@ -179,7 +179,7 @@ def _warn_of_unknown(config: Mapping[str, Any]) -> None:
         words = set(name.split("_"))
         longer = [known for known in SETTINGS if words <= set(known.split("_"))]
         longer = longer or [known for known in SETTINGS if known.startswith(name)]
-        near = longer or difflib.get_close_matches(name, SETTINGS, n=1)
+        near = longer or difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.75)
         nearest = f"; near to it: {', '.join(near[:3])}" if near else ""
         warn_caller(f"{name} is not a setting of Flask-Larder and has no effect{nearest}")
 

@@ -116,7 +116,7 @@ class ViewAnswer:
         body = self._whole_body(limit)
         if body is not None and self._is_outermost and not self.raised and self.status == 200:
             assert self._response is not None  # noqa: S101 - it has a status
-            headers = fields_of(self._response)
+            headers = self._response.headers
             # Werkzeug would raise and catch an error to tell that it is not there.
             if "etag" not in {name.lower() for name, _ in headers}:
                 append_fields(headers, [("ETag", entity_tag_of(body))])
