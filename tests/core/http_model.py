@@ -124,24 +124,35 @@ class SharedCache:
     def last_sure(self, request: Request) -> Kept | None:
         """What our cache holds for certain for *request*.
 
-        Ours: the names in ``Vary`` of a URL add up. Who adds one hides what was stored before.
+        Ours: the names in ``Vary`` of a URL add up. Who adds one hides what was stored before; so
+        may one that need not have been stored.
         """
         chosen = [one for one in choosable(self.kept(), request) if one.requests[0].method == "GET"]
         if not chosen or not chosen[-1].sure:
             return None
         last = chosen[-1]
-        before, now = self.names_seen(request.url, last.index), self.names_seen(request.url)
-        known = sorted(before) == sorted(now)
+        now = self.names_seen(request.url)
+        known = not now or now <= self.names_listed(request.url, last.index)
         exact = all(
             lines(request.fields, name) == lines(last.requests[-1].fields, name) for name in now
         )
         return last if known and exact else None
 
-    def names_seen(self, url: str, until: int | None = None) -> set[str]:
-        """All names that any ``Vary`` of *url* has had."""
-        end = None if until is None else until + 1
-        answers = [one.response for one in self.exchanges[:end] if one.request.url == url]
-        return {name for answer in answers if answer is not None for name in vary(answer)}
+    def names_seen(self, url: str) -> set[str]:
+        """All names of any ``Vary`` of *url*, but for what says ``*``: nobody stores that."""
+        answers = [one.response for one in self.exchanges if one.request.url == url]
+        found = [vary(answer) for answer in answers if answer is not None]
+        return {name for names in found if "*" not in names for name in names}
+
+    def names_listed(self, url: str, until: int) -> set[str]:
+        """Those of what was surely stored for *url* by then."""
+        kept, listed = list[Kept](), set[str]()
+        for index, exchange in enumerate(self.exchanges[: until + 1]):
+            kept = after(exchange, index, kept)
+            for one in kept:
+                if one.sure and one.index == index and one.requests[0].url == url:
+                    listed.update(vary(one.response))
+        return listed
 
     def conditions(self, request: Request) -> tuple[set[str], set[str]]:
         """The entity tags and dates that a request for validation may carry (section 4.3.1)."""
@@ -253,12 +264,24 @@ def after(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
     # Ours: an error need not take the place of what it was asked for to replace (section 4.3.3).
     is_hidden = response.status in ERRORS and choosable(kept, request) != []
     is_sure = is_surely_stored(new) and not is_hidden
-    return [*(kept if is_sure else outdated(exchange, kept)), replace(new, sure=is_sure)]
+    new = replace(new, sure=is_sure)
+    return [*(displaced(new, kept) if is_sure else outdated(exchange, kept)), new]
 
 
 def is_surely_fresh(kept: Kept, now: Moment) -> bool:
     must_validate = has_unqualified(response_directives(kept.response), "no-cache")
     return age(kept, now)[1] < lifetime(kept) and not must_validate
+
+
+def displaced(new: Kept, kept: list[Kept]) -> list[Kept]:
+    """Ours: a key has one at a time, so that what *new* has taken the place of is held no more."""
+    request = new.requests[0]
+    return [
+        replace(one, sure=False)
+        if matches(one, request) and is_held_for(one, request, [*kept, new])
+        else one
+        for one in kept
+    ]
 
 
 def outdated(exchange: Exchange, kept: list[Kept]) -> list[Kept]:

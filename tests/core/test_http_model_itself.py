@@ -373,6 +373,25 @@ def test_what_was_promised() -> None:
     assert model.promised(asking(x_v="2"), at(1)) is None
 
 
+def test_what_nobody_stores_adds_no_names() -> None:
+    """So what is stored after it may be hidden by who names the same."""
+    any_field, varied = ok("max-age=9", ("Vary", "x-v, *")), ok("max-age=100", ("Vary", "x-v"))
+    model = cache((GET, any_field, 0), (GET, ok("max-age=100"), 1), (asking(x_v="1"), varied, 2))
+    assert model.promised(GET, at(3)) is None
+    assert model.promised(asking(x_v="1"), at(3)) is not None
+
+
+def test_what_was_displaced_is_not_held_again() -> None:
+    """Also where it is not sure what became of that which has taken its place."""
+    first, second = (
+        ok("max-age=10", ("ETag", '"b"')),
+        ok("max-age=10", ("ETag", '"a"'), ("Date", DATE)),
+    )
+    answers = [(GET, not_modified(("ETag", tag)), 20.0) for tag in ('"a"', '"b"')]
+    model = cache((GET, first, 0), (asking(cache_control="no-cache"), second, 10), *answers)
+    assert not any(one.sure for one in model.kept())
+
+
 @pytest.mark.parametrize("asked", ["no-cache", "max-age=1", "min-fresh=9", "max-age=0, max-stale"])
 def test_clients_want_newer(asked: str) -> None:
     """RFC 9111 section 5.2.1."""
