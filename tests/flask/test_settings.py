@@ -268,6 +268,10 @@ def test_unknown_setting_names_the_nearest() -> None:
         Settings({"CACHE_REDIS_USER": "x"})
     with pytest.warns(UserWarning, match="near to it: .*CACHE_DEFAULT_TIMEOUT"):
         Settings({"CACHE_TIMEOUT": 3})
+    with pytest.warns(UserWarning, match=r"near to it: \w+, \w+, \w+$"):
+        Settings({"CACHE_REDIS": "x"})
+    with pytest.warns(UserWarning, match=r"CACHE_UWSGI_NAME .* has no effect$"):
+        Settings({"CACHE_UWSGI_NAME": "x"})
     with pytest.warns(UserWarning, match="CACHE_ZZZ"):
         Settings({"CACHE_ZZZ": "x"})
 

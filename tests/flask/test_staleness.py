@@ -616,6 +616,27 @@ def test_an_error_that_is_not_shown_is_told_once_a_minute(
     assert warning.endswith("page fails, and what was stored is sent: 502")
 
 
+def test_an_error_that_cannot_be_told_is_hidden_all_the_same(
+    app: Flask, cache: Cache, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What writes lines may raise, such as where a disk is full."""
+    status = [200]
+
+    def fail(_: logging.LogRecord) -> bool:
+        raise OSError("no space left on device")
+
+    @app.get("/")
+    @cache.cached(stale_if_error=60)
+    def page() -> tuple[str, int]:
+        return "page", status[0]
+
+    get("/")
+    cache.clear(soft=True)
+    status[0] = 502
+    monkeypatch.setattr(logging.getLogger("flask_larder"), "filters", [fail])
+    assert (get("/").status_code, get("/").text) == (200, "page")
+
+
 def test_an_error_handler_is_asked_once_where_nothing_is_stored(
     app: Flask, cache: Cache, get: Get
 ) -> None:

@@ -582,6 +582,7 @@ def test_signals(app: Flask, get: Get) -> None:
         ({"cache_none": "yes"}, "cache_none is 'yes'; give True or False"),
         ({"source_check": []}, r"source_check is \[\]; give True or False"),
         ({"before_flask": "no"}, "before_flask is 'no'; give True or False"),
+        ({"response_hit_indication": 1}, "response_hit_indication is 1; give True or False"),
         ({"vary": "Bad Header"}, "give names of header fields"),
         ({"vary": "*"}, "give names of header fields"),
         ({"vary": ()}, "give names of header fields"),
