@@ -190,6 +190,7 @@ def _decode_response(data: bytes) -> StoredResponse:
 # --- values: what comes back has the type that went in, or it does not go in ---
 
 _EXACT: Final = frozenset({type(None), bool, float, str, bytes})
+_EXACT_IF_SHORT: Final = _EXACT | {int}
 _LONGEST_NESTING: Final = 100
 
 # Extension types of MessagePack (0 to 127 are the application's).
@@ -206,7 +207,10 @@ def encode_value(value: object) -> bytes:
     ``time``, ``timedelta``, ``Decimal`` and ``UUID``. Raises ``UnstorableValue`` for others.
     """
     try:
-        return _VALUE + _encoder.encode(_pack(value, 0))
+        try:
+            return _VALUE + _encoder.encode(_pack(value, 0, _EXACT_IF_SHORT))
+        except OverflowError:  # MessagePack has no room for an integer: they are looked at, then
+            return _VALUE + _encoder.encode(_pack(value, 0, _EXACT))
     except UnicodeEncodeError as error:
         raise UnstorableValue(f"a text is not valid Unicode: {error}") from error
 
@@ -228,21 +232,24 @@ def decode_value(data: bytes) -> Any:
         raise CorruptEntry(f"a value does not decode: {error}") from error
 
 
-def _pack(value: Any, depth: int) -> Any:
-    """*value* with each type that MessagePack lacks put into an extension."""
+def _pack(value: Any, depth: int, exact: frozenset[type]) -> Any:
+    """*value* with each type that MessagePack lacks put into an extension; *exact* are as it has.
+
+    Most lists and dicts hold nothing else, and are not gone through item by item.
+    """
     kind = type(value)
-    if kind in _EXACT:
+    if kind in exact:
         return value
     if depth > _LONGEST_NESTING:
         raise UnstorableValue(f"a value nests deeper than {_LONGEST_NESTING} levels")
+    if kind is dict:
+        return _pack_dict(value, depth, exact)
+    if kind is list:
+        return _pack_items(value, depth, exact)
     if kind is int:
         return value if -(2**63) <= value < 2**64 else _extension(_INT, f"{value:x}")
-    if kind is list:
-        return [_pack(item, depth + 1) for item in value]
-    if kind is dict:
-        return _pack_dict(value, depth)
     if kind in _COLLECTIONS:
-        items = [_pack(item, depth + 1) for item in value]
+        items = _pack_items(list(value), depth, exact)
         return msgspec.msgpack.Ext(_COLLECTIONS[kind], _encoder.encode(items))
     if kind in _TEXTS:
         code, to_text = _TEXTS[kind]
@@ -253,8 +260,20 @@ def _pack(value: Any, depth: int) -> Any:
     )
 
 
-def _pack_dict(value: dict[Any, Any], depth: int) -> Any:
-    items = [(_pack(key, depth + 1), _pack(item, depth + 1)) for key, item in value.items()]
+def _pack_items(value: list[Any], depth: int, exact: frozenset[type]) -> list[Any]:
+    if exact.issuperset(map(type, value)):
+        return value
+    return [_pack(item, depth + 1, exact) for item in value]
+
+
+def _pack_dict(value: dict[Any, Any], depth: int, exact: frozenset[type]) -> Any:
+    if exact.issuperset(map(type, value)):
+        if exact.issuperset(map(type, value.values())):
+            return value
+        return {key: _pack(item, depth + 1, exact) for key, item in value.items()}
+    items = [
+        (_pack(key, depth + 1, exact), _pack(item, depth + 1, exact)) for key, item in value.items()
+    ]
     if any(type(key) is msgspec.msgpack.Ext for key, _ in items):  # cannot be a key in Python
         return msgspec.msgpack.Ext(_DICT, _encoder.encode(items))
     return dict(items)

@@ -621,3 +621,9 @@ def test_a_list_of_selecting_fields_holds_names_only() -> None:
     """What is no name of a field does not come out of the store as one."""
     with pytest.raises(CorruptEntry):
         decode_entry(encode_variants(Variants(("accept", "a b\r\n"))))
+
+
+def test_an_integer_that_messagepack_lacks_is_found_wherever_it_is() -> None:
+    """Also in lists and dicts that are else taken as they are."""
+    for value in ([1, 2**64], {"n": -(2**63) - 1}, {2**80: [2**64]}, [{"rows": [(2**70,)]}]):
+        assert decode_value(encode_value(value)) == value

@@ -16,6 +16,7 @@ from flask_larder.budget import Budget
 from flask_larder.coalesce import UNSHARED
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, AnyLinks, Links, RedisLeases, RedisStore
+from flask_larder.redis import lease as lease_module
 from flask_larder.redis.lease import RedisLease
 from flask_larder.redis.scripts import script
 from flask_larder.store import UNASKED
@@ -221,6 +222,27 @@ def test_leases_are_cleared_with_the_entries(
     assert leases.acquire("larder1:view/http://api.example/square/4")
     (key,) = redis_client.keys("*")
     assert key == b"p_larder1:view/http://api.example/square/4#lease"
+
+
+def test_the_thread_that_renews_ends_when_there_is_nothing_to_do(
+    leases: RedisLeases, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that apps which were made and forgotten leave none. The next lease is renewed as well."""
+    monkeypatch.setattr(lease_module, "IDLE_SECONDS", 0.02)
+    earlier = set(threading.enumerate())  # those of other tests, which wait for longer
+
+    def threads() -> int:
+        started = set(threading.enumerate()) - earlier
+        return sum(thread.name == "flask-larder-leases" for thread in started)
+
+    for _ in range(2):
+        lease = leases.acquire("k")
+        assert lease
+        time.sleep(LIFE * 1.5)  # what is renewed has to outlive that
+        assert redis_client.exists("p_k#lease")
+        assert threads() == 1
+        lease.release()
+        wait_until(lambda: threads() == 0)
 
 
 def test_a_lease_without_a_thread_to_renew_it(

@@ -30,6 +30,9 @@ SUFFIX: Final = "#lease"
 _STORED: Final = -1
 """The reply to the script that gives a lease, where something is stored."""
 
+IDLE_SECONDS: Final = 10.0
+"""How long the thread waits for something to do. It keeps the connections of its app alive."""
+
 
 class RedisLeases:
     """Gives out leases in the Redis that *links* lead to, under keys that begin with *prefix*.
@@ -171,7 +174,7 @@ class RedisLease:
 
 
 class _Keeper:
-    """Renews the leases of one process, in one thread, which starts with the first of them.
+    """Renews the leases of one process, in one thread, which runs while there are any.
 
     It also gives back those that a request could not give back.
     """
@@ -215,10 +218,13 @@ class _Keeper:
         next_renewal = time.monotonic() + self._life_seconds / 3
         while True:
             with self._changed:
-                if not (self._ends or self._left):
+                if not self._has_work():
                     self._is_idle = True
-                    self._changed.wait_for(lambda: self._ends or self._left)
+                    has_work = self._changed.wait_for(self._has_work, IDLE_SECONDS)
                     self._is_idle = False
+                    if not has_work:
+                        self._is_running = False
+                        return
                     next_renewal = time.monotonic() + self._life_seconds / 3
                 self._changed.wait_for(lambda: self._left, next_renewal - time.monotonic())
                 left, self._left = self._left, []
@@ -228,6 +234,9 @@ class _Keeper:
             if time.monotonic() >= next_renewal:
                 next_renewal = time.monotonic() + self._life_seconds / 3
                 self._renew()
+
+    def _has_work(self) -> bool:
+        return bool(self._ends or self._left)
 
     def _renew(self) -> None:
         now = time.monotonic()
