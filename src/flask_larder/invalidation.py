@@ -9,13 +9,16 @@ from msgspec.structs import replace
 from flask_larder.entry import Request
 from flask_larder.headers import Fields, values_of
 from flask_larder.key import encode_path, site_of, site_of_url, url_targets
-from flask_larder.purges import LONGEST_NAME, Target
+from flask_larder.purges import Target
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Those that change nothing (RFC 9110 section 9.2.1). One that is not known may change anything."""
 
 LONGEST_REFERENCE: Final = 8000
 """In characters: a longer ``Location`` is not looked at."""
+
+LONGEST_KEPT: Final = 500
+"""In bytes: how much a purge names of a URL that a client has made up. Each process keeps many."""
 
 _REFERRING: Final = ("location", "content-location")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -87,6 +90,6 @@ def target_of(request: Request) -> Target:
     targets = url_targets(request)
     path = targets.site + targets.path
     url = f"{path}?{targets.query}" if targets.query else path
-    if len(url) <= LONGEST_NAME:
+    if len(url) <= LONGEST_KEPT:
         return "url", url
-    return ("path", path) if len(path) <= LONGEST_NAME else ("prefix", path[:LONGEST_NAME])
+    return ("path", path) if len(path) <= LONGEST_KEPT else ("prefix", path[:LONGEST_KEPT])

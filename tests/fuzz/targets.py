@@ -38,9 +38,8 @@ from flask_larder.headers import (
     updated_fields,
     without,
 )
-from flask_larder.invalidation import named_by, target_of
+from flask_larder.invalidation import LONGEST_KEPT, named_by, target_of
 from flask_larder.key import WHOLE_QUERY, QueryRule, normalised, stored_key, url_key
-from flask_larder.purges import LONGEST_NAME
 from flask_larder.ranges import Part, wanted_part
 from flask_larder.redis.purge_record import fields_of, purge_of
 from flask_larder.requested import directives_of, forbids_storing, may_offer, takes_stale
@@ -168,7 +167,7 @@ def reference(data: bytes) -> None:
     if found is not None:
         assert (found.scheme, found.host, found.script_name) == ("http", "api.example", "/app")
         assert found.path.isascii()
-        assert len(target_of(found)[1]) <= LONGEST_NAME
+        assert len(target_of(found)[1]) <= LONGEST_KEPT
 
 
 def selecting(data: bytes) -> None:

@@ -9,10 +9,10 @@ import redis
 
 from flask_larder.errors import StoreUnavailable
 from flask_larder.purges import GONE, VALID
-from flask_larder.redis import Address, Links
+from flask_larder.redis import Address, Links, follower, purge_reader
 from tests.conftest import RedisServer
 from tests.purge_processes import CATS, DOGS, LOG, Process, alls, process_at, records
-from tests.redis_nodes import Node, binary, wait_until
+from tests.redis_nodes import HOST, Node, binary, wait_until
 
 
 @pytest.fixture
@@ -32,9 +32,13 @@ def client(server: RedisServer) -> Iterator[redis.Redis]:
 
 
 def test_a_log_that_is_gone_begins_anew_once(
-    server: RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture
+    server: RedisServer,
+    client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever notices has everything forgotten, and one of them is enough."""
+    monkeypatch.setattr(purge_reader, "LOSS_SECONDS", 0.0)
     processes = [process_at(server) for _ in range(8)]
     for process in processes:
         process.store.get("k")
@@ -57,6 +61,18 @@ def test_a_log_that_is_gone_begins_anew_once(
     assert len({process.last for process in processes}) == 1
     lost = [line for line in caplog.messages if " has lost purges, so everything " in line]
     assert len(lost) == len(caplog.messages) == 3
+
+
+def test_losses_do_not_fill_the_log_of_lines(
+    server: RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that evicts may lose one log of purges after the other."""
+    ours = process_at(server).without_follower()
+    for _ in range(3):
+        client.delete(LOG)
+        ours.store.get("k")
+        assert len(records(client)) == 1
+    assert len(caplog.messages) == 1
 
 
 def test_a_log_that_is_gone_is_noticed_without_a_look_up(
@@ -268,3 +284,32 @@ def test_a_server_that_was_started_again(name: str) -> None:
             assert client.xlen(LOG) == 3
     finally:
         node.remove()
+
+
+@pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
+def test_a_replica_that_is_promoted_while_it_is_followed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its master may have lost is forgotten, though no connection was closed."""
+    monkeypatch.setattr(follower, "GREETING_SECONDS", 0.05)
+    monkeypatch.setattr(follower, "BLOCK_SECONDS", 0.05)
+    master = Node(binary(name))
+    replica = Node(binary(name), f"replicaof {HOST} {master.port}")
+    try:
+        master.start()
+        replica.start()
+        at_master, at_replica = (
+            Process(Links(Address(f"redis://{node.address}", timeout=5.0)))
+            for node in (master, replica)
+        )
+        wait_until(lambda: at_master.is_followed)
+        at_master.purges.add(DOGS)
+        before = at_master.last
+        assert before is not None
+        wait_until(lambda: at_replica.is_followed and at_replica.last == before)
+        assert at_replica.verdict(before) == VALID
+        replica.run("REPLICAOF", "NO", "ONE")
+        wait_until(lambda: at_replica.verdict(before) == GONE)
+    finally:
+        for node in (master, replica):
+            node.remove()

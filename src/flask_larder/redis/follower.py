@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import re
 import time
@@ -31,6 +32,9 @@ PATIENCE_SECONDS: Final = 1.0
 
 BREATH_SECONDS: Final = 0.003
 """How long purges are let gather, so that many of them wake no process for each."""
+
+GREETING_SECONDS: Final = 1.0
+"""How often it is asked which server that is: one may be promoted while it is connected to."""
 
 SHORTEST_REST: Final = 0.05
 LONGEST_REST: Final = 0.5
@@ -97,10 +101,13 @@ class Follower:
         try:
             if self._is_stopped:  # before it could be interrupted
                 return
-            self._greet(partial(_ask, connection))
+            ask, greeted_at = partial(_ask, connection), -math.inf
             while place.is_current(connection) and not self._is_stopped:
+                if time.monotonic() - greeted_at >= GREETING_SECONDS:
+                    self._greet(ask)
+                    greeted_at = time.monotonic()
                 is_news = self._await_news(connection)
-                self._catch_up(partial(_ask, connection))
+                self._catch_up(ask)
                 self._failures = 0
                 self._watch.tell()
                 if is_news:

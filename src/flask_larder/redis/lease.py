@@ -132,11 +132,12 @@ class RedisLease:
     ours; it goes along where something is stored there.
     """
 
-    __slots__ = ("_keeper", "_links", "at", "ending", "name", "token")
+    __slots__ = ("_keeper", "_links", "_pid", "at", "ending", "name", "token")
 
     def __init__(self, links: AnyLinks, keeper: "_Keeper", at: str) -> None:
         self._links = links
         self._keeper = keeper
+        self._pid = os.getpid()
         self.at = at
         self.name = at + SUFFIX
         self.token = os.urandom(16).hex()
@@ -151,8 +152,10 @@ class RedisLease:
         """See :class:`~flask_larder.store.Lease`.
 
         A request whose time is used up leaves that to the thread that renews. Where it fails
-        there, too, the lease ends by itself.
+        there, too, the lease ends by itself. A child that was forked meanwhile leaves its parent's.
         """
+        if os.getpid() != self._pid:
+            return
         self._keeper.drop(self)
         if isinstance(self.ending.reply, int):
             return
@@ -168,6 +171,8 @@ class RedisLease:
 
     def leave(self) -> None:
         """Have the thread that renews end it, if it is ours at all."""
+        if os.getpid() != self._pid:
+            return
         self._links.take_back(self.at, self.ending)
         self._keeper.drop(self)
         self._keeper.give_back(self)

@@ -1,6 +1,7 @@
 """How one process reads the log of purges, and notices that the log has lost some."""
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -22,6 +23,9 @@ _FORGET_ALL: Final = script("forget_all")
 
 BATCH: Final = 1000
 """How many records one reply has at most."""
+
+LOSS_SECONDS: Final = 60.0
+"""For how long, after a loss was told, others are not: a server that evicts may lose many logs."""
 
 MOST_TRIES: Final = 3
 """How often a log that does not go on is asked again."""
@@ -54,6 +58,7 @@ class PurgeReader:
         self._watch = watch
         self._taking = threading.Lock()
         self._latest: Question | None = None
+        self._loss_told_at = -math.inf
 
     def question(self) -> Question:
         """What to ask. The reply is for :meth:`take`."""
@@ -120,6 +125,10 @@ class PurgeReader:
         return bool(ask(command))
 
     def _tell_loss(self) -> None:
+        now = time.monotonic()
+        if now - self._loss_told_at < LOSS_SECONDS:
+            return
+        self._loss_told_at = now
         _log.warning(
             "%s has lost purges, so everything that was stored before is forgotten", self.key
         )
