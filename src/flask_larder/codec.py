@@ -61,6 +61,7 @@ class _Header(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     keep: _Seconds
     body_length: int
     value: bytes | None
+    anonymous: bool
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -89,6 +90,7 @@ def encode_response(stored: StoredResponse) -> bytes:
             stored.keep,
             len(stored.body),
             stored.value,
+            stored.anonymous,
         )
     )
     return _join(_RESPONSE, header, stored.body)
@@ -184,6 +186,7 @@ def _decode_response(data: bytes) -> StoredResponse:
         header.max_stale,
         header.keep,
         header.value,
+        header.anonymous,
     )
 
 

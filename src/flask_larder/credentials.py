@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import Final
 
 _NAMES: Final = frozenset(
@@ -16,20 +17,31 @@ _NAMES: Final = frozenset(
     }
 )
 
-# Of TLS, and of proxies that log users in: OAuth2 Proxy, Amazon, Google, Azure, Cloudflare.
+# Of TLS (RFC 9440, nginx, Traefik, Amazon, Azure), and of proxies that log users in: OAuth2 Proxy,
+# Authelia, Pomerium, Amazon, Google, Azure, Cloudflare.
 _PREFIXES: Final = (
     "HTTP_CF_ACCESS_",
+    "HTTP_CLIENT_CERT",
+    "HTTP_REMOTE_EMAIL",
+    "HTTP_REMOTE_GROUPS",
+    "HTTP_REMOTE_NAME",
+    "HTTP_X_AMZN_MTLS_",
     "HTTP_X_AMZN_OIDC_",
+    "HTTP_X_ARR_CLIENTCERT",
     "HTTP_X_AUTH_REQUEST_",
+    "HTTP_X_CLIENT_CERT",
     "HTTP_X_FORWARDED_ACCESS_TOKEN",
     "HTTP_X_FORWARDED_CLIENT_CERT",
     "HTTP_X_FORWARDED_EMAIL",
     "HTTP_X_FORWARDED_GROUPS",
     "HTTP_X_FORWARDED_PREFERRED_USERNAME",
+    "HTTP_X_FORWARDED_TLS_CLIENT_CERT",
     "HTTP_X_FORWARDED_USER",
     "HTTP_X_GOOG_",
     "HTTP_X_MS_CLIENT_PRINCIPAL",
     "HTTP_X_MS_TOKEN_",
+    "HTTP_X_POMERIUM_",
+    "HTTP_X_SSL_CLIENT_",
     "SSL_CLIENT_",
 )
 
@@ -46,8 +58,10 @@ def is_credential_field(name: str) -> bool:
 
 # Words in the names that applications and gateways give to keys, tokens and users.
 _TELLING: Final = re.compile(
-    r"auth|consumer|credential|dpop|identity|jwt|key|passw|principal|secret|session|signature|"
-    r"tenant|token|user"
+    r"account|auth|cert|claim|consumer|credential|customer|dpop|email|group|identity|jwt|key|login|"
+    r"member|organi[sz]ation|passw|principal|role|secret|session|signature|ssl-client|tenant|"
+    r"token|user|(^|-)(client-(dn|id|verify)|dn|from-user|org|sid|sub|subject|uid)(-|$)|"
+    r"^from$|^remote-(?!addr|host|ip|port)"
 )
 _TELLING_NOBODY: Final = re.compile(r"user-agent|sec-(fetch|websocket)-.*|idempotency-key")
 
@@ -58,3 +72,8 @@ def may_tell_who_asks(name: str) -> bool:
     if is_credential_field(name):
         return True
     return _TELLING.search(name) is not None and _TELLING_NOBODY.fullmatch(name) is None
+
+
+def telling_who_asks(names: Iterable[str]) -> frozenset[str]:
+    """Those of the *names* of header fields, in lower case, that may tell who asks."""
+    return frozenset(name for name in names if may_tell_who_asks(name))

@@ -1,5 +1,6 @@
 """What the cache looks at and what it keeps: a request, and a stored response."""
 
+from collections.abc import Iterable
 from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -15,6 +16,10 @@ class RequestFields(Protocol):
 
     def get(self, name: str, /) -> str | None:
         """The value of the field, or ``None`` where the request does not have it."""
+        ...
+
+    def keys(self) -> Iterable[str]:
+        """The names of all of them, in lower case."""
         ...
 
 
@@ -71,7 +76,8 @@ class StoredResponse(Struct, frozen=True):
     how long, in seconds, it may be sent when it is no longer fresh (RFC 5861), *max_stale* for how
     long to a request that takes it so, and *keep* for how long it can be validated. *value* is
     what the view returned, encoded, where a decorator around the cache is to see that rather than
-    the response.
+    the response. What is *anonymous* was made of all header fields of a request which showed nobody
+    by them, and is for such requests only: but for the fields that select.
     """
 
     origin: str
@@ -88,6 +94,7 @@ class StoredResponse(Struct, frozen=True):
     max_stale: float = 0.0
     keep: float = 0.0
     value: bytes | None = None
+    anonymous: bool = False
 
 
 class StoredValue(Struct, frozen=True):
@@ -121,13 +128,15 @@ class Reads(Struct, frozen=True):
     ``remote-user``, ``headers`` (all of them) and ``body``, and other header fields that tell who
     asks, in lower case; of these, *before* has what only
     something before the view has looked at. *selecting* are the ``Accept*``
-    fields, in lower case. *after_this_request* tells that the view registered a function for its
-    own response, which a stored copy would never run.
+    fields, in lower case. *all_fields* tells that the view went through all of them, of which
+    *unkeyed* may have only those that the request has. *after_this_request* tells that the view
+    registered a function for its own response, which a stored copy would never run.
     """
 
     unkeyed: frozenset[str] = frozenset()
     before: frozenset[str] = frozenset()
     selecting: frozenset[str] = frozenset()
+    all_fields: bool = False
     after_this_request: bool = False
 
 
@@ -147,6 +156,11 @@ class Forwarded(Protocol):
     @property
     def refusal(self) -> str | None:
         """Why whoever made it does not want it stored, in one word, or ``None``."""
+        ...
+
+    @property
+    def unsaid(self) -> frozenset[str]:
+        """The directives in its ``Cache-Control`` that nobody has chosen: they do not count."""
         ...
 
     def targets(self) -> Targets:

@@ -24,6 +24,11 @@ class EnvironFields:
         value: str | None = self._environ.get(environ_name(name))
         return value
 
+    def keys(self) -> list[str]:
+        """The names of all of them, in lower case."""
+        names = [name for name in self._environ if name.startswith("HTTP_")]
+        return [name.removeprefix("HTTP_").replace("_", "-").lower() for name in names]
+
 
 @functools.lru_cache(maxsize=256)  # asked for several times in a request
 def environ_name(field: str) -> str:

@@ -25,6 +25,11 @@ class Freshened:
         """As that of the confirmation."""
         return self._confirmation.refusal
 
+    @property
+    def unsaid(self) -> frozenset[str]:
+        """As that of the confirmation."""
+        return self._confirmation.unsaid
+
     def targets(self) -> Targets:
         """Those of now, with all tags: a view that has nothing to make may not name its own."""
         now = self._confirmation.targets()
@@ -43,6 +48,10 @@ class Freshened:
         return self._stored.body
 
     def reads(self) -> Reads:
-        """What was looked at now; it goes on to vary by what it varied by."""
+        """What was looked at now, and what it varied by, or was made of, goes on to count."""
         reads = self._confirmation.reads()
-        return replace(reads, selecting=reads.selecting | parse_vary(self._stored.fields))
+        return replace(
+            reads,
+            selecting=reads.selecting | parse_vary(self._stored.fields),
+            all_fields=reads.all_fields or self._stored.anonymous,
+        )

@@ -41,6 +41,7 @@ FOR_FLASK: Final = frozenset(
         "HTTP_IF_UNMODIFIED_SINCE",
         "HTTP_RANGE",
         "HTTP_TRANSFER_ENCODING",
+        "HTTP_UPGRADE",  # by which Werkzeug tells the views of WebSockets from others
         "werkzeug.debug.preserve_context",  # a test that looks at Flask's context afterwards
     }
 )
@@ -295,6 +296,8 @@ class Learned:
         """For how many seconds *entry* answers any request for the URL; 0 if it does not."""
         lesson = self._lesson
         if not isinstance(entry, StoredResponse) or entry.origin != lesson.origin:
+            return 0.0
+        if entry.anonymous:  # who may have it, all header fields tell
             return 0.0
         position = entry.position
         if position is None or table.verdict(position, entry.targets, lesson.url) != VALID:

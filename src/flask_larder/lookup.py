@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flask_larder.ask import Ask, Hit, Miss, key_in_store
+from flask_larder.credentials import telling_who_asks
 from flask_larder.entries import Entries
 from flask_larder.entry import Entry, StoredResponse, Variants
 from flask_larder.errors import StoreUnavailable
@@ -12,6 +13,16 @@ from flask_larder.policy import may_reuse
 from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
 from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
+
+
+def is_for(stored: StoredResponse, ask: Ask, names: frozenset[str]) -> bool:
+    """Whether *stored* is for a request that has selected it by its key and by *names*."""
+    # A key that the developer makes may lack the host, and a forged one must poison nobody.
+    if stored.origin != origin_of(ask.request):
+        return False
+    if not stored.anonymous:
+        return True
+    return telling_who_asks(ask.request.fields.keys()) <= names | ask.policy.covered
 
 
 class Lookups:
@@ -82,8 +93,7 @@ class Lookups:
         if isinstance(entry, Variants):
             names = frozenset(entry.names)
             entry = find(key_in_store(ask, names))
-        # A key that the developer makes may lack the host, and a forged one must poison nobody.
-        if isinstance(entry, StoredResponse) and entry.origin == origin_of(ask.request):
+        if isinstance(entry, StoredResponse) and is_for(entry, ask, names):
             return names, entry
         return names, None
 

@@ -142,13 +142,24 @@ class Exchange(Struct, frozen=True):
 
     @classmethod
     def of(
-        cls, request: Request, status: int, fields: Fields, targeted: tuple[str, ...] = ()
+        cls,
+        request: Request,
+        status: int,
+        fields: Fields,
+        targeted: tuple[str, ...] = (),
+        unsaid: frozenset[str] = frozenset(),
     ) -> "Exchange":
-        """The exchange whose directives are those in *fields*; see :class:`Policy`."""
+        """The exchange whose directives are those in *fields*; see :class:`Policy`.
+
+        Those that are *unsaid* in ``Cache-Control`` do not count.
+        """
         head = Head(fields)
         directives = targeted_directives(head, targeted) if targeted else None
         if directives is None:
-            return cls(request, status, head, parse_cache_control(head))
+            said = parse_cache_control(head)
+            if unsaid:
+                said = {name: value for name, value in said.items() if name not in unsaid}
+            return cls(request, status, head, said)
         return cls(request, status, Head(without(head, {"cache-control", "expires"})), directives)
 
 
@@ -334,6 +345,15 @@ def covered_by_response(reads: Reads, exchange: Exchange, policy: Policy) -> fro
     if exchange.directives.keys() & {"public", "s-maxage"}:
         covered |= reads.unkeyed if policy.timeout is None else _checked(reads.before, exchange)
     return covered - NEVER_FOR_ALL
+
+
+def is_anonymous(reads: Reads, exchange: Exchange) -> bool:
+    """Whether a response is only for requests that show nobody, since all fields went into it.
+
+    So it is where a view hands all of them on to another server: what that makes of credentials is
+    not known from an answer to who has shown none. See :class:`~flask_larder.entry.StoredResponse`.
+    """
+    return reads.all_fields and exchange.directives.keys().isdisjoint({"public", "s-maxage"})
 
 
 def _checked(before: frozenset[str], exchange: Exchange) -> frozenset[str]:

@@ -14,6 +14,7 @@ from flask_larder.policy import (
     Exchange,
     Reason,
     body_is_incomplete,
+    is_anonymous,
     may_be_tagged,
     may_share,
     may_store,
@@ -39,7 +40,9 @@ def to_store(
     as those of an :class:`~flask_larder.engine.Engine`.
     """
     policy, came_at = ask.policy, clock()
-    exchange = Exchange.of(ask.request, forwarded.status, forwarded.fields, policy.targeted)
+    exchange = Exchange.of(
+        *(ask.request, forwarded.status, forwarded.fields, policy.targeted, forwarded.unsaid)
+    )
     refusal = forbids_storing(ask.directives) or forwarded.refusal
     if reason := refusal or may_store(exchange, policy):
         return reason
@@ -62,6 +65,8 @@ def to_store(
     made_at = (came_at if policy.timeout is None else clock()) - times.initial_age
     names = names | parse_vary(all_fields) | reads.selecting
     response = _stored(ask, forwarded, targets, fields, body, made_at, times)
+    if is_anonymous(reads, exchange):
+        response = replace(response, anonymous=True)
     return Shared(selected_key(ask, names), names, response)
 
 

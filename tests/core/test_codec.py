@@ -219,7 +219,7 @@ TARGETS = Targets(("t",), "view", "arguments", "http://api.example", "/p", None,
 
 def whole_header(*header: object, body: bytes = b"") -> list[object]:
     """A header whose status, fields and times somebody else has made."""
-    return [ORIGIN, *header, *WHERE, *REST, len(body), None]
+    return [ORIGIN, *header, *WHERE, *REST, len(body), None, False]
 
 
 def entry_bytes(header: object, body: bytes = b"") -> bytes:

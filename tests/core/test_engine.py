@@ -49,6 +49,7 @@ class Answer(Struct):
     status: int = 200
     fields: Fields = (("Content-Type", "application/json"),)
     refusal: str | None = None
+    unsaid: frozenset[str] = frozenset()
     read: Reads = Reads()
     read_by_body: Reads | None = None
     body_was_read: bool = False

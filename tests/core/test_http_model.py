@@ -150,6 +150,7 @@ class Forwarded:
     """What the engine takes for the answer of a view."""
 
     refusal = None
+    unsaid = frozenset[str]()
 
     def __init__(self, response: Response, cost: float, targets: Targets) -> None:
         self.status = response.status

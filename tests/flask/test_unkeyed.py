@@ -47,7 +47,11 @@ def lines(app: Flask, caplog: pytest.LogCaptureFixture) -> Iterator[Lines]:
 @pytest.fixture
 def reads(lines: Lines) -> Lines:
     """What the lines say that the view has read."""
-    return lambda: [line.partition(" reads ")[2].partition(", which")[0] for line in lines()]
+    return lambda: [
+        line.partition(" reads ")[2].partition(", which")[0]
+        for line in lines()
+        if " reads " in line
+    ]
 
 
 def page() -> str:
@@ -436,11 +440,13 @@ def test_unless_that_loads_a_user_by_a_field(
 
     app.add_url_rule("/", "view", cache.cached(unless=is_admin)(lambda: f"hello {g.user}"))
     get("/", headers={"X-Api-Key": "root", "User-Agent": "x"})
-    get("/")
     assert lines() == []
+    get("/")
+    (why,) = lines()
+    assert "is not cached: x-api-key was read, which its key does not hold; give vary=" in why
     cache.clear()
     get("/", headers={"X-Api-Key": "ann"})
-    (line,) = lines()
+    _, line = lines()
     assert line.startswith("unless= of ")
     assert "headers['X-Api-Key']" in line
 
@@ -478,11 +484,13 @@ def test_hook_that_only_looks_for_json(app: Flask, cache: Cache, get: Get, lines
 def test_hook_that_goes_through_all_fields(
     app: Flask, cache: Cache, get: Get, reads: Lines
 ) -> None:
-    """Nothing forbids to store what it has done for who carries no credential, but it is told."""
+    """It may have found a user there; a vary= function says that it has not."""
     app.before_request(lambda: silently(dict(request.headers)))
     app.add_url_rule("/", "view", cache.cached()(lambda: "x"))
-    assert "stored" in status_of(get("/"))
-    assert reads() == ["all of headers"]
+    app.add_url_rule("/told", "told", cache.cached(vary=lambda: "")(lambda: "x"))
+    assert "detail=read-headers" in status_of(get("/"))
+    assert "stored" in status_of(get("/told"))
+    assert reads() == []
 
 
 def test_own_reading_stands_above_that_of_a_hook(

@@ -152,6 +152,7 @@ class _Visit:
                 revalidate_later(self._call, self._context.request.environ, ask, answer)
         else:
             self._tell_unkeyed(answer, watch)
+            self._tell_not_stored()
             if outcome.status.stored:
                 teach(self._call, self._context, ask, parse_vary(answer.fields) | selecting)
         outcome.vary |= self._of_key
@@ -266,6 +267,8 @@ class _Visit:
             return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised
+        if answer.is_own:
+            self._outcome.own = answer.returned
         return answer.returned
 
     def _tell_unkeyed(self, made: ViewAnswer, watch: Watch) -> None:
@@ -282,6 +285,15 @@ class _Visit:
             fields = parse_vary(made.fields)
             tell_unkeyed(self._call, self._known, reads, fields, is_view=True)
 
+    def _tell_not_stored(self) -> None:
+        """Log it, once, where an option was to tell who asks, and does not tell enough of that."""
+        options, detail = self._call.options, self._outcome.status.detail or ""
+        is_by_unless = options.unless is not None and is_anonymous(self._context)
+        if detail.startswith("read-") and (options.asks_for_key or is_by_unless):
+            remedy = "let the function of vary= read it" if options.vary_by else "give vary="
+            what = detail.removeprefix("read-")
+            self._call.warn(f"{what} was read, which its key does not hold; {remedy}")
+
     def _tell_failure(self, hit: Hit) -> None:
         """Tell of what *hit* is sent in place of, if it is."""
         if hit.error is not None:
@@ -294,7 +306,8 @@ class _Visit:
         if stored.value is not None and not self._is_outermost():
             with suppress(CorruptEntry):
                 return decode_value(stored.value)
-        return response_of(self._context.app, stored)
+        self._outcome.own = response_of(self._context.app, stored)
+        return self._outcome.own
 
     def _is_outermost(self) -> bool:
         """Whether Flask itself calls what was decorated, and nothing stands between."""
@@ -321,8 +334,8 @@ class _Visit:
             if call.bypasses():
                 return "unless"
             by_unless = watch.named()
-            refresh = call.is_forced()
             self._harmless = self._harmless_reads(watch)
+            refresh = call.is_forced()
             if not call.options.asks_before_view:
                 self._watch = watch  # all that it will see is the view's
             request = core_request(context.request)
@@ -355,14 +368,13 @@ class _Visit:
         return directives_of(request) if counts else NO_DIRECTIVES
 
     def _harmless_reads(self, watch: Watch) -> frozenset[str]:
-        """What ``unless`` and ``forced_update`` have read without finding anybody.
+        """What ``unless`` has read without finding anybody.
 
         So ``unless=lambda: current_user.is_authenticated`` does what it is meant to: answers made
         for nobody are shared. Where the request carries a credential, or the user may have come
-        from somewhere else, they may have loaded a user whom the view then finds in flask.g.
+        from somewhere else, it may have loaded a user whom the view then finds in flask.g.
         """
-        options = self._call.options
-        if options.unless is None and options.forced_update is None:
+        if self._call.options.unless is None:
             return frozenset()
         found_nobody = is_anonymous(self._context) and watch.names() <= _NAMES_NOBODY
         return watch.unkeyed() - watch.unkeyed_before() if found_nobody else frozenset()
@@ -378,6 +390,7 @@ class _Visit:
 
         def reads() -> Reads:
             own, before = watch.unkeyed(), watch.unkeyed_before() - self._harmless
+            all_fields = "headers" in own | before
             if call.options.by_response:
                 names = EnvironHeaders(self._context.request.environ).keys()
                 own, before = credentials_among(own, names), credentials_among(before, names)
@@ -385,6 +398,7 @@ class _Visit:
                 unkeyed=own | before,
                 before=before - own,
                 selecting=watch.selecting(),
+                all_fields=all_fields,
                 after_this_request=registered_functions(self._context) != functions_before,
             )
 
@@ -414,7 +428,12 @@ class _Visit:
             value = error.get_response(self._context.request.environ)
             if self._may_store(ask.policy, value.status_code):
                 # Asked for: what the app's error handler makes of it is the response to store.
-                return self._context.app.handle_user_exception(error), None
+                handled = self._context.app.handle_user_exception(error)
+                if isinstance(
+                    handled, HTTPException
+                ):  # nothing, and its body may be read once only
+                    handled = handled.get_response(self._context.request.environ)
+                return handled, None
             return value, error
         except Exception as error:
             if not (asks_handler and ask.policy.stale_if_error):

@@ -21,7 +21,7 @@ from flask_larder.flask.named_reads import unnamed
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import arguments_of, name_of
 from flask_larder.flask.tagging import checked_tags
-from flask_larder.flask.wiring import Wiring
+from flask_larder.flask.wiring import Wiring, tell
 from flask_larder.policy import Policy, Reason
 
 _log = logging.getLogger("flask_larder")
@@ -163,14 +163,14 @@ class Call(Struct, frozen=True):
         arguments = arguments_of(self.function, self.args, self.kwargs)
         if arguments and made_with.arguments:
             if arguments != made_with.arguments:
-                self._warn(
+                self.wiring.tell_once(
                     f"{self.name} was called with other arguments, and got what was kept for the "
                     f"first ones, since its key holds none: give make_cache_key="
                 )
             return
         is_error_handler = any(isinstance(each, Exception) for each in self.args)
         if not (options.is_template or options.asks_for_key or is_error_handler):
-            self._warn(
+            self.wiring.tell_once(
                 f"{self.name} was called with arguments that cannot be told apart, and may have "
                 f"got what was kept for others, since its key holds none: give make_cache_key="
             )
@@ -203,11 +203,11 @@ class Call(Struct, frozen=True):
 
     def warn(self, why: str, *, exc_info: bool = False) -> None:
         """Log that the function is not cached, and *why*; once for each function and reason."""
-        self._warn(f"{self.name} is not cached: {why}", exc_info=exc_info)
+        self.wiring.tell_once(f"{self.name} is not cached: {why}", exc_info=exc_info)
 
     def tell_unkeyed(self, line: str) -> None:
         """Log *line*, which tells of a reading that the key does not hold; once."""
-        self._warn(line)
+        self.wiring.tell_once(line)
 
     def tell_inside(self, why: str) -> None:
         """Log, for who debugs, that hits are answered inside Flask, and *why*; once."""
@@ -227,22 +227,12 @@ class Call(Struct, frozen=True):
     def leave_out(self, why: str, seconds: float) -> None:
         """Revalidate it no more in the background for *seconds*, and log *why*, once."""
         self.wiring.left_out[self.name] = time.monotonic() + seconds
-        self._warn(f"{self.name} is not revalidated in the background: {why}")
+        self.wiring.tell_once(f"{self.name} is not revalidated in the background: {why}")
 
     def tell_failure(self, how: str) -> None:
         """Log that its answers are errors which nobody sees, and *how*; once a minute at most."""
         if self.wiring.may_tell(self.name):
-            _write(f"{self.name} fails, and what was stored is sent: {how}")
-
-    def _warn(self, warning: str, *, exc_info: bool = False) -> None:
-        if warning not in self.wiring.warned:
-            self.wiring.warned.add(warning)
-            _write(warning, exc_info=exc_info)
-
-
-def _write(line: str, *, exc_info: bool = False) -> None:
-    with suppress(Exception):  # what writes lines may raise, and the request goes on
-        _log.warning("%s", line, exc_info=exc_info)
+            tell(f"{self.name} fails, and what was stored is sent: {how}")
 
 
 def _given(option: float | None, setting: float) -> float:

@@ -3,12 +3,12 @@
 import functools
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
 
-from flask_larder.errors import InvalidConfig, NotInitialised, StoreUnavailable
+from flask_larder.errors import InvalidConfig, InvalidPolicy, NotInitialised, StoreUnavailable
 from flask_larder.flask.cached_function import CachedFunction
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
@@ -30,6 +30,7 @@ from flask_larder.flask.options import (
     vary_of,
     window_of,
 )
+from flask_larder.flask.outcome import make_responses_once
 from flask_larder.flask.placement import forget, place
 from flask_larder.flask.purge_methods import PurgeMethods
 from flask_larder.flask.purging import checked_soft, name_of
@@ -84,6 +85,7 @@ class Cache(PurgeMethods):
         self._check_tags(wiring)
         caches_of(app)[self] = wiring
         track_requests(app)
+        make_responses_once(app)
         if settings["CACHE_INVALIDATE_UNSAFE"]:
             register_invalidation(app)
         forget(app)
@@ -207,7 +209,7 @@ class Cache(PurgeMethods):
 
     def http_cached(
         self,
-        *,
+        *unnamed: object,
         unless: Callable[..., object] | None = None,
         response_filter: Callable[[Any], object] | None = None,
         vary: Vary | None = None,
@@ -241,6 +243,11 @@ class Cache(PurgeMethods):
 
         Raises ``InvalidPolicy`` for an option that cannot be used.
         """
+        if unnamed:
+            raise InvalidPolicy(
+                f"http_cached is given {unnamed[0]!r}; it takes named options only, and needs its "
+                f"parentheses: @cache.http_cached()"
+            )
         vary_fields, vary_by = vary_of(vary)
         options = Options(
             by_response=True,
@@ -260,6 +267,8 @@ class Cache(PurgeMethods):
         self, options: Options, timeout: Timeout | None, function: Callable[P, R]
     ) -> CachedFunction[P, R]:
         given = seconds_of(timeout)
+        if isinstance(function, type) or not callable(function):
+            raise InvalidPolicy(f"{function!r} cannot be cached; put the decorator on a function")
 
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -269,7 +278,7 @@ class Cache(PurgeMethods):
             if not options.by_response and (
                 given is None or decorated.cache_timeout is not timeout
             ):
-                seconds = self._seconds(decorated.cache_timeout)
+                seconds = self._timeout_of(wiring, decorated, given)
             call = Call(self, wiring, options, seconds, decorated, function, args, kwargs)
             context = request_context()
             if context is not None and answers_request(decorated, context):
@@ -332,7 +341,9 @@ class Cache(PurgeMethods):
         which was there are told. :meth:`delete_cached` and the purges are final.
         Raises ``StoreUnavailable`` where that cannot be done.
         """
-        return self._wiring().values.delete(*_keys_of(key)) > 0
+        wiring, stored = self._wiring(), _keys_of(key)
+        _tell_of_views(wiring, key)
+        return wiring.values.delete(*stored) > 0
 
     def delete_many(self, *keys: str) -> list[str]:
         """Forget what is under *keys*; those keys, since nothing is there any more.
@@ -340,9 +351,10 @@ class Cache(PurgeMethods):
         Raises ``StoreUnavailable`` where that cannot be done, unless ``CACHE_IGNORE_ERRORS``
         is on.
         """
-        wiring = self._wiring()
+        wiring, stored = self._wiring(), _keys_of(*keys)
+        _tell_of_views(wiring, *keys)
         try:
-            wiring.values.delete(*_keys_of(*keys))
+            wiring.values.delete(*stored)
         except StoreUnavailable:
             if wiring.settings["CACHE_IGNORE_ERRORS"]:
                 return []
@@ -393,6 +405,17 @@ class Cache(PurgeMethods):
             f"use it inside `with app.app_context():`"
         )
 
+    def _timeout_of(
+        self, wiring: Wiring, decorated: CachedFunction[..., Any], given: float | None
+    ) -> float:
+        """The ``cache_timeout`` of *decorated*; the one it was *given* where that is none."""
+        try:
+            return self._seconds(decorated.cache_timeout)
+        except InvalidPolicy as error:
+            name = name_of(decorated.uncached)
+            wiring.tell_once(f"{name}.cache_timeout does not count: {error}")
+            return self._seconds(given)
+
     def _seconds(self, timeout: Timeout | None) -> float:
         seconds = seconds_of(timeout)
         if seconds is not None:
@@ -401,9 +424,21 @@ class Cache(PurgeMethods):
         return default
 
 
+_OF_VIEWS: Final = "view//"
+
+
 def _keys_of(*names: str) -> list[str]:
     """Where there may be something under *names*: values, and responses of views."""
     return [make(name) for name in names for make in (named_key, named_view_key)]
+
+
+def _tell_of_views(wiring: Wiring, *names: str) -> None:
+    """Log it, once, where *names* are those that Flask-Caching has for views: nothing has them."""
+    if any(name.startswith(_OF_VIEWS) for name in names):
+        wiring.tell_once(
+            f"no page is kept under a name that begins with {_OF_VIEWS}: to forget one, use "
+            f"purge_path, or delete_cached"
+        )
 
 
 def _checked_config(config: Mapping[str, Any] | None) -> Mapping[str, Any]:

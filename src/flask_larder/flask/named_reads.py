@@ -99,7 +99,7 @@ class _OfNames:
             return self
         with unnamed():
             mapping = getattr(super(NamingRequest, request), self._part)
-        return name_mapping(mapping, request.named_reads, self._part)
+        return name_mapping(mapping, request.larder_named_reads, self._part)
 
     def __set__(self, request: Any, mapping: Any) -> None:
         request.__dict__[self._part] = mapping
@@ -114,7 +114,7 @@ class _WithQuery:
     def __get__(self, request: Any, owner: type) -> Any:
         if request is None:
             return self
-        request.named_reads.note(Read(self._attribute))
+        request.larder_named_reads.note(Read(self._attribute))
         if self._attribute in request.__dict__:
             return request.__dict__[self._attribute]
         with unnamed():
@@ -127,7 +127,7 @@ class _WithQuery:
 class NamingRequest:
     """Mixed into the class of a request that notes by name what is read of it."""
 
-    named_reads: NamedReads
+    larder_named_reads: NamedReads
     args = _OfNames(ARGS)
     cookies = _OfNames(COOKIES)
     query_string = _WithQuery("query_string")
@@ -141,7 +141,7 @@ def name_reads(request: Any) -> NamedReads:
     if "_naming_kind" not in vars(kind):
         kind._naming_kind = type(kind.__name__, (NamingRequest, kind), {})  # noqa: SLF001
     request.__class__ = kind._naming_kind  # noqa: SLF001
-    reads = request.named_reads = NamedReads()
+    reads = request.larder_named_reads = NamedReads()
     return reads
 
 
@@ -197,6 +197,9 @@ def name_mapping(mapping: Any, reads: NamedReads, part: str) -> Any:
     It stays the object that it is, of a class that is one of its class. One that cannot counts as
     read, all of it.
     """
+    if sets_attributes_itself(mapping):
+        reads.note(Read(part))
+        return mapping
     try:
         if not hasattr(type(mapping), "_noted_in"):
             mapping.__class__ = _naming_kind(type(mapping))
@@ -204,6 +207,12 @@ def name_mapping(mapping: Any, reads: NamedReads, part: str) -> Any:
     except (AttributeError, TypeError):
         reads.note(Read(part))
     return mapping
+
+
+def sets_attributes_itself(thing: object) -> bool:
+    """Whether its class decides what setting an attribute does: it may store that as data."""
+    plain: object = object.__setattr__
+    return type(thing).__setattr__ is not plain
 
 
 def _naming_kind(kind: type[Any]) -> type[Any]:
@@ -214,7 +223,8 @@ def _naming_kind(kind: type[Any]) -> type[Any]:
             for name, method in methods.items()
             if callable(method)
         }
-        own = {"__module__": kind.__module__, "__reduce_ex__": _reducing(kind), "_noted_in": None}
+        reduce_ex = reducing(kind, "_noted_in", lambda mapping: _note(mapping, None))
+        own = {"__module__": kind.__module__, "__reduce_ex__": reduce_ex, "_noted_in": None}
         _naming_kinds[kind] = type(kind.__name__, (kind,), noting | own)
     return _naming_kinds[kind]
 
@@ -234,15 +244,15 @@ def _note(mapping: Any, name: str | None) -> None:
         reads.note(Read(part, name))
 
 
-def _reducing(kind: type[Any]) -> Callable[..., Any]:
-    """What pickles and copies it as one of *kind*, without the log."""
+def reducing(kind: type[Any], log: str, note: Callable[[Any], None]) -> Callable[..., Any]:
+    """What pickles and copies an object as one of *kind*, without its attribute *log*."""
 
     def reduce_ex(mapping: Any, protocol: Any) -> Any:
-        _note(mapping, None)
+        note(mapping)
         reduced: Any = kind.__reduce_ex__(mapping, protocol)  # type: ignore[call-arg]
         function, arguments, *rest = reduced
         if rest and isinstance(rest[0], dict):
-            rest[0] = {name: value for name, value in rest[0].items() if name != "_noted_in"}
+            rest[0] = {name: value for name, value in rest[0].items() if name != log}
         if function is copyreg.__newobj__:  # type: ignore[attr-defined]
             # It is made by a function of our own, since pickle wants that of the object's class.
             return (_new, (kind, *arguments[1:]), *rest)

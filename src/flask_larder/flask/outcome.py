@@ -3,16 +3,16 @@
 import logging
 from dataclasses import dataclass, field
 from time import time
-from typing import Final
+from typing import Any, Final, cast
 
-from flask import Request, Response, request
+from flask import Flask, Request, Response, request
 from flask.ctx import RequestContext
 from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.conditional import is_not_modified
 from flask_larder.flask.current import request_context
 from flask_larder.flask.partial import apply_range
-from flask_larder.flask.responses import append_fields, fields_of
+from flask_larder.flask.responses import append_fields, copied, fields_of
 from flask_larder.headers import values_of, with_vary
 from flask_larder.key import encode_path
 from flask_larder.policy import GET_AND_HEAD
@@ -32,7 +32,8 @@ class Outcome:
 
     *age* is in seconds and ``None`` unless the answer was stored; the times that the cache and
     the view took are in milliseconds, *view_ms* ``None`` where the view did not run. *vary* are
-    the header fields that select. *send* tells whether the client may see the status, *whole*
+    the header fields that select. *own* is the response that was made here, if it was, which nobody
+    else holds. *send* tells whether the client may see the status, *whole*
     that the whole was made or found, though the client may want a part, and *is_as_stored* that no
     decorator around the cache has changed what was stored.
     """
@@ -48,6 +49,7 @@ class Outcome:
     tags: tuple[str, ...] = ()
     whole: bool = False
     is_as_stored: bool = False
+    own: Any = None
 
     def __str__(self) -> str:
         return str(self.status)
@@ -80,6 +82,8 @@ def write_fields(response: Response) -> Response:
     outcome = environ.get(OUTCOME)
     if not isinstance(outcome, Outcome):
         return response
+    if response is not outcome.own:
+        response = copied(response)
     fields, added = fields_of(response), list[tuple[str, str]]()
     if outcome.age is not None:
         fields.remove("Age")
@@ -102,6 +106,26 @@ def write_fields(response: Response) -> Response:
         if outcome.whole:
             apply_range(response, now, made_at)
     return response
+
+
+def make_responses_once(app: Flask) -> None:
+    """Where *app* makes responses in its own way, do that once for each, as without the cache.
+
+    The cache has it made to store it, and Flask would make another one of what it gets.
+    """
+    if type(app).make_response is Flask.make_response or "make_response" in vars(app):
+        return
+    own: Any = app
+    make = own.make_response
+
+    def make_response(value: Any) -> Response:
+        context = request_context()
+        outcome = None if context is None else context.request.environ.get(OUTCOME)
+        if isinstance(outcome, Outcome) and value is not None and value is outcome.own:
+            return cast("Response", value)
+        return cast("Response", make(value))
+
+    own.make_response = make_response
 
 
 def _validate(response: Response, now: float, made_at: float | None) -> None:

@@ -43,6 +43,11 @@ class ReadLog(Generic[Name]):
             return frozenset()
         return frozenset(name for name, latest in self._latest.copy().items() if latest > number)
 
+    def again(self) -> frozenset[Name]:
+        """What was read more than once. A second reading at once belongs to the first."""
+        first = self._first
+        return frozenset(name for name, latest in self._latest.items() if latest > first[name] + 1)
+
     def forget_all_but(self, names: frozenset[Name]) -> None:
         """Begin anew, as if only *names* had been read."""
         self._first = dict.fromkeys(names, next(self._count))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from flask.ctx import RequestContext
 from werkzeug.datastructures import EnvironHeaders
 
-from flask_larder.credentials import may_tell_who_asks
+from flask_larder.credentials import may_tell_who_asks, telling_who_asks
 from flask_larder.entry import Position
 from flask_larder.flask.current import request_context
 from flask_larder.flask.named_reads import Read
@@ -51,13 +51,13 @@ def note_selecting(names: Collection[str]) -> None:
 
 def is_watched(context: RequestContext) -> bool:
     """Whether what is read of the request is noted."""
-    return isinstance(context.request, TrackedRequest) and context.request.is_watched
+    return isinstance(context.request, TrackedRequest) and context.request.larder_is_watched
 
 
 def position_of(context: RequestContext, cache: object) -> Position | None:
     """The latest purge of *cache* that was known when the request came, if any was."""
     request = context.request
-    return request.position(cache) if isinstance(request, TrackedRequest) else None
+    return request.larder_position(cache) if isinstance(request, TrackedRequest) else None
 
 
 def is_anonymous(context: RequestContext) -> bool:
@@ -71,11 +71,10 @@ class Watch:
 
     def __init__(self, context: RequestContext) -> None:
         assert isinstance(context.request, TrackedRequest)  # noqa: S101 - others are not watched
-        self._is_anonymous = is_anonymous(context)
-        self._log = context.request.reads
+        self._log = context.request.larder_reads
         track_session(context, self._log)
         self._start = self._log.now()
-        self._named_log = context.request.named_reads
+        self._named_log = context.request.larder_named_reads
         self._named_start = 0 if self._named_log is None else self._named_log.now()
 
     @property
@@ -102,12 +101,8 @@ class Watch:
         return _unkeyed(self.names())
 
     def unkeyed_before(self) -> frozenset[str]:
-        """What was read so before.
-
-        A hook that only logs all header fields tells nobody apart who carries no credential.
-        """
-        found = _unkeyed(self._log.before(self._start))
-        return found - {"headers"} if self._is_anonymous else found
+        """What was read so before."""
+        return _unkeyed(self._log.before(self._start))
 
     def selecting(self) -> frozenset[str]:
         """The ``Accept*`` fields that were read, since or before."""
@@ -122,7 +117,7 @@ def credentials_among(unkeyed: frozenset[str], names: Iterable[str]) -> frozense
     """
     if "headers" not in unkeyed:
         return unkeyed
-    return (unkeyed - {"headers"}) | {n for n in map(str.lower, names) if may_tell_who_asks(n)}
+    return (unkeyed - {"headers"}) | telling_who_asks(map(str.lower, names))
 
 
 def _unkeyed(names: frozenset[str]) -> frozenset[str]:

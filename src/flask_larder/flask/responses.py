@@ -1,6 +1,7 @@
 """Responses for Flask, made of what is stored."""
 
 from collections.abc import Iterable
+from copy import copy
 from functools import lru_cache
 from typing import Any
 
@@ -22,8 +23,16 @@ def response_of(app: Flask, stored: StoredResponse) -> Response:
             headers = _headers_of(stored.fields)
     else:
         response = kind(stored.body, status=stored.status)
+        response.response = [stored.body]  # whatever the class has made of it, again
     response.headers = headers
     return response
+
+
+def copied(response: Response) -> Response:
+    """*response* with header fields of its own: who made it may hold it, and send it again."""
+    its_copy = copy(response)
+    its_copy.headers = copy(response.headers)
+    return its_copy
 
 
 def fields_of(response: WerkzeugResponse) -> Headers:

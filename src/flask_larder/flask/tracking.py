@@ -11,12 +11,13 @@ from typing import IO, Any, Final, Protocol
 from flask import Flask
 from flask import Request as FlaskRequest
 from flask.ctx import RequestContext
-from flask.sessions import SessionMixin
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from werkzeug.datastructures import (
     EnvironHeaders,
     Headers,
 )
-from werkzeug.routing import Rule
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule, converters
 
 from flask_larder.entry import Position
 from flask_larder.environ import environ_name
@@ -31,6 +32,8 @@ from flask_larder.flask.named_reads import (
     name_mapping,
     name_reads,
     read_of_field,
+    reducing,
+    sets_attributes_itself,
     wants_names,
 )
 from flask_larder.flask.read_log import ReadLog
@@ -113,46 +116,53 @@ class Wired(Protocol):
         ...
 
 
-class _Rule:
-    """The rule that matched the URL, in the request's own dict, where Flask often reads it."""
+class _Matched:
+    """What the URL was found to be, in the request's own dict, where Flask often reads it."""
 
-    def __set__(self, request: "TrackedRequest", rule: Rule | None) -> None:
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __set__(self, request: "TrackedRequest", found: Rule | HTTPException | None) -> None:
+        own = request.__dict__
         # It is set again whenever the context is pushed again, as for a streamed body.
-        if request.__dict__["url_rule"] is None:
-            request.begin()
-        request.__dict__["url_rule"] = rule
+        if own["url_rule"] is None and own["routing_exception"] is None:
+            request.larder_begin()
+        own[self._name] = found
 
 
 class TrackedRequest(FlaskRequest):
     """A request that notes what is read of it.
 
-    What is read between its making and the matching of its URL is not the app's doing: the
-    session interface reads its own cookie, and whether the session is then used, the session
-    tells.
+    What the session interface reads before the URL is matched is not the app's doing: it opens the
+    session, and whether that is then used, the session tells. Names of ours begin with ``larder``,
+    since apps put what they like onto a request.
     """
 
-    caches: Mapping[object, Wired] = {}
+    larder_caches: Mapping[object, Wired] = {}
     """The caches of the app, and what each has."""
 
-    is_first = True
+    larder_is_first = True
     """Whether the app has answered none as yet."""
 
-    named_reads: NamedReads | None = None
+    larder_named_reads: NamedReads | None = None
     """What was read, by name, where that is noted."""
 
-    url_rule = _Rule()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    url_rule = _Matched()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    routing_exception = _Matched()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        self.__dict__["url_rule"] = None
-        self.reads: ReadLog[str] = ReadLog()
+        self.__dict__.update(url_rule=None, routing_exception=None)
+        self.larder_reads: ReadLog[str] = ReadLog()
         # Before anything is read, by hooks or by the view, that a purge may be about.
-        self._positions = {cache: has.purges.position() for cache, has in self.caches.items()}
+        self._larder_positions = {
+            cache: has.purges.position() for cache, has in self.larder_caches.items()
+        }
         super().__init__(environ, *args, **kwargs)
-        self._read_in_init = self.reads.since()
+        self._larder_read_in_init = self.larder_reads.since()
 
-    def position(self, cache: object) -> Position | None:
+    def larder_position(self, cache: object) -> Position | None:
         """The latest purge of *cache* that was known when the request came, if any was."""
-        return self._positions.get(cache)
+        return self._larder_positions.get(cache)
 
     @property
     def headers(self) -> Headers:
@@ -162,26 +172,37 @@ class TrackedRequest(FlaskRequest):
     @headers.setter
     def headers(self, fields: Headers) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         if type(fields) is EnvironHeaders:
-            fields = TrackedHeaders(fields.environ, self.reads)
+            fields = TrackedHeaders(fields.environ, self.larder_reads)
         self._headers = fields
 
-    def begin(self) -> None:
-        """Note what the app reads, now that the URL has been matched: nothing as yet."""
-        self.reads.forget_all_but(self._read_in_init)
-        if self.is_first:
-            self._begin_first()
-        self._load_positions()
-        self._name_reads()
+    def larder_begin(self) -> None:
+        """Note what the app reads, now that the URL has been matched: next to nothing as yet."""
+        read_in_matching = self._larder_read_in_matching()
+        self.larder_reads.forget_all_but(self._larder_read_in_init | read_in_matching)
+        if self.larder_is_first:
+            self._larder_begin_first()
+        self._larder_load_positions()
+        self._larder_name_reads()
 
-    def _begin_first(self) -> None:
+    def _larder_read_in_matching(self) -> frozenset[str]:
+        """What the app's own converters may have read: all that its session was not opened by."""
+        read, context = self.larder_reads.since(), request_context()
+        if not read or context is None or not has_own_converters(context.app.url_map):
+            return frozenset()
+        opens_session = context.app.secret_key or not _is_opened_by_flask(context.app)
+        if opens_session and "cookie" not in self.larder_reads.again():
+            return read - {"cookie"}
+        return read
+
+    def _larder_begin_first(self) -> None:
         """Now all views of the app are known."""
-        type(self).is_first = False
+        type(self).larder_is_first = False
         if context := request_context():
             with suppress(Exception):  # somebody may decorate now, and what writes lines may raise
-                for has in self.caches.values():
+                for has in self.larder_caches.values():
                     tell_misplaced(context.app, has.options)
 
-    def _name_reads(self) -> None:
+    def _larder_name_reads(self) -> None:
         """Note by name, too, what is read from now on, where that is wanted."""
         context, fields = request_context(), self._headers
         if context is None or not wants_names(context.app):
@@ -189,22 +210,22 @@ class TrackedRequest(FlaskRequest):
         if context.request is not self or not isinstance(fields, TrackedHeaders):
             return
         reads = fields.named_reads = name_reads(self)
-        for name in self._read_in_init:
+        for name in self._larder_read_in_init:
             if read := _read_in_init(name):
                 reads.note(read)
-        track_session(context, self.reads)
+        track_session(context, self.larder_reads)
         name_mapping(_session_of(context), reads, SESSION_PART)
 
-    def _load_positions(self) -> None:
+    def _larder_load_positions(self) -> None:
         """Read the logs of which nothing is known, before hooks run, and within the budget."""
-        for cache, position in self._positions.items():
+        for cache, position in self._larder_positions.items():
             if position is None:
-                purges = self.caches[cache].purges
+                purges = self.larder_caches[cache].purges
                 purges.load()
-                self._positions[cache] = purges.position()
+                self._larder_positions[cache] = purges.position()
 
     @property
-    def is_watched(self) -> bool:
+    def larder_is_watched(self) -> bool:
         """Whether readings are noted; not so if the app has put in header fields of its own."""
         return isinstance(self._headers, TrackedHeaders)
 
@@ -212,8 +233,19 @@ class TrackedRequest(FlaskRequest):
     def stream(self) -> IO[bytes]:
         """The body. Over HTTP/2 only reading tells whether there is one."""
         if not self.environ.get("SERVER_PROTOCOL", "HTTP/1.1").startswith("HTTP/1."):
-            self.reads.note(BODY)
+            self.larder_reads.note(BODY)
         return super().stream
+
+
+def has_own_converters(url_map: Map) -> bool:
+    """Whether a URL may be matched by converters of the app's own, whatever these look at."""
+    return any(kind.__module__ != converters.__name__ for kind in url_map.converters.values())
+
+
+def _is_opened_by_flask(app: Flask) -> bool:
+    """Whether the app's sessions are opened as Flask does, by a cookie if there is a secret key."""
+    own = type(app.session_interface).open_session
+    return own is SecureCookieSessionInterface.open_session
 
 
 def _read_in_init(name: str) -> Read | None:
@@ -235,7 +267,7 @@ class _Noted:
     def __get__(self, request: TrackedRequest | None, owner: type) -> Any:
         if request is None:
             return self
-        request.reads.note(self._name)
+        request.larder_reads.note(self._name)
         return getattr(super(TrackedRequest, request), self._attribute)
 
     def __set__(self, request: TrackedRequest, value: Any) -> None:
@@ -277,14 +309,18 @@ _tracked_kinds: dict[type[Any], type[Any]] = {}
 
 def _tracked_kind(kind: type[Any]) -> type[Any]:
     if kind not in _tracked_kinds:
-        _tracked_kinds[kind] = type(kind.__name__, (_TrackedSession, kind), {})
+        # An interface may pickle it.
+        own = {"__reduce_ex__": reducing(kind, "_reads", lambda _: None)}
+        _tracked_kinds[kind] = type(kind.__name__, (_TrackedSession, kind), own)
     return _tracked_kinds[kind]
 
 
 def track_session(context: RequestContext, reads: ReadLog[str]) -> None:
     """Let the session note in *reads* when it is used. One that cannot counts as used, always."""
     session = _session_of(context)
-    if isinstance(session, _TrackedSession):
+    if sets_attributes_itself(session):
+        was_used = True
+    elif isinstance(session, _TrackedSession):
         if session._reads is reads:  # noqa: SLF001
             return
         was_used = True  # by another request, to which the same object was handed out
@@ -310,9 +346,9 @@ def track_requests(app: Flask) -> None:
     """Let the requests of *app* note what is read of them, and what was purged before."""
     own, caches = app.request_class, caches_of(app)
     if not issubclass(own, TrackedRequest):
-        own = type(own.__name__, (TrackedRequest, own), {"caches": caches})
-    elif own.caches is not caches:  # it is that of another app
-        own = type(own.__name__, (own,), {"caches": caches, "is_first": True})
+        own = type(own.__name__, (TrackedRequest, own), {"larder_caches": caches})
+    elif own.larder_caches is not caches:  # it is that of another app
+        own = type(own.__name__, (own,), {"larder_caches": caches, "larder_is_first": True})
     app.request_class = own
 
 

@@ -206,6 +206,6 @@ def recall(call: Call, context: RequestContext) -> None:
     Whoever called it, perhaps another cached view, depends on that all the same.
     """
     request = context.request
-    if isinstance(request, TrackedRequest) and request.named_reads is not None:
+    if isinstance(request, TrackedRequest) and request.larder_named_reads is not None:
         for read in call.wiring.read_by.get(call.function, ()):
-            request.named_reads.note(read)
+            request.larder_named_reads.note(read)

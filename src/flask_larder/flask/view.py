@@ -12,7 +12,7 @@ from flask_larder.codec import encode_value
 from flask_larder.conditional import entity_tag_of
 from flask_larder.entry import Reads, Targets
 from flask_larder.errors import UnstorableValue
-from flask_larder.flask.responses import append_fields, fields_of
+from flask_larder.flask.responses import append_fields, copied, fields_of
 from flask_larder.headers import Fields
 from flask_larder.policy import SERVER_ERRORS, Reason
 
@@ -41,6 +41,7 @@ class ViewAnswer:
     ) -> None:
         self._began = began
         self.returned = value
+        self.is_own = False  # a response that nobody but the cache has
         self.raised = raised
         self.reads = reads
         self.targets = targets
@@ -55,7 +56,9 @@ class ViewAnswer:
         except (TypeError, ValueError):
             return None
         if self._is_outermost and not self.raised:
-            self.returned = response
+            if response is self.returned:
+                response = copied(response)
+            self.returned, self.is_own = response, True
         return response
 
     @property
@@ -97,6 +100,12 @@ class ViewAnswer:
         except UnstorableValue:
             return False
         return True
+
+    @cached_property
+    def unsaid(self) -> frozenset[str]:
+        """What Flask says of files by itself: ``public``, wherever they have an age."""
+        is_file = self._response is not None and self._response.direct_passthrough
+        return frozenset({"public"}) if is_file else frozenset()
 
     @property
     def status(self) -> int:

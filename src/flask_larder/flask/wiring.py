@@ -1,7 +1,9 @@
 """Which store and which clock are used: decided here, once for each cache and app."""
 
+import logging
 import time
 from collections.abc import Collection, Hashable, Mapping, MutableMapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -32,6 +34,8 @@ from flask_larder.redis import RedisLeases, RedisPurges, RedisStore
 from flask_larder.signed import SignedStore
 from flask_larder.signing import Signer
 from flask_larder.store import Leases, Store
+
+_log = logging.getLogger("flask_larder")
 
 _BACKGROUND: Final = Background()
 """For all caches of a process."""
@@ -110,6 +114,12 @@ class Wiring:
         self.failures_told[failure] = now + 60.0
         return True
 
+    def tell_once(self, line: str, *, exc_info: bool = False) -> None:
+        """Log *line* as a warning, unless that was done before. Raises nothing."""
+        if line not in self.warned:
+            self.warned.add(line)
+            tell(line, exc_info=exc_info)
+
     def clear(self, *, soft: bool) -> None:
         """Forget everything, or find it stale. Raises ``StoreUnavailable``."""
         if soft:
@@ -126,6 +136,12 @@ class Wiring:
                 raise
             self.entries.clear()
             self.purges.add(Purge((ALL,)))
+
+
+def tell(line: str, *, exc_info: bool = False) -> None:
+    """Log *line* as a warning. What writes lines may raise, and the request goes on."""
+    with suppress(Exception):
+        _log.warning("%s", line, exc_info=exc_info)
 
 
 def wire(settings: Settings, options: Mapping[Any, Options]) -> Wiring:

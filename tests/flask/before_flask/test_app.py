@@ -38,7 +38,10 @@ def test_a_class_that_does_something_of_its_own(flask: Passing, name: str) -> No
     for _ in range(3):
         with flask.one():
             app.test_client().get("/page")
-    assert ran.runs >= 3 or name == "raise_routing_exception"  # which is for URLs without a route
+    if name == "make_response":
+        assert ran.runs == 1  # what it has made is stored
+    elif name != "raise_routing_exception":  # which is for URLs without a route
+        assert ran.runs >= 3
 
 
 def test_a_class_that_adds_something(get: Get, flask: Passing) -> None:

@@ -88,6 +88,7 @@ BROUGHT: dict[str, tuple[bool, dict[str, Any]]] = {
         {"headers": {"If-Unmodified-Since": "Thu, 26 Nov 2099 00:00:00 GMT"}},
     ),
     "body": (True, {"data": b"x"}),
+    "websocket": (True, {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}),
     "chunked": (True, {"headers": {"Transfer-Encoding": "chunked"}}),
     "cookie": (False, {"headers": {"Cookie": "a=1"}}),
     "no body": (False, {"headers": {"Content-Length": "0"}}),

@@ -1,0 +1,505 @@
+"""What the app does beneath or around a view, by which one user could get another's answer."""
+
+import functools
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, Response, abort, g, jsonify, request, send_file, send_from_directory
+from flask.sessions import (
+    SecureCookieSession,
+    SecureCookieSessionInterface,
+    SessionInterface,
+    SessionMixin,
+)
+from werkzeug.routing import BaseConverter
+
+from flask_larder import Cache
+from flask_larder.errors import InvalidPolicy
+from tests.flask.answers import Counter, Get, is_hit, status_of
+
+ANN, BOB = {"X-Api-Key": "ann"}, {"X-Api-Key": "bob"}
+TOKENS = [{"Authorization": "Bearer ann"}, {"Authorization": "Bearer bob"}]
+
+
+def found_among_fields() -> str:
+    """Who asks, by a key that is looked for among all header fields."""
+    fields = {name.lower(): value for name, value in request.headers.items()}
+    return fields.get("x-api-key", "nobody")
+
+
+# --- all header fields ---
+
+
+def by_hook(app: Flask, view: Callable[[], str]) -> Callable[[], str]:
+    """A hook looks for the user."""
+
+    @app.before_request
+    def load() -> None:
+        g.user = found_among_fields()
+
+    return view
+
+
+@pytest.mark.parametrize("decorator", ["cached", "http_cached"])
+@pytest.mark.parametrize("first", [{}, ANN])
+def test_a_hook_that_goes_through_all_fields(
+    app: Flask, cache: Cache, get: Get, decorator: str, first: dict[str, str]
+) -> None:
+    """Whether or not the request carries a cookie: a key is a credential as well."""
+
+    def view() -> Any:
+        return g.user, 200, {"Cache-Control": "max-age=60"}
+
+    app.add_url_rule("/", "view", getattr(cache, decorator)()(by_hook(app, view)))
+    for headers in (first, BOB, {}, ANN, {}, BOB):
+        assert get("/", headers=headers).text == headers.get("X-Api-Key", "nobody")
+
+
+def test_a_function_beneath_such_a_hook(app: Flask, cache: Cache, get: Get) -> None:
+    """It may be a view that was not recognised as one."""
+    helper = cache.cached()(lambda: str(g.user))
+    app.add_url_rule("/", "view", by_hook(app, lambda: helper()))
+    for headers in (ANN, BOB, {}):
+        assert get("/", headers=headers).text == headers.get("X-Api-Key", "nobody")
+
+
+SHOWN = [
+    {"Cookie": "user=ann"},
+    {"Authorization": "Bearer ann"},
+    {"X-Api-Key": "ann"},
+    {"Client-Cert": ":ann:"},
+]
+
+
+def upstream() -> Any:
+    """Hand all header fields on, and answer for whoever they show."""
+    shown = dict(request.headers)
+    names = ("Cookie", "Authorization", "X-Api-Key", "Client-Cert")
+    who = next((shown[name] for name in names if name in shown), "nobody")
+    return who, 200, {"Cache-Control": "max-age=60"}
+
+
+@pytest.mark.parametrize("headers", SHOWN)
+def test_what_was_handed_on_for_nobody_is_for_nobody(
+    app: Flask, cache: Cache, get: Get, headers: dict[str, str]
+) -> None:
+    """Who shows a credential has an answer of their own each time, and spoils nobody else's."""
+    app.add_url_rule("/", "view", cache.http_cached()(upstream))
+    assert "stored" in status_of(get("/"))
+    for _ in range(3):
+        answer = get("/", headers=headers)
+        assert answer.text == next(iter(headers.values()))
+        assert not is_hit(answer)
+        answer = get("/")
+        assert answer.text == "nobody"
+        assert is_hit(answer)
+
+
+def test_what_says_that_it_is_for_all_is_for_all(app: Flask, cache: Cache, get: Get) -> None:
+    """Also if all header fields were handed on."""
+    fields = {"Cache-Control": "public, max-age=60"}
+    view = cache.http_cached()(lambda: (str(dict(request.headers)) and "x", 200, fields))
+    app.add_url_rule("/", "view", view)
+    get("/")
+    assert is_hit(get("/", headers=ANN))
+
+
+def test_what_a_key_holds_shows_nobody_else(app: Flask, cache: Cache, get: Get) -> None:
+    """Whoever shows just that has hits of their own."""
+    app.add_url_rule("/", "view", cache.http_cached(vary=("X-Api-Key",))(upstream))
+    for headers in (ANN, BOB):
+        assert get("/", headers=headers).text == headers["X-Api-Key"]
+        assert is_hit(get("/", headers=headers))
+        both = {**headers, "Cookie": "user=eve"}
+        assert get("/", headers=both).text == "user=eve"
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize("decorator", ["cached", "http_cached"])
+def test_files_do_not_say_that_they_are_for_all(
+    app: Flask, cache: Cache, get: Get, tmp_path: Path, decorator: str
+) -> None:
+    """Flask says ``public`` of each that has a max-age, and knows nothing of who asks."""
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 60
+    for user in ("ann", "bob"):
+        (tmp_path / user).write_text(f"invoice of {user}")
+
+    @app.before_request
+    def load() -> None:
+        g.user = (request.authorization and request.authorization.token) or "nobody"
+
+    def view() -> Response:
+        return send_from_directory(tmp_path, g.user) if g.user != "nobody" else abort(401)
+
+    app.add_url_rule("/", "view", getattr(cache, decorator)()(view))
+    for headers, user in zip(TOKENS, ("ann", "bob"), strict=True):
+        with get("/", headers=headers) as answer:
+            assert answer.text == f"invoice of {user}"
+    assert get("/").status_code == 401
+
+
+def test_a_file_for_all_is_cached(app: Flask, cache: Cache, get: Get) -> None:
+    """What it says of itself is sent as it is."""
+    view = cache.cached()(lambda: send_file(io.BytesIO(b"abc"), "text/plain", max_age=60))
+    app.add_url_rule("/", "view", view)
+    for _ in range(2):
+        answer = get("/")
+        assert "public" in answer.headers["Cache-Control"]
+    assert is_hit(answer)
+
+
+# --- what is read while the URL is matched ---
+
+
+class Own(BaseConverter):
+    """Puts who asks in the place of ``me``."""
+
+    def to_python(self, value: str) -> str:
+        return request.cookies.get("user", "nobody") if value == "me" else value
+
+
+class ByKey(BaseConverter):
+    """As :class:`Own`, by a key."""
+
+    def to_python(self, value: str) -> str:
+        return request.headers.get("X-Api-Key", "nobody") if value == "me" else value
+
+
+class Opened(SecureCookieSessionInterface):
+    """Opens sessions in its own way, by a cookie."""
+
+    def open_session(self, app: Flask, request: Any) -> SecureCookieSession | None:
+        request.cookies.get("token")
+        return super().open_session(app, request)
+
+
+@pytest.mark.parametrize("secret_key", [None, "secret"])
+@pytest.mark.parametrize("interface", [SecureCookieSessionInterface, Opened])
+@pytest.mark.parametrize(
+    ("converter", "headers"),
+    [(Own, [{"Cookie": "user=ann"}, {"Cookie": "user=bob"}]), (ByKey, [ANN, BOB])],
+)
+def test_converters_that_know_who_asks(
+    app: Flask,
+    cache: Cache,
+    get: Get,
+    secret_key: str | None,
+    interface: type[SessionInterface],
+    converter: type[BaseConverter],
+    headers: list[dict[str, str]],
+) -> None:
+    """They run before any hook, and the session is opened before them."""
+    app.secret_key, app.session_interface = secret_key, interface()
+    app.url_map.converters["own"] = converter
+    app.add_url_rule("/<own:user>", "view", cache.cached()(lambda user: user))
+    for sent, user in zip(headers, ("ann", "bob"), strict=True):
+        assert get("/me", headers=sent).text == user
+    get("/eve")
+    assert get("/eve").text == "eve"
+
+
+def test_other_converters_of_ones_own(app: Flask, cache: Cache, get: Get) -> None:
+    """Nothing is against them, also where the session is opened."""
+    app.secret_key = "secret"
+    app.url_map.converters["other"] = type("Other", (BaseConverter,), {})
+    app.add_url_rule("/<other:name>", "view", cache.cached()(lambda name: name))
+    get("/x")
+    assert is_hit(get("/x"))
+
+
+def test_a_function_where_there_is_no_such_url(app: Flask, cache: Cache, get: Get) -> None:
+    """That the session was opened says nothing there, either."""
+    app.secret_key = "secret"
+    count = Counter()
+    helper = cache.cached()(count)
+    app.register_error_handler(404, lambda _: (str(helper()), 404))
+    assert [get("/").text, get("/").text] == ["1", "1"]
+    with app.test_request_context("/nowhere"):
+        assert helper() == helper()
+
+
+# --- gateways ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Client-Cert", "X-Client-Cert", "X-SSL-Client-Verify", "X-SSL-Client-S-DN"),
+        *("X-Forwarded-Tls-Client-Cert", "X-Amzn-Mtls-Clientcert-Subject", "X-ARR-ClientCert"),
+        *("Remote-Email", "Remote-Groups", "Remote-Name", "X-Pomerium-Claim-Email", "From"),
+        *("X-Email", "X-Account-Id", "X-Customer", "X-Org-Id", "X-Role", "X-Uid", "X-Sid"),
+    ],
+)
+def test_names_that_tell_who_asks(app: Flask, cache: Cache, get: Get, name: str) -> None:
+    """Of certificates, and of what gateways and apps call their users."""
+    app.add_url_rule("/", "view", cache.cached()(lambda: request.headers.get(name, "nobody")))
+    assert [get("/", headers={name: user}).text for user in ("ann", "bob")] == ["ann", "bob"]
+    assert get("/").text == "nobody"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Forwarded-For", "X-Forwarded-Proto", "X-Real-Ip", "X-Request-Id", "Remote-Addr"),
+        *("X-Region", "Referer", "Origin", "X-Requested-With", "X-Client-Version", "Sec-CH-UA"),
+    ],
+)
+def test_names_that_tell_nobody(app: Flask, cache: Cache, get: Get, name: str) -> None:
+    """What differs by them is for the developer to say; debug mode tells."""
+    app.add_url_rule("/", "view", cache.cached()(lambda: request.headers.get(name, "x") and "x"))
+    get("/")
+    assert is_hit(get("/"))
+
+
+# --- options ---
+
+
+def test_forced_update_that_looks_at_the_user(app: Flask, cache: Cache, get: Get) -> None:
+    """Unlike ``unless``, it keeps nobody away from what was made for others."""
+
+    def user() -> str:
+        g.user = g.get("user") or request.cookies.get("user", "guest")
+        return str(g.user)
+
+    view = cache.cached(forced_update=lambda: user() == "root")(lambda: f"hello {user()}")
+    app.add_url_rule("/", "view", view)
+    assert get("/").text == "hello guest"
+    assert get("/", headers={"Cookie": "user=bob"}).text == "hello bob"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"make_cache_key": lambda: f"page {g.user}"},
+        {"key_prefix": lambda: f"page {g.user}"},
+        {"unless": lambda: g.user != "nobody"},
+    ],
+)
+def test_a_key_of_whom_a_hook_has_found(
+    app: Flask,
+    cache: Cache,
+    get: Get,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, Any],
+) -> None:
+    """It is meant to be enough, and is not; so it is told, once, with what is."""
+
+    @app.before_request
+    def load() -> None:
+        g.user = request.cookies.get("user", "nobody")
+
+    app.add_url_rule("/", "view", cache.cached(**options)(lambda: str(g.user)))
+    for _ in range(2):
+        assert not is_hit(get("/"))
+    (line,) = caplog.messages
+    assert "is not cached: cookie was read, which its key does not hold; give vary=" in line
+
+
+# --- one object for many answers ---
+
+
+def decorated(view: Callable[..., Any]) -> Callable[..., Any]:
+    """*view* beneath a decorator that changes nothing."""
+
+    @functools.wraps(view)
+    def wrapper() -> Any:
+        return view()
+
+    return wrapper
+
+
+@pytest.mark.parametrize("is_debugged", [False, True])
+@pytest.mark.parametrize("headers", [{"If-None-Match": "*"}, {"Range": "bytes=0-1"}])
+@pytest.mark.parametrize("kind", ["view", "beneath", "uncached"])
+def test_a_response_that_the_app_keeps(
+    app: Flask, cache: Cache, get: Get, headers: dict[str, str], kind: str, is_debugged: bool
+) -> None:
+    """What one client asks for changes what nobody else gets."""
+    app.debug = is_debugged
+    page = Response("0123456789")
+    page.set_etag("1")
+    view: Any = cache.cached(unless=(lambda: True) if kind == "uncached" else None)(lambda: page)
+    app.add_url_rule("/", "view", decorated(view) if kind == "beneath" else view)
+    fields = page.headers.to_wsgi_list()
+    get("/", headers=headers)
+    assert (page.status_code, page.get_data()) == (200, b"0123456789")
+    assert page.headers.to_wsgi_list() == fields
+    for _ in range(2):
+        cache.clear()
+        answer = get("/")
+        assert (answer.status_code, answer.text) == (200, "0123456789")
+        assert len(answer.headers.getlist("Cache-Status")) <= 1
+
+
+def test_an_app_that_makes_responses_in_its_own_way() -> None:
+    """It does so once for each answer, as without the cache."""
+
+    class Wrapping(Flask):
+        def make_response(self, rv: Any) -> Response:
+            response = super().make_response(rv)
+            response.set_data(f"<{response.get_data(as_text=True)}>")
+            return response
+
+    app = Wrapping(__name__)
+    cache = Cache(app, config={"CACHE_TYPE": "SimpleCache"})
+    app.add_url_rule("/", "view", cache.cached()(lambda: "x"))
+    app.add_url_rule("/made", "made", cache.cached()(lambda: app.response_class("x")))
+    app.add_url_rule("/plain", "plain", lambda: "x")
+    client = app.test_client()
+    for path in ("/", "/", "/made", "/made", "/plain"):
+        assert client.get(path).text == "<x>"
+
+
+def test_a_response_class_that_shapes_its_body() -> None:
+    """What is stored has been shaped."""
+
+    class Envelope(Response):
+        def __init__(self, response: Any = None, *args: Any, **kwargs: Any) -> None:
+            shaped = f"<{response}>" if isinstance(response, str) else response
+            super().__init__(shaped, *args, **kwargs)
+
+    app = Flask(__name__)
+    app.response_class = Envelope
+    cache = Cache(app, config={"CACHE_TYPE": "SimpleCache"})
+    app.add_url_rule("/", "view", cache.cached()(lambda: "x"))
+    client = app.test_client()
+    assert [client.get("/").text for _ in range(3)] == ["<x>"] * 3
+
+
+def test_an_abort_with_a_body_that_can_be_read_once(app: Flask, cache: Cache, get: Get) -> None:
+    """All of it is sent, also beneath a decorator."""
+
+    def view() -> None:
+        abort(Response(letter for letter in "abc"))
+
+    cached = cache.cached()(view)
+    app.add_url_rule("/", "view", decorated(cached))
+    app.add_url_rule("/bare", "bare", cache.cached()(view))
+    for path in ("/", "/", "/bare", "/bare"):
+        assert get(path).text == "abc"
+
+
+# --- sessions ---
+
+
+class Pickled(dict[str, Any], SessionMixin):
+    """A session that its interface pickles."""
+
+
+class Attributes(SessionMixin, dict[str, Any]):  # type: ignore[misc]
+    """A session whose attributes are what it holds."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+@pytest.mark.parametrize("is_debugged", [False, True])
+def test_a_session_that_is_pickled(app: Flask, cache: Cache, get: Get, is_debugged: bool) -> None:
+    """As what it was, with what it held."""
+    app.debug = is_debugged
+    kept: list[bytes] = []
+
+    class Interface(SessionInterface):
+        def open_session(self, app: Flask, request: Any) -> Pickled:
+            return pickle.loads(kept[-1]) if kept else Pickled(user="ann")
+
+        def save_session(self, app: Flask, session: Any, response: Response) -> None:
+            kept.append(pickle.dumps(session))
+
+    app.session_interface = Interface()
+    app.add_url_rule("/", "view", cache.cached()(lambda: "x"))
+    for _ in range(3):
+        assert get("/").text == "x"
+    session = pickle.loads(kept[-1])
+    assert type(session) is Pickled
+    assert session == {"user": "ann"}
+    assert "_reads" not in vars(session)
+
+
+@pytest.mark.parametrize("is_debugged", [False, True])
+def test_a_session_of_attributes(app: Flask, cache: Cache, get: Get, is_debugged: bool) -> None:
+    """Nothing of ours is put into it, and it counts as read."""
+    app.debug = is_debugged
+    saved: list[dict[str, Any]] = []
+
+    class Interface(SessionInterface):
+        def open_session(self, app: Flask, request: Any) -> Attributes:
+            return Attributes(user="ann")
+
+        def save_session(self, app: Flask, session: Any, response: Response) -> None:
+            saved.append(dict(session))
+
+    app.session_interface = Interface()
+    app.add_url_rule("/", "view", cache.cached()(lambda: jsonify(1)))
+    assert "detail=read-session" in status_of(get("/"))
+    assert set(saved[-1]) <= {"user", "accessed"}
+
+
+# --- what an app calls its own ---
+
+
+def test_what_an_app_puts_onto_its_request(app: Flask, cache: Cache, get: Get) -> None:
+    """Its names and ours do not meet."""
+    names = ("position", "reads", "named_reads", "is_watched", "begin", "caches", "is_first")
+
+    @app.before_request
+    def put() -> None:
+        for name in names:
+            assert not hasattr(request, name)
+            setattr(request, name, (1, 2))
+
+    app.add_url_rule("/", "view", cache.cached()(lambda: "x"))
+    get("/")
+    assert is_hit(get("/"))
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize("given", ["view", None, 7, classmethod(lambda cls: 1), Flask])
+def test_what_is_no_function(cache: Cache, given: Any) -> None:
+    """It is told where the decorator stands, and not when a request comes."""
+    with pytest.raises(InvalidPolicy, match="cannot be cached; put the decorator on a function"):
+        cache.cached()(given)
+
+
+def test_http_cached_without_parentheses(cache: Cache) -> None:
+    """The remedy is told."""
+    with pytest.raises(InvalidPolicy, match=r"needs its parentheses: @cache.http_cached\(\)"):
+        cache.http_cached(lambda: "x")  # type: ignore[arg-type]
+
+
+def test_a_timeout_that_was_set_later_and_is_none(
+    app: Flask, cache: Cache, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one that was given holds, and that is told once."""
+    view = cache.cached(timeout=7)(lambda: "x")
+    app.add_url_rule("/", "view", view)
+    view.cache_timeout = -12
+    for _ in range(2):
+        assert get("/").status_code == 200
+    assert "ttl=7" in status_of(get("/"))
+    (line,) = [each for each in caplog.messages if "cache_timeout does not count" in each]
+    assert "-12" in line
+
+
+def test_the_names_of_pages_in_flask_caching(
+    app: Flask, cache: Cache, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing has them here, which is told once."""
+    app.add_url_rule("/", "view", cache.cached()(lambda: "x"))
+    get("/")
+    with app.app_context():
+        assert not cache.delete("view//")
+        cache.delete_many("view//", "view//n")
+    (line,) = caplog.messages
+    assert "use purge_path, or delete_cached" in line
