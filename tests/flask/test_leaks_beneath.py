@@ -472,6 +472,15 @@ def test_what_is_no_function(cache: Cache, given: Any) -> None:
         cache.cached()(given)
 
 
+def test_what_only_flask_caching_has(cache: Cache) -> None:
+    """The error tells what does the same."""
+    with pytest.raises(AttributeError, match=r"a Cache has no memoize; give cached\(\) make_cache"):
+        cache.memoize(50)  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"a Cache has no memoise$"):
+        cache.memoise(50)  # type: ignore[attr-defined]
+    assert not hasattr(cache, "unlink")
+
+
 def test_http_cached_without_parentheses(cache: Cache) -> None:
     """The remedy is told."""
     with pytest.raises(InvalidPolicy, match=r"needs its parentheses: @cache.http_cached\(\)"):

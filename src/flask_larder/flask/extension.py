@@ -3,7 +3,7 @@
 import functools
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
@@ -69,6 +69,13 @@ class Cache(PurgeMethods):
 
     def __repr__(self) -> str:
         return f"<Cache {self.name!r}>"
+
+    if not TYPE_CHECKING:  # a type checker knows by itself what is missing
+
+        def __getattr__(self, name: str) -> Any:
+            remedy = _ELSEWHERE.get(name)
+            hint = "" if remedy is None else f"; {remedy}"
+            raise AttributeError(f"a Cache has no {name}{hint}", name=name, obj=self)
 
     def init_app(self, app: Flask, config: Mapping[str, Any] | None = None) -> None:
         """Prepare *app*, with the ``CACHE_*`` settings of ``app.config``.
@@ -423,6 +430,16 @@ class Cache(PurgeMethods):
         default: float = self._wiring().settings["CACHE_DEFAULT_TIMEOUT"]
         return default
 
+
+_ELSEWHERE: Final = {
+    "memoize": "give cached() make_cache_key=, or see docs/how-to/move-from-flask-caching.md",
+    "delete_memoized": "use .purge() of the decorated function",
+    "delete_memoized_verhash": "use .purge() of the decorated function",
+    "unlink": "use delete()",
+    "cache": "call its methods on this object itself",
+    "app": "use current_app",
+}
+"""What Flask-Caching has and what does the same here."""
 
 _OF_VIEWS: Final = "view//"
 
