@@ -20,6 +20,9 @@ MOST_WAITING: Final = 100
 DRAIN_SECONDS: Final = 5.0
 """How long a process that ends waits for work that it has taken."""
 
+FAILED_SECONDS: Final = 60.0
+"""For how long no more work is taken for a key whose work has failed in a way of its own."""
+
 _MOST_RESTS: Final = 1000
 
 Work: TypeAlias = Callable[[], float]
@@ -106,7 +109,7 @@ class _Workers:
                     self._changed.notify_all()
                     return
                 key, work = self._waiting.popleft()
-            rest_seconds = 0.0
+            rest_seconds = FAILED_SECONDS
             try:
                 rest_seconds = work()
             except BaseException:  # noqa: BLE001 - whatever it is, the thread is for other work, too

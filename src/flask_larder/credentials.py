@@ -58,12 +58,27 @@ def is_credential_field(name: str) -> bool:
 
 # Words in the names that applications and gateways give to keys, tokens and users.
 _TELLING: Final = re.compile(
-    r"account|auth|cert|claim|consumer|credential|customer|dpop|email|group|identity|jwt|key|login|"
-    r"member|organi[sz]ation|passw|principal|role|secret|session|signature|ssl-client|tenant|"
-    r"token|user|(^|-)(client-(dn|id|verify)|dn|from-user|org|sid|sub|subject|uid)(-|$)|"
-    r"^from$|^remote-(?!addr|host|ip|port)"
+    r"auth|consumer|credential|dpop|identity|jwt|key|passw|principal|secret|session|signature|"
+    r"tenant|token|user"
 )
-_TELLING_NOBODY: Final = re.compile(r"user-agent|sec-(fetch|websocket)-.*|idempotency-key")
+
+# Words that tell it only as a whole, between hyphens.
+_TELLING_WORDS: Final = frozenset(
+    {
+        *("account", "bearer", "cert", "certificate", "claim", "claims", "clientcert", "creds"),
+        *("customer", "dn", "email", "eppn", "group", "groups", "hmac", "login", "mail", "member"),
+        *("msisdn", "org", "organisation", "organization", "otp", "role", "roles", "sid", "sub"),
+        *("subject", "subscriber", "ticket", "uid", "visitor"),
+    }
+)
+_TELLING_NAMES: Final = re.compile(
+    r"from|remote-(?!addr|host|ip|port).*|.*ssl-client-.*|"
+    r"(x-)?(client|device|persistent|player|profile)-(id|uuid|verify)"
+)
+_TELLING_NOBODY: Final = re.compile(
+    r".*user-agent|.*user-ip|sec-(fetch|websocket)-.*|idempotency-key|authority|"
+    r"(x-)?(cache|surrogate)-(group|key)|x-pod-.*"
+)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -71,7 +86,10 @@ def may_tell_who_asks(name: str) -> bool:
     """Whether the header field *name*, in lower case, tells who asks, as far as its name says."""
     if is_credential_field(name):
         return True
-    return _TELLING.search(name) is not None and _TELLING_NOBODY.fullmatch(name) is None
+    if _TELLING_NOBODY.fullmatch(name):
+        return False
+    is_telling = _TELLING.search(name) or _TELLING_NAMES.fullmatch(name)
+    return bool(is_telling) or not _TELLING_WORDS.isdisjoint(name.split("-"))
 
 
 def telling_who_asks(names: Iterable[str]) -> frozenset[str]:

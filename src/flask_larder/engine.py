@@ -26,8 +26,8 @@ from flask_larder.freshness import (
     staleness,
 )
 from flask_larder.headers import Fields, only, parse_vary, with_vary
-from flask_larder.key import stored_key
-from flask_larder.lookup import Lookups, is_for
+from flask_larder.key import origin_of, stored_key
+from flask_larder.lookup import Lookups, shows_nobody
 from flask_larder.policy import (
     ABOUT_CACHING,
     SERVER_ERRORS,
@@ -228,7 +228,7 @@ class _Attempt(Generic[F]):
     def is_for_one(self) -> bool:
         """Whether the request wants an answer of its own, or one that is of no use to others."""
         ask, miss = self._ask, self._miss
-        if ask.refresh or ask.request.method == "HEAD":
+        if ask.refresh or ask.request.method == "HEAD" or not miss.may_share:
             return True
         if wants_only_stored(ask.directives) or miss.status.fwd == "request":
             return True
@@ -279,7 +279,9 @@ class _Attempt(Generic[F]):
     def adopt(self, shared: Shared) -> tuple[Hit | F, CacheStatus] | None:
         """The response of another request, if this one selects it and may be sent it."""
         is_selected = shared.at == selected_key(self._ask, shared.names)
-        if not (is_selected and is_for(shared.response, self._ask, shared.names)):
+        if not is_selected or shared.response.origin != origin_of(self._ask.request):
+            return None
+        if not shows_nobody(shared.response, self._ask, shared.names):
             return None
         found = self._engine.lookups.judge(self._ask, shared.names, shared.response)
         if not isinstance(found, Hit):
@@ -364,7 +366,11 @@ def _is_for_all(ask: Ask, stored: StoredResponse, confirmation: Forwarded) -> bo
     """Whether others may be sent all fields of *confirmation* with what it confirms."""
     fields = with_vary(confirmation.fields, parse_vary(stored.fields))
     exchange = Exchange.of(
-        *(ask.request, confirmation.status, fields, ask.policy.targeted, confirmation.unsaid)
+        ask.request,
+        confirmation.status,
+        fields,
+        targeted=ask.policy.targeted,
+        unsaid=confirmation.unsaid,
     )
     return is_for_all(exchange, confirmation.reads(), ask.policy)
 

@@ -76,8 +76,8 @@ class StoredResponse(Struct, frozen=True):
     how long, in seconds, it may be sent when it is no longer fresh (RFC 5861), *max_stale* for how
     long to a request that takes it so, and *keep* for how long it can be validated. *value* is
     what the view returned, encoded, where a decorator around the cache is to see that rather than
-    the response. What is *anonymous* was made of all header fields of a request which showed nobody
-    by them, and is for such requests only: but for the fields that select.
+    the response. What is *anonymous* was made of all header fields of a request, by none of which
+    anybody was known, and is for such requests only. Fields that select may tell who asks.
     """
 
     origin: str

@@ -3,7 +3,15 @@
 from msgspec.structs import replace
 
 from flask_larder.entry import Forwarded, Reads, StoredResponse, Targets
-from flask_larder.headers import Fields, parse_vary, updated_fields, without
+from flask_larder.headers import (
+    FOR_ALL,
+    Fields,
+    Head,
+    parse_cache_control,
+    parse_vary,
+    updated_fields,
+    without,
+)
 
 
 class Freshened:
@@ -27,8 +35,11 @@ class Freshened:
 
     @property
     def unsaid(self) -> frozenset[str]:
-        """As that of the confirmation."""
-        return self._confirmation.unsaid
+        """As that of the confirmation, which has to say itself that what was not for all is."""
+        if not self._stored.anonymous:
+            return self._confirmation.unsaid
+        said = parse_cache_control(Head(self._confirmation.fields))
+        return self._confirmation.unsaid | (FOR_ALL - said.keys())
 
     def targets(self) -> Targets:
         """Those of now, with all tags: a view that has nothing to make may not name its own."""

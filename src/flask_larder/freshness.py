@@ -30,6 +30,9 @@ _HEURISTIC_FRACTION: Final = 0.1
 HEURISTIC_STATUSES: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
 """Those that are cacheable where the response says nothing of it (RFC 9110 section 15.1)."""
 
+MOST_AHEAD: Final = 60.0
+"""By how many seconds a clock may be ahead of the one by which something was stored."""
+
 
 def freshness_lifetime(timeout: float, explicit: float | None) -> float:
     """The lifetime of a response whose developer gave it *timeout*, and its own fields *explicit*.
@@ -137,8 +140,13 @@ def longest_window(stored: StoredResponse) -> float:
 
 
 def current_age(stored: StoredResponse, now: float) -> float:
-    """The response's age at *now*; never below 0, though clocks of two hosts may disagree."""
-    return max(0.0, now - stored.stored_at)
+    """The response's age at *now*; never below 0, though clocks of two hosts may disagree.
+
+    Where they disagree by more than :data:`MOST_AHEAD`, that is its age: a clock was set back, and
+    nobody can tell how old it is, but young it is not.
+    """
+    age = now - stored.stored_at
+    return -age if age < -MOST_AHEAD else max(0.0, age)
 
 
 def remaining_lifetime(stored: StoredResponse, now: float) -> float:

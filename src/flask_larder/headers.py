@@ -37,6 +37,10 @@ _FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
+FOR_ALL: Final = frozenset({"public", "s-maxage"})
+"""The directives by which a response says that it is for all, whoever has asked."""
+
+
 def is_field_name(name: str) -> bool:
     """Whether *name* is a token, as the name of a field must be (RFC 9110 section 5.1)."""
     return _FIELD_NAME.fullmatch(name) is not None

@@ -15,11 +15,11 @@ from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
 
 
-def is_for(stored: StoredResponse, ask: Ask, names: frozenset[str]) -> bool:
-    """Whether *stored* is for a request that has selected it by its key and by *names*."""
-    # A key that the developer makes may lack the host, and a forged one must poison nobody.
-    if stored.origin != origin_of(ask.request):
-        return False
+def shows_nobody(stored: StoredResponse, ask: Ask, names: frozenset[str]) -> bool:
+    """Whether a request shows nobody by its fields, where *stored* is for such requests only.
+
+    What the key holds, or has been selected by *names*, is the same as for *stored*.
+    """
     if not stored.anonymous:
         return True
     return telling_who_asks(ask.request.fields.keys()) <= names | ask.policy.covered
@@ -67,12 +67,14 @@ class Lookups:
             return Miss(CacheStatus("bypass", detail="purges-unknown"), may_store=False)
         if stored is None:
             return Miss(CacheStatus("vary-miss" if names else "uri-miss"), names)
+        if not shows_nobody(stored, ask, names):
+            return Miss(CacheStatus("vary-miss"), names, may_share=False)
         return self.judge(ask, names, stored)
 
     def _in_memory(self, ask: Ask) -> Hit | None:
         """What the process remembers, if it is fresh; else the store may have something newer."""
         names, stored = self._select(ask, self._entries.remembered)
-        if stored is None or not self._can_judge(ask):
+        if stored is None or not shows_nobody(stored, ask, names) or not self._can_judge(ask):
             return None
         found = self.judge(ask, names, stored)
         return found if isinstance(found, Hit) and (found.status.ttl or 0.0) > 0 else None
@@ -93,7 +95,8 @@ class Lookups:
         if isinstance(entry, Variants):
             names = frozenset(entry.names)
             entry = find(key_in_store(ask, names))
-        if isinstance(entry, StoredResponse) and is_for(entry, ask, names):
+        # A key that the developer makes may lack the host, and a forged one must poison nobody.
+        if isinstance(entry, StoredResponse) and entry.origin == origin_of(ask.request):
             return names, entry
         return names, None
 

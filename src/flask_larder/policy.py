@@ -16,6 +16,7 @@ from flask_larder.entry import Reads, Request, Targets
 from flask_larder.errors import InvalidPolicy
 from flask_larder.freshness import HEURISTIC_STATUSES
 from flask_larder.headers import (
+    FOR_ALL,
     Fields,
     Head,
     are_well_formed,
@@ -342,18 +343,20 @@ def covered_by_response(reads: Reads, exchange: Exchange, policy: Policy) -> fro
     to know who asks, is never for all.
     """
     covered = parse_vary(exchange.fields) - {"headers"}
-    if exchange.directives.keys() & {"public", "s-maxage"}:
+    if exchange.directives.keys() & FOR_ALL:
         covered |= reads.unkeyed if policy.timeout is None else _checked(reads.before, exchange)
     return covered - NEVER_FOR_ALL
 
 
-def is_anonymous(reads: Reads, exchange: Exchange) -> bool:
+def is_for_nobody(reads: Reads, exchange: Exchange, policy: Policy) -> bool:
     """Whether a response is only for requests that show nobody, since all fields went into it.
 
     So it is where a view hands all of them on to another server: what that makes of credentials is
     not known from an answer to who has shown none. See :class:`~flask_larder.entry.StoredResponse`.
     """
-    return reads.all_fields and exchange.directives.keys().isdisjoint({"public", "s-maxage"})
+    if not reads.all_fields or policy.timeout is not None or "headers" in policy.covered:
+        return False
+    return exchange.directives.keys().isdisjoint(FOR_ALL)
 
 
 def _checked(before: frozenset[str], exchange: Exchange) -> frozenset[str]:

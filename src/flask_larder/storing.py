@@ -14,7 +14,7 @@ from flask_larder.policy import (
     Exchange,
     Reason,
     body_is_incomplete,
-    is_anonymous,
+    is_for_nobody,
     may_be_tagged,
     may_share,
     may_store,
@@ -41,7 +41,11 @@ def to_store(
     """
     policy, came_at = ask.policy, clock()
     exchange = Exchange.of(
-        *(ask.request, forwarded.status, forwarded.fields, policy.targeted, forwarded.unsaid)
+        ask.request,
+        forwarded.status,
+        forwarded.fields,
+        targeted=policy.targeted,
+        unsaid=forwarded.unsaid,
     )
     refusal = forbids_storing(ask.directives) or forwarded.refusal
     if reason := refusal or may_store(exchange, policy):
@@ -64,9 +68,8 @@ def to_store(
     # A timeout counts from when it is there, and what the response says from when it came.
     made_at = (came_at if policy.timeout is None else clock()) - times.initial_age
     names = names | parse_vary(all_fields) | reads.selecting
-    response = _stored(ask, forwarded, targets, fields, body, made_at, times)
-    if is_anonymous(reads, exchange):
-        response = replace(response, anonymous=True)
+    anonymous = is_for_nobody(reads, exchange, policy)
+    response = _stored(ask, forwarded, targets, fields, body, made_at, times, anonymous=anonymous)
     return Shared(selected_key(ask, names), names, response)
 
 
@@ -78,6 +81,8 @@ def _stored(
     body: bytes,
     made_at: float,
     times: Times,
+    *,
+    anonymous: bool,
 ) -> StoredResponse:
     return StoredResponse(
         origin=origin_of(ask.request),
@@ -94,6 +99,7 @@ def _stored(
         max_stale=times.max_stale,
         keep=times.keep,
         value=forwarded.value(),
+        anonymous=anonymous,
     )
 
 

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import pickle
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -231,7 +232,7 @@ def forged(shop: Shop) -> bytes:
         StoredResponse(
             "http://localhost",
             *(200, (), b'{"page": "forged"}'),
-            stored_at=4e9,
+            stored_at=time.time(),
             lifetime=60.0,
             position=latest_purge(shop),
         )

@@ -3,6 +3,7 @@
 A soft purge makes stale without any time passing.
 """
 
+import functools
 import io
 import logging
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, Response, abort, g, got_request_exception, jsonify, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from flask_larder import Cache, InvalidConfig, InvalidPolicy
 from flask_larder.flask.call import Call
@@ -308,6 +310,44 @@ def test_a_view_that_an_error_of_its_guard_keeps_away_is_left_out(
     assert get("/", **ann).text == "2"  # it waits, since nobody can do it in the background
     (warning,) = warnings()
     assert warning.endswith("a hook or a decorator has answered without its user")
+
+
+@pytest.mark.parametrize("place", ["hook", "decorator", "session"])
+def test_what_fails_without_its_user_is_not_tried_with_each_hit(
+    app: Flask, cache: Cache, get: Get, count: Counter, quiet: Quiet, place: str
+) -> None:
+    """Once a minute is enough: in the log, too."""
+    tries = Counter()
+
+    def fail() -> None:
+        if REVALIDATION in request.environ:
+            tries()
+            raise KeyError("user")
+
+    class Interface(SecureCookieSessionInterface):
+        def open_session(self, app: Flask, request: Any) -> SecureCookieSession | None:
+            if place == "session":
+                fail()
+            return super().open_session(app, request)
+
+    app.session_interface = Interface()
+    if place == "hook":
+        app.before_request(fail)
+    view = cache.cached(stale_while_revalidate=60)(lambda: str(count()))
+
+    @functools.wraps(view)
+    def decorated() -> Any:
+        if place == "decorator":
+            fail()
+        return view()
+
+    app.add_url_rule("/", "view", decorated)
+    get("/")
+    cache.clear(soft=True)
+    for _ in range(3):
+        assert get("/").text in {"1", "2"}  # nobody does it in the background, so one may wait
+        quiet()
+    assert tries.runs == 1
 
 
 def test_what_is_revalidated_has_the_tags_of_its_new_answer(

@@ -287,6 +287,32 @@ def test_a_server_that_was_started_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
+def test_a_master_that_gets_its_first_replica(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its id changes then, as with a backup, and nothing was lost."""
+    monkeypatch.setattr(follower, "GREETING_SECONDS", 0.0)
+    monkeypatch.setattr(follower, "BLOCK_SECONDS", 0.02)
+    master = Node(binary(name))
+    replica = Node(binary(name), f"replicaof {HOST} {master.port}")
+    try:
+        master.start()
+        ours = Process(Links(Address(f"redis://{master.address}", timeout=5.0)))
+        wait_until(lambda: ours.is_followed)
+        ours.purges.add(CATS)
+        before = ours.last
+        assert before is not None
+        replica.start()
+        with replica.admin() as client:
+            wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+        with master.admin() as client:
+            asked = client.info("commandstats")["cmdstat_xread"]["calls"]
+            wait_until(lambda: client.info("commandstats")["cmdstat_xread"]["calls"] > asked + 3)
+        assert ours.verdict(before) == VALID
+    finally:
+        for node in (master, replica):
+            node.remove()
+
+
+@pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
 def test_a_replica_that_is_promoted_while_it_is_followed(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

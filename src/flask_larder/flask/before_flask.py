@@ -22,7 +22,7 @@ from flask.signals import (
     request_started,
     request_tearing_down,
 )
-from werkzeug.routing import Rule, converters
+from werkzeug.routing import Rule
 
 from flask_larder.ask import Ask, key_in_store
 from flask_larder.environ import environ_name
@@ -33,7 +33,7 @@ from flask_larder.flask.options import Options
 from flask_larder.flask.placement import EXTENSION
 from flask_larder.flask.purging import name_of
 from flask_larder.flask.tagging import open_tags
-from flask_larder.flask.tracking import TrackedRequest
+from flask_larder.flask.tracking import TrackedRequest, has_converters_of_app
 from flask_larder.key import origin_of
 from flask_larder.learned import DIRECTIVES, FOR_FLASK, Lesson
 from flask_larder.policy import Reason
@@ -236,9 +236,8 @@ def has_other_sessions(app: Flask) -> Reason | None:
 
 def has_own_converters(rule: Rule | None) -> Reason | None:
     """A converter of the app may refuse a URL that it took before."""
-    kinds = [] if rule is None else map(type, rule._converters.values())  # noqa: SLF001
-    is_known = all(kind.__module__ == converters.__name__ for kind in kinds)
-    return None if is_known else "the URL has a converter of the app's own"
+    has_own = has_converters_of_app(rule)
+    return "the URL has a converter of the app's own" if has_own else None
 
 
 def is_observed(app: Flask) -> Reason | None:

@@ -267,8 +267,7 @@ class _Visit:
             return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised
-        if answer.is_own:
-            self._outcome.own = answer.returned
+        self._outcome.made, self._outcome.is_own = answer.made, answer.is_own
         return answer.returned
 
     def _tell_unkeyed(self, made: ViewAnswer, watch: Watch) -> None:
@@ -306,8 +305,9 @@ class _Visit:
         if stored.value is not None and not self._is_outermost():
             with suppress(CorruptEntry):
                 return decode_value(stored.value)
-        self._outcome.own = response_of(self._context.app, stored)
-        return self._outcome.own
+        made = response_of(self._context.app, stored)
+        self._outcome.made, self._outcome.is_own = made, True
+        return made
 
     def _is_outermost(self) -> bool:
         """Whether Flask itself calls what was decorated, and nothing stands between."""
@@ -391,7 +391,7 @@ class _Visit:
         def reads() -> Reads:
             own, before = watch.unkeyed(), watch.unkeyed_before() - self._harmless
             all_fields = "headers" in own | before
-            if call.options.by_response:
+            if call.options.by_response and "headers" not in ask.policy.covered:
                 names = EnvironHeaders(self._context.request.environ).keys()
                 own, before = credentials_among(own, names), credentials_among(before, names)
             return Reads(
@@ -429,9 +429,8 @@ class _Visit:
             if self._may_store(ask.policy, value.status_code):
                 # Asked for: what the app's error handler makes of it is the response to store.
                 handled = self._context.app.handle_user_exception(error)
-                if isinstance(
-                    handled, HTTPException
-                ):  # nothing, and its body may be read once only
+                # Where no handler took it, Flask would read the body that it may have once more.
+                if isinstance(handled, HTTPException):
                     handled = handled.get_response(self._context.request.environ)
                 return handled, None
             return value, error

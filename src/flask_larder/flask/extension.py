@@ -3,7 +3,7 @@
 import functools
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Never, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
@@ -216,7 +216,7 @@ class Cache(PurgeMethods):
 
     def http_cached(
         self,
-        *unnamed: object,
+        *unnamed: Never,
         unless: Callable[..., object] | None = None,
         response_filter: Callable[[Any], object] | None = None,
         vary: Vary | None = None,
@@ -349,8 +349,10 @@ class Cache(PurgeMethods):
         Raises ``StoreUnavailable`` where that cannot be done.
         """
         wiring, stored = self._wiring(), _keys_of(key)
-        _tell_of_views(wiring, key)
-        return wiring.values.delete(*stored) > 0
+        is_deleted = wiring.values.delete(*stored) > 0
+        if not is_deleted:
+            _tell_of_views(wiring, key)
+        return is_deleted
 
     def delete_many(self, *keys: str) -> list[str]:
         """Forget what is under *keys*; those keys, since nothing is there any more.
@@ -359,9 +361,9 @@ class Cache(PurgeMethods):
         is on.
         """
         wiring, stored = self._wiring(), _keys_of(*keys)
-        _tell_of_views(wiring, *keys)
         try:
-            wiring.values.delete(*stored)
+            if not wiring.values.delete(*stored):
+                _tell_of_views(wiring, *keys)
         except StoreUnavailable:
             if wiring.settings["CACHE_IGNORE_ERRORS"]:
                 return []

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from flask import Flask, Request, Response, request
 from flask.ctx import RequestContext
-from werkzeug.datastructures import EnvironHeaders
+from werkzeug.datastructures import EnvironHeaders, Headers
 
 from flask_larder.conditional import is_not_modified
 from flask_larder.flask.current import request_context
@@ -22,6 +22,9 @@ from flask_larder.wsgi import OUTCOME
 
 _log = logging.getLogger("flask_larder")
 
+_ONCE: Final = "_flask_larder_once"
+_TOLD: Final = "_flask_larder_told"
+
 # What a client may make its request depend on. If-Range counts beside a Range only.
 _ASKED_ABOUT: Final = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE"})
 
@@ -32,10 +35,10 @@ class Outcome:
 
     *age* is in seconds and ``None`` unless the answer was stored; the times that the cache and
     the view took are in milliseconds, *view_ms* ``None`` where the view did not run. *vary* are
-    the header fields that select. *own* is the response that was made here, if it was, which nobody
-    else holds. *send* tells whether the client may see the status, *whole*
-    that the whole was made or found, though the client may want a part, and *is_as_stored* that no
-    decorator around the cache has changed what was stored.
+    the header fields that select. *made* is the response that goes to Flask, until its fields are
+    written, and it *is_own* where nobody but the cache has it. *send* tells whether the client may
+    see the status, *whole* that the whole was made or found, though the client may want a part, and
+    *is_as_stored* that no decorator around the cache has changed what was stored.
     """
 
     status: CacheStatus
@@ -49,7 +52,8 @@ class Outcome:
     tags: tuple[str, ...] = ()
     whole: bool = False
     is_as_stored: bool = False
-    own: Any = None
+    made: Any = None
+    is_own: bool = False
 
     def __str__(self) -> str:
         return str(self.status)
@@ -82,8 +86,12 @@ def write_fields(response: Response) -> Response:
     outcome = environ.get(OUTCOME)
     if not isinstance(outcome, Outcome):
         return response
-    if response is not outcome.own:
-        response = copied(response)
+    is_own = outcome.is_own and response is outcome.made
+    outcome.made = None  # it may lead back to the environ
+    is_asked_about = not environ.keys().isdisjoint(_ASKED_ABOUT)
+    if is_asked_about and not is_own:
+        response = copied(response)  # the app may send it to others
+    _forget_told(response)
     fields, added = fields_of(response), list[tuple[str, str]]()
     if outcome.age is not None:
         fields.remove("Age")
@@ -93,13 +101,15 @@ def write_fields(response: Response) -> Response:
         fields["Vary"] = ", ".join(values_of(told, "vary"))
     if outcome.send:
         # Lists, to which each cache on the way appends (RFC 9211 section 2).
-        added += ("Cache-Status", str(outcome)), ("Server-Timing", outcome.server_timing)
+        told = [("Cache-Status", str(outcome)), ("Server-Timing", outcome.server_timing)]
+        vars(response)[_TOLD] = told
+        added += told
     append_fields(fields, added)
     if outcome.send_tags and (tags := cache_tag(outcome.tags)):
         fields.add("Cache-Tag", tags)
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
-    if not environ.keys().isdisjoint(_ASKED_ABOUT):
+    if is_asked_about:
         now = time()
         made_at = now - outcome.age if outcome.is_as_stored and outcome.age is not None else None
         _validate(response, now, made_at)
@@ -108,23 +118,32 @@ def write_fields(response: Response) -> Response:
     return response
 
 
+def _forget_told(response: Response) -> None:
+    """Take away what was told of *response* when the app sent it before."""
+    told = vars(response).pop(_TOLD, None)
+    if told is not None:
+        kept = [field for field in fields_of(response).to_wsgi_list() if field not in told]
+        response.headers = Headers(kept)
+
+
 def make_responses_once(app: Flask) -> None:
     """Where *app* makes responses in its own way, do that once for each, as without the cache.
 
     The cache has it made to store it, and Flask would make another one of what it gets.
     """
-    if type(app).make_response is Flask.make_response or "make_response" in vars(app):
-        return
     own: Any = app
     make = own.make_response
+    if getattr(make, "__func__", None) is Flask.make_response or hasattr(make, _ONCE):
+        return
 
     def make_response(value: Any) -> Response:
         context = request_context()
         outcome = None if context is None else context.request.environ.get(OUTCOME)
-        if isinstance(outcome, Outcome) and value is not None and value is outcome.own:
+        if isinstance(outcome, Outcome) and value is not None and value is outcome.made:
             return cast("Response", value)
         return cast("Response", make(value))
 
+    setattr(make_response, _ONCE, True)
     own.make_response = make_response
 
 

@@ -29,9 +29,15 @@ def response_of(app: Flask, stored: StoredResponse) -> Response:
 
 
 def copied(response: Response) -> Response:
-    """*response* with header fields of its own: who made it may hold it, and send it again."""
-    its_copy = copy(response)
-    its_copy.headers = copy(response.headers)
+    """*response* with header fields of its own, so that nobody who holds it sees them change.
+
+    It is the same where its class is none of which there can be a copy.
+    """
+    try:
+        its_copy = copy(response)
+        its_copy.headers = copy(response.headers)
+    except Exception:  # noqa: BLE001 - a class of the app's may do whatever it likes
+        return response
     return its_copy
 
 

@@ -54,6 +54,9 @@ _BUSY_SECONDS: Final = 0.1
 """How long a key is left to another process that has its lease."""
 
 
+_FAILED_BEFORE: Final = "a hook or a decorator has failed without its user"
+
+
 @dataclass(slots=True)
 class Revalidation:
     """What a request is made for that nobody has sent: to replace what was stored at *stored_at*.
@@ -92,8 +95,9 @@ def revalidate_later(call: Call, environ: Mapping[str, Any], ask: Ask, hit: Hit)
             revalidation = Revalidation(claim, call.decorated, ask.key, stored_at)
             has_ended = _has_ended(app, {**replay, REVALIDATION: revalidation})
         # Whoever goes by that is not to find the claim, and wait for what does not come.
-        if has_ended and revalidation.failure is not None:
-            call.leave_out(revalidation.failure, LEFT_OUT_SECONDS)
+        if revalidation.failure is not None:  # the view was not reached, or could replace nothing
+            failure = revalidation.failure if has_ended else _FAILED_BEFORE
+            call.leave_out(failure, LEFT_OUT_SECONDS)
         return 0.0
 
     background.offer(owned, work)

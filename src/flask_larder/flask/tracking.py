@@ -17,7 +17,7 @@ from werkzeug.datastructures import (
     Headers,
 )
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import Map, Rule, converters
+from werkzeug.routing import Rule, converters
 
 from flask_larder.entry import Position
 from flask_larder.environ import environ_name
@@ -126,7 +126,7 @@ class _Matched:
         own = request.__dict__
         # It is set again whenever the context is pushed again, as for a streamed body.
         if own["url_rule"] is None and own["routing_exception"] is None:
-            request.larder_begin()
+            request.larder_begin(found if isinstance(found, Rule) else None)
         own[self._name] = found
 
 
@@ -175,24 +175,24 @@ class TrackedRequest(FlaskRequest):
             fields = TrackedHeaders(fields.environ, self.larder_reads)
         self._headers = fields
 
-    def larder_begin(self) -> None:
-        """Note what the app reads, now that the URL has been matched: next to nothing as yet."""
-        read_in_matching = self._larder_read_in_matching()
+    def larder_begin(self, rule: Rule | None) -> None:
+        """Note what the app reads, now that *rule* matches the URL: next to nothing as yet."""
+        read_in_matching = self._larder_read_in_matching(rule)
         self.larder_reads.forget_all_but(self._larder_read_in_init | read_in_matching)
         if self.larder_is_first:
             self._larder_begin_first()
         self._larder_load_positions()
         self._larder_name_reads()
 
-    def _larder_read_in_matching(self) -> frozenset[str]:
-        """What the app's own converters may have read: all that its session was not opened by."""
+    def _larder_read_in_matching(self, rule: Rule | None) -> frozenset[str]:
+        """What the app may have read to match the URL: all by which Flask opened no session."""
         read, context = self.larder_reads.since(), request_context()
-        if not read or context is None or not has_own_converters(context.app.url_map):
+        if not read or context is None:
             return frozenset()
-        opens_session = context.app.secret_key or not _is_opened_by_flask(context.app)
-        if opens_session and "cookie" not in self.larder_reads.again():
-            return read - {"cookie"}
-        return read
+        if not (has_converters_of_app(rule) or _has_own_adapter(context.app)):
+            return frozenset()
+        is_by_session = _opens_as_flask(context.app) and "cookie" not in self.larder_reads.again()
+        return read - {"cookie"} if is_by_session else read
 
     def _larder_begin_first(self) -> None:
         """Now all views of the app are known."""
@@ -237,15 +237,25 @@ class TrackedRequest(FlaskRequest):
         return super().stream
 
 
-def has_own_converters(url_map: Map) -> bool:
-    """Whether a URL may be matched by converters of the app's own, whatever these look at."""
-    return any(kind.__module__ != converters.__name__ for kind in url_map.converters.values())
+def has_converters_of_app(rule: Rule | None) -> bool:
+    """Whether URLs of *rule* are matched by converters of the app's own, whatever these look at."""
+    kinds = [] if rule is None else map(type, rule._converters.values())  # noqa: SLF001
+    return any(kind.__module__ != converters.__name__ for kind in kinds)
 
 
-def _is_opened_by_flask(app: Flask) -> bool:
-    """Whether the app's sessions are opened as Flask does, by a cookie if there is a secret key."""
-    own = type(app.session_interface).open_session
-    return own is SecureCookieSessionInterface.open_session
+def _has_own_adapter(app: Flask) -> bool:
+    """Whether the app looks at a request in its own way before its URL is matched."""
+    return type(app).create_url_adapter is not Flask.create_url_adapter
+
+
+def _opens_as_flask(app: Flask) -> bool:
+    """Whether the app's session was opened as Flask does that, by one look at the cookies."""
+    own, flasks = type(app.session_interface), SecureCookieSessionInterface
+    is_flasks = (own.open_session, getattr(own, "get_signing_serializer", None)) == (
+        flasks.open_session,
+        flasks.get_signing_serializer,
+    )
+    return is_flasks and bool(app.secret_key)
 
 
 def _read_in_init(name: str) -> Read | None:
@@ -310,7 +320,8 @@ _tracked_kinds: dict[type[Any], type[Any]] = {}
 def _tracked_kind(kind: type[Any]) -> type[Any]:
     if kind not in _tracked_kinds:
         # An interface may pickle it.
-        own = {"__reduce_ex__": reducing(kind, "_reads", lambda _: None)}
+        reduce_ex = reducing(kind, "_reads", lambda _: None)
+        own = {"__module__": kind.__module__, "__reduce_ex__": reduce_ex}
         _tracked_kinds[kind] = type(kind.__name__, (_TrackedSession, kind), own)
     return _tracked_kinds[kind]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from flask import Response, current_app
 from werkzeug.wrappers import Response as WerkzeugResponse
@@ -12,9 +12,11 @@ from flask_larder.codec import encode_value
 from flask_larder.conditional import entity_tag_of
 from flask_larder.entry import Reads, Targets
 from flask_larder.errors import UnstorableValue
-from flask_larder.flask.responses import append_fields, copied, fields_of
+from flask_larder.flask.responses import append_fields, fields_of
 from flask_larder.headers import Fields
 from flask_larder.policy import SERVER_ERRORS, Reason
+
+_IS_FILE: Final = "_flask_larder_is_file"
 
 
 class ViewAnswer:
@@ -41,7 +43,8 @@ class ViewAnswer:
     ) -> None:
         self._began = began
         self.returned = value
-        self.is_own = False  # a response that nobody but the cache has
+        self.made: Response | None = None  # where Flask gets that
+        self.is_own = False  # and nobody else has it
         self.raised = raised
         self.reads = reads
         self.targets = targets
@@ -56,9 +59,8 @@ class ViewAnswer:
         except (TypeError, ValueError):
             return None
         if self._is_outermost and not self.raised:
-            if response is self.returned:
-                response = copied(response)
-            self.returned, self.is_own = response, True
+            self.is_own = response is not self.returned
+            self.returned = self.made = response
         return response
 
     @property
@@ -104,7 +106,10 @@ class ViewAnswer:
     @cached_property
     def unsaid(self) -> frozenset[str]:
         """What Flask says of files by itself: ``public``, wherever they have an age."""
-        is_file = self._response is not None and self._response.direct_passthrough
+        response = self._response
+        is_file = response is not None and (
+            response.direct_passthrough or _IS_FILE in vars(response)
+        )
         return frozenset({"public"}) if is_file else frozenset()
 
     @property
@@ -162,6 +167,8 @@ def _collect(response: Response, limit: int) -> bytes | None:
         raise
     _close(stream)
     body = b"".join(chunks)
+    if response.direct_passthrough:
+        vars(response)[_IS_FILE] = True  # for another cache around this one
     response.direct_passthrough = False
     response.response = [body]
     if response.content_length is None:

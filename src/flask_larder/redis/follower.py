@@ -34,7 +34,10 @@ BREATH_SECONDS: Final = 0.003
 """How long purges are let gather, so that many of them wake no process for each."""
 
 GREETING_SECONDS: Final = 1.0
-"""How often it is asked which server that is: one may be promoted while it is connected to."""
+"""How often a replica is asked who it is: it may be promoted while it is connected to.
+
+A master is not. Its id changes also where nothing is lost, as with the first replica it gets.
+"""
 
 SHORTEST_REST: Final = 0.05
 LONGEST_REST: Final = 0.5
@@ -59,6 +62,7 @@ class Follower:
         self._connected: tuple[int, Connection] | None = None  # with the process that it is of
         self._failures = 0
         self._server = ""  # the last one
+        self._is_replica = False
         self._refused: set[str] = set()
 
     def start(self) -> None:
@@ -103,7 +107,8 @@ class Follower:
                 return
             ask, greeted_at = partial(_ask, connection), -math.inf
             while place.is_current(connection) and not self._is_stopped:
-                if time.monotonic() - greeted_at >= GREETING_SECONDS:
+                is_known = greeted_at > -math.inf and not self._is_replica
+                if not is_known and time.monotonic() - greeted_at >= GREETING_SECONDS:
                     self._greet(ask)
                     greeted_at = time.monotonic()
                 is_news = self._await_news(connection)
@@ -150,11 +155,13 @@ class Follower:
 
     def _server_asked(self, ask: Ask) -> str:
         """The id of the server's data, which another one, or the same started again, has not."""
+        self._is_replica = False
         try:
-            found = _SERVER.search(ask(("INFO", "replication")))
+            told = ask(("INFO", "replication"))
         except NoPermissionError as error:
             self._tell_refusal("INFO", error)
             return ""
+        found, self._is_replica = _SERVER.search(told), b"role:slave" in told
         return found[1].decode() if found else ""
 
     def _settle(self, ask: Ask, server: str) -> None:
