@@ -32,6 +32,7 @@ from flask.sessions import (
 from werkzeug.routing import BaseConverter
 
 from flask_larder import Cache
+from flask_larder.coalesce import _Flights
 from flask_larder.errors import InvalidPolicy
 from tests.flask.answers import Counter, Get, is_hit, status_of
 
@@ -132,15 +133,17 @@ def test_what_a_key_holds_shows_nobody_else(app: Flask, cache: Cache, get: Get) 
         assert get("/", headers=both).text == "user=eve"
 
 
+@pytest.mark.parametrize("looks_first", [False, True])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_who_confirms_it_does_not_make_it_for_all(
-    app: Flask, cache: Cache, get: Get, method: str
+    app: Flask, cache: Cache, get: Get, method: str, looks_first: bool
 ) -> None:
-    """Not by the ``public`` that Flask has said of the file which was stored."""
+    """Not by the ``public`` that Flask has said of the file, nor since less is looked at now."""
 
     def view() -> Response:
+        if looks_first and request.if_none_match.contains("nobody"):
+            return Response(status=304, headers={"ETag": '"nobody"'})
         who = found_among_fields()
-        list(request.headers)
         if request.if_none_match.contains(who):
             return Response(status=304, headers={"ETag": f'"{who}"'})
         response = send_file(io.BytesIO(who.encode()), "text/plain", max_age=1, etag=False)
@@ -152,6 +155,38 @@ def test_who_confirms_it_does_not_make_it_for_all(
         assert answer.status_code == 200
     with get("/", headers=ANN) as answer:
         assert answer.text == "ann"
+
+
+def test_who_shows_somebody_gets_nothing_from_who_leads(
+    app: Flask, cache: Cache, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is stored as yet, and they ask for the same URL."""
+    is_running, may_end, waits = threading.Event(), threading.Event(), threading.Event()
+    join = _Flights.join
+
+    def joining(self: Any, *args: Any, **kwargs: Any) -> Any:
+        flight, leads = join(self, *args, **kwargs)
+        if not leads:
+            waits.set()
+        return flight, leads
+
+    monkeypatch.setattr(_Flights, "join", joining)
+
+    def view() -> Any:
+        if found_among_fields() == "nobody":
+            is_running.set()
+            assert may_end.wait(10)
+        return upstream()
+
+    app.add_url_rule("/", "view", cache.http_cached()(view))
+    with ThreadPoolExecutor(2) as threads:
+        nobody = threads.submit(get, "/")
+        assert is_running.wait(10)
+        ann = threads.submit(get, "/", headers=ANN)
+        assert waits.wait(10)
+        may_end.set()
+        assert nobody.result().text == "nobody"
+        assert ann.result().text == "ann"
 
 
 def test_who_shows_somebody_waits_for_nobody(app: Flask, cache: Cache, get: Get) -> None:
@@ -212,6 +247,19 @@ def test_files_do_not_say_that_they_are_for_all(
         with get("/", headers=headers) as answer:
             assert answer.text == f"invoice of {user}"
     assert get("/").status_code == 401
+
+
+def test_a_file_that_two_caches_have_seen(app: Flask, cache: Cache, get: Get) -> None:
+    """The inner one has read it, and it is a file all the same."""
+
+    def view() -> Response:
+        user = request.cookies.get("user", "nobody")
+        return send_file(io.BytesIO(user.encode()), "text/plain", max_age=60)
+
+    app.add_url_rule("/", "view", cache.http_cached()(cache.http_cached()(view)))
+    for user in ("ann", "bob"):
+        with get("/", headers={"Cookie": f"user={user}"}) as answer:
+            assert answer.text == user
 
 
 def test_a_file_for_all_is_cached(app: Flask, cache: Cache, get: Get) -> None:
@@ -534,7 +582,8 @@ def test_a_response_class_that_shapes_its_body() -> None:
 
     class Envelope(Response):
         def __init__(self, response: Any = None, *args: Any, **kwargs: Any) -> None:
-            shaped = f"<{response}>" if isinstance(response, str) else response
+            text = response.decode() if isinstance(response, bytes) else response
+            shaped = f"<{text}>" if isinstance(text, str) else response
             super().__init__(shaped, *args, **kwargs)
 
     app = Flask(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.test import Client, TestResponse, create_environ
 
 from flask_larder import Cache, memory, wsgi
@@ -43,6 +43,13 @@ class Worker:
             lambda: (str(self.count()), {"Vary": "Accept-Language"})
         )
         self.app.add_url_rule("/varying", "varying", varying)
+        handed_on = self.cache.http_cached()(
+            lambda: (
+                dict(request.headers).get("X-Api-Key", "nobody"),
+                {"Cache-Control": "max-age=60"},
+            )
+        )
+        self.app.add_url_rule("/handed-on", "handed_on", handed_on)
 
     def get(self, path: str = "/page", **options: Any) -> TestResponse:
         return Client(self.app).get(path, **options)
@@ -120,6 +127,15 @@ def test_a_hit_from_memory_asks_redis_nothing(
     hits = [ours.get(path)]
     assert asked(redis_client, lambda: hits.extend(ours.get(path) for _ in range(20))) == {}
     assert all(map(is_hit, hits))
+
+
+def test_what_is_remembered_for_nobody_is_for_nobody(worker: Callable[..., Worker]) -> None:
+    """Who shows somebody by a header field gets an answer of their own."""
+    one = worker()
+    for headers in ({}, {}, {"X-Api-Key": "ann"}, {"X-Api-Key": "bob"}, {}):
+        answer = one.get("/handed-on", headers=headers)
+        assert answer.text == headers.get("X-Api-Key", "nobody")
+    assert is_hit(answer)
 
 
 @pytest.mark.parametrize("before_flask", [True, False])
