@@ -354,9 +354,8 @@ def is_for_nobody(reads: Reads, exchange: Exchange, policy: Policy) -> bool:
     So it is where a view hands all of them on to another server: what that makes of credentials is
     not known from an answer to who has shown none. See :class:`~flask_larder.entry.StoredResponse`.
     """
-    if not reads.all_fields or policy.timeout is not None or "headers" in policy.covered:
-        return False
-    return exchange.directives.keys().isdisjoint(FOR_ALL)
+    is_told_apart = not reads.all_fields or "headers" in policy.covered
+    return not is_told_apart and exchange.directives.keys().isdisjoint(FOR_ALL)
 
 
 def _checked(before: frozenset[str], exchange: Exchange) -> frozenset[str]:

@@ -495,6 +495,20 @@ def test_a_response_that_the_app_keeps(
         assert len(answer.headers.getlist("Server-Timing")) <= 1
 
 
+def test_what_is_told_of_a_response_that_the_app_keeps(app: Flask) -> None:
+    """It is told of each answer anew, tags as well."""
+    cache = Cache(app, config={"CACHE_SEND_TAGS": True})
+    page = Response("page", headers={"Server-Timing": "db;dur=1"})
+    app.add_url_rule("/", "view", cache.cached(tags=("tag",))(lambda: page))
+    for _ in range(3):
+        cache.clear()
+        answer = app.test_client().get("/")
+        assert answer.headers.getlist("Cache-Tag") == ["tag"]
+        assert len(answer.headers.getlist("Cache-Status")) == 1
+        own, ours = answer.headers.getlist("Server-Timing")
+        assert (own, ours[:9]) == ("db;dur=1", "cache;dur")
+
+
 def test_a_response_that_functions_of_the_view_hold(app: Flask, cache: Cache, get: Get) -> None:
     """What they put into it, or return, is sent."""
 

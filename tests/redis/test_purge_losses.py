@@ -286,56 +286,64 @@ def test_a_server_that_was_started_again(name: str) -> None:
         node.remove()
 
 
-@pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
-def test_a_master_that_gets_its_first_replica(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its id changes then, as with a backup, and nothing was lost."""
-    monkeypatch.setattr(follower, "GREETING_SECONDS", 0.0)
+# --- a master and its replica ---
+
+
+@pytest.fixture(params=["valkey-server", "redis-server"])
+def pair(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Node, Node]]:
+    """A master that runs, and a replica of it that does not yet; who follows them greets often."""
+    monkeypatch.setattr(follower, "GREETING_SECONDS", 0.02)
     monkeypatch.setattr(follower, "BLOCK_SECONDS", 0.02)
-    master = Node(binary(name))
-    replica = Node(binary(name), f"replicaof {HOST} {master.port}")
+    master = Node(binary(request.param))
+    replica = Node(binary(request.param), f"replicaof {HOST} {master.port}")
     try:
         master.start()
-        ours = Process(Links(Address(f"redis://{master.address}", timeout=5.0)))
-        wait_until(lambda: ours.is_followed)
-        ours.purges.add(CATS)
-        before = ours.last
-        assert before is not None
-        replica.start()
-        with replica.admin() as client:
-            wait_until(lambda: client.info("replication")["master_link_status"] == "up")
-        with master.admin() as client:
-            asked = client.info("commandstats")["cmdstat_xread"]["calls"]
-            wait_until(lambda: client.info("commandstats")["cmdstat_xread"]["calls"] > asked + 3)
-        assert ours.verdict(before) == VALID
+        yield master, replica
     finally:
         for node in (master, replica):
             node.remove()
 
 
-@pytest.mark.parametrize("name", ["valkey-server", "redis-server"])
-def test_a_replica_that_is_promoted_while_it_is_followed(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def process_of(node: Node) -> Process:
+    """A process that uses *node*, and follows its log."""
+    process = Process(Links(Address(f"redis://{node.address}", timeout=5.0)))
+    wait_until(lambda: process.is_followed)
+    return process
+
+
+def linked(replica: Node) -> None:
+    """Start *replica*, and return once it has what its master has."""
+    replica.start()
+    with replica.admin() as client:
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+
+
+def test_a_master_that_gets_its_first_replica(pair: tuple[Node, Node]) -> None:
+    """Its id changes then, as with a backup, and nothing was lost."""
+    master, replica = pair
+    ours = process_of(master)
+    ours.purges.add(CATS)
+    before = ours.last
+    assert before is not None
+    linked(replica)
+    with master.admin() as client:
+        asked = client.info("commandstats")["cmdstat_xread"]["calls"]
+        wait_until(lambda: client.info("commandstats")["cmdstat_xread"]["calls"] > asked + 3)
+    assert ours.verdict(before) == VALID
+
+
+def test_a_replica_that_is_promoted_while_it_is_followed(pair: tuple[Node, Node]) -> None:
     """What its master may have lost is forgotten, though no connection was closed."""
-    monkeypatch.setattr(follower, "GREETING_SECONDS", 0.05)
-    monkeypatch.setattr(follower, "BLOCK_SECONDS", 0.05)
-    master = Node(binary(name))
-    replica = Node(binary(name), f"replicaof {HOST} {master.port}")
-    try:
-        master.start()
-        replica.start()
-        at_master, at_replica = (
-            Process(Links(Address(f"redis://{node.address}", timeout=5.0)))
-            for node in (master, replica)
-        )
-        wait_until(lambda: at_master.is_followed)
-        at_master.purges.add(DOGS)
-        before = at_master.last
-        assert before is not None
-        wait_until(lambda: at_replica.is_followed and at_replica.last == before)
-        assert at_replica.verdict(before) == VALID
-        replica.run("REPLICAOF", "NO", "ONE")
-        wait_until(lambda: at_replica.verdict(before) == GONE)
-    finally:
-        for node in (master, replica):
-            node.remove()
+    master, replica = pair
+    linked(replica)
+    at_master = process_of(master)
+    at_master.purges.add(DOGS)
+    before = at_master.last
+    assert before is not None
+    at_replica = process_of(replica)
+    wait_until(lambda: at_replica.last == before)
+    assert at_replica.verdict(before) == VALID
+    replica.run("REPLICAOF", "NO", "ONE")
+    wait_until(lambda: at_replica.verdict(before) == GONE)

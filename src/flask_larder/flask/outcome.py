@@ -92,21 +92,20 @@ def write_fields(response: Response) -> Response:
     if is_asked_about and not is_own:
         response = copied(response)  # the app may send it to others
     _forget_told(response)
-    fields, added = fields_of(response), list[tuple[str, str]]()
+    fields, added, told = fields_of(response), list[tuple[str, str]](), list[tuple[str, str]]()
     if outcome.age is not None:
         fields.remove("Age")
         added.append(("Age", str(int(outcome.age))))
     if outcome.vary:
-        told = with_vary(fields.to_wsgi_list(), outcome.vary)
-        fields["Vary"] = ", ".join(values_of(told, "vary"))
+        selecting = with_vary(fields.to_wsgi_list(), outcome.vary)
+        fields["Vary"] = ", ".join(values_of(selecting, "vary"))
     if outcome.send:
         # Lists, to which each cache on the way appends (RFC 9211 section 2).
-        told = [("Cache-Status", str(outcome)), ("Server-Timing", outcome.server_timing)]
-        vars(response)[_TOLD] = told
-        added += told
-    append_fields(fields, added)
+        told += ("Cache-Status", str(outcome)), ("Server-Timing", outcome.server_timing)
     if outcome.send_tags and (tags := cache_tag(outcome.tags)):
-        fields.add("Cache-Tag", tags)
+        told.append(("Cache-Tag", tags))
+    append_fields(fields, added + told)
+    vars(response)[_TOLD] = told
     if outcome.hit_indication and outcome.status.is_hit:
         fields["hit_cache"] = "True"
     if is_asked_about:
@@ -120,8 +119,7 @@ def write_fields(response: Response) -> Response:
 
 def _forget_told(response: Response) -> None:
     """Take away what was told of *response* when the app sent it before."""
-    told = vars(response).pop(_TOLD, None)
-    if told is not None:
+    if told := vars(response).pop(_TOLD, None):
         kept = [field for field in fields_of(response).to_wsgi_list() if field not in told]
         response.headers = Headers(kept)
 
