@@ -218,6 +218,7 @@ class _Attempt(Generic[F]):
         self._ask = ask
         self._miss = miss
         self._forward = forward
+        self._seen = engine.lookups.seen_at_coming(ask)
 
     @property
     def key(self) -> str:
@@ -246,6 +247,8 @@ class _Attempt(Generic[F]):
         found = self._engine.lookups.in_store(self._ask)
         if isinstance(found, Hit):
             return found, found.status
+        if found.may_store:  # the store has answered
+            self._seen = self._engine.lookups.seen()
         self._look_anew()
         if wants_only_stored(self._ask.directives):
             found = replace(found, stale=None, to_validate=None)
@@ -283,7 +286,8 @@ class _Attempt(Generic[F]):
             return None
         if not shows_nobody(shared.response, self._ask, shared.names):
             return None
-        found = self._engine.lookups.judge(self._ask, shared.names, shared.response)
+        lookups = self._engine.lookups
+        found = lookups.judge_shared(self._ask, shared.names, shared.response, self._seen)
         if not isinstance(found, Hit):
             return None
         missed = self._miss.status

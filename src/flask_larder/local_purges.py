@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from flask_larder.budget import Counts
 from flask_larder.entry import Position
@@ -28,6 +29,8 @@ class LocalPurges:
     def position(self) -> Position | None:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         return self.known().last
+
+    is_local: Final = True
 
     def known_until(self) -> float:
         """See :class:`~flask_larder.purges.PurgeLog`."""
@@ -74,6 +77,8 @@ class NoPurges:
     def position(self) -> Position | None:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         return self._table.last
+
+    is_local: Final = True
 
     def known_until(self) -> float:
         """See :class:`~flask_larder.purges.PurgeLog`."""

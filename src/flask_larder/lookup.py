@@ -6,7 +6,7 @@ from functools import partial
 from flask_larder.ask import Ask, Hit, Miss, key_in_store
 from flask_larder.credentials import telling_who_asks
 from flask_larder.entries import Entries
-from flask_larder.entry import Entry, StoredResponse, Variants
+from flask_larder.entry import Entry, Position, StoredResponse, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import origin_of, stored_key
 from flask_larder.policy import may_reuse
@@ -111,6 +111,37 @@ class Lookups:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
         now, verdict = self._clock(), self.verdict(ask, stored)
         return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
+
+    def judge_shared(
+        self, ask: Ask, names: frozenset[str], stored: StoredResponse, seen: Position | None
+    ) -> Hit | Miss:
+        """As :meth:`judge`, for what another request was answered while this one waited.
+
+        *seen* is the latest purge that this one has seen before it waited: it came before any later
+        one, and may be answered with what such a purge hits.
+        """
+        now = self._clock()
+        verdict = VALID if self._was_valid(ask, stored, seen) else self.verdict(ask, stored)
+        return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
+
+    def _was_valid(self, ask: Ask, stored: StoredResponse, seen: Position | None) -> bool:
+        table = self._purges.known()
+        if table is None or stored.position is None or seen is None:
+            return False
+        return not table.hits_between(stored.position, seen, stored.targets, ask.url)
+
+    def seen_at_coming(self, ask: Ask) -> Position | None:
+        """The latest purge that a request has seen which has not looked into the store as yet.
+
+        As for what is in memory, that is what its process had heard of. ``None`` where
+        that is not enough.
+        """
+        is_enough = self._purges.is_local or self._entries.are_remembered
+        return ask.position if is_enough else None
+
+    def seen(self) -> Position | None:
+        """The latest purge that a request has seen which has just looked into the store."""
+        return self._purges.position()
 
     def stale_if_error(self, ask: Ask, miss: Miss) -> Hit | None:
         """What is stale and may be sent if forwarding fails (RFC 5861 section 4), or ``None``."""

@@ -5,7 +5,7 @@ was known before it was made, and is valid unless a later one hits it. So a purg
 whatever it hits, comes twice or late without harm, and holds for what is stored after it, too.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -25,6 +25,9 @@ MOST_TARGETS: Final = 100
 
 LONGEST_NAME: Final = 8000
 """In bytes: how long a URL, path or prefix is at most. Each process keeps those of many purges."""
+
+_MOST_RECENT: Final = 256
+"""How many of the latest records can be told apart by when they came."""
 
 _ANY_QUERY: Final = "url of"  # the kind of a URL's path, for what is stored without the query
 
@@ -75,6 +78,7 @@ class PurgeTable:
         self._last_hit: Position = (0, 0)  # the latest purge that hits anything
         self._latest: OrderedDict[tuple[str, str, bool], Position] = OrderedDict()
         self._prefix_lengths: dict[int, int] = {}  # how many prefixes have a length
+        self._recent: deque[tuple[Position, frozenset[Target]]] = deque(maxlen=_MOST_RECENT)
 
     def __len__(self) -> int:
         return len(self._latest)
@@ -110,10 +114,11 @@ class PurgeTable:
             return
         if purge.targets:  # a record may be there only to name the server
             self._last_hit = position
-        for kind, name in purge.targets:
+        hit = frozenset[Target](purge.targets)
+        hit |= {(_ANY_QUERY, name.partition("?")[0]) for kind, name in hit if kind == "url"}
+        for kind, name in hit:
             self._put((kind, name, purge.soft), position)
-            if kind == "url":
-                self._put((_ANY_QUERY, name.partition("?")[0], purge.soft), position)
+        self._recent.append((position, hit))
         self.last = position
         self.version += 1  # when all else is there: whoever sees the old one asks again
 
@@ -133,9 +138,23 @@ class PurgeTable:
             return GONE
         return Verdict(stale_since=latest_soft[0] / 1000) if latest_soft > position else VALID
 
+    def hits_between(self, position: Position, until: Position, *targets: Targets) -> bool:
+        """Whether a purge after *position*, up to *until*, hits what all of *targets* belong to.
+
+        Also where that is too long ago to be known.
+        """
+        if position >= until:
+            return False
+        recent = self._recent.copy()
+        names = {ALL, *(name for each in targets for name in self._names_of(each))}
+        if position < self.floor or position < recent[0][0]:
+            return True
+        return any(position < at <= until and not hit.isdisjoint(names) for at, hit in recent)
+
     def _begin(self, position: Position) -> None:
         """Forget everything, and with it whatever was stored before *position*."""
         self.floor = position
+        self._recent.append((position, frozenset()))
         self._latest.clear()
         self._prefix_lengths.clear()
         self.last = position
@@ -201,6 +220,11 @@ class PurgeLog(Protocol):
 
     def position(self) -> Position | None:
         """The latest purge that is known, be it all of them or not; ``None`` where none is."""
+        ...
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no other process purges what this one has, so that it knows all at once."""
         ...
 
     def known_until(self) -> float:

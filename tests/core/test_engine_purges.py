@@ -33,6 +33,10 @@ class Known:
     def position(self) -> Position | None:
         return self._purges.position()
 
+    @property
+    def is_local(self) -> bool:
+        return self._purges.is_local
+
     def load(self) -> None:
         """There is nothing to read."""
 

@@ -88,6 +88,7 @@ class _Evaluation:
         self._targets = NO_TARGETS
         self._judged: dict[bytes, _Answer | None] = {}
         self._position: Position | None = None
+        self._seen: Position | None = None
 
     def answer(self) -> Any:
         """The value, stored or new."""
@@ -122,7 +123,7 @@ class _Evaluation:
 
     def find(self) -> "_Answer | None":
         """The first look."""
-        stored = self.look()
+        stored, self._seen = self._call.wiring.values.look(self._key)
         return None if stored is None else self.adopt(stored)
 
     def look(self) -> StoredValue | None:
@@ -131,7 +132,7 @@ class _Evaluation:
 
     def adopt(self, shared: StoredValue) -> "_Answer | None":
         """The value that another call has got, if this one may use it."""
-        if not self._call.wiring.values.is_valid(shared, self._position):
+        if not self._call.wiring.values.is_valid(shared, self._position, self._seen):
             return None
         if shared.data not in self._judged:
             value = decoded(shared)

@@ -40,10 +40,15 @@ class Values:
 
     def get_stored(self, key: str) -> StoredValue | None:
         """What is stored under *key*, not yet decoded, or ``None``."""
+        return self.look(key)[0]
+
+    def look(self, key: str) -> tuple[StoredValue | None, Position | None]:
+        """As :meth:`get_stored`, with the latest purge that who looks has seen by that."""
         try:
-            return self._judged(self._store.get(self.stored(key)))
+            found = self._judged(self._store.get(self.stored(key)))
         except StoreUnavailable:
-            return None
+            return None, None
+        return found, self._purges.position()
 
     def set(self, key: str, value: object, timeout: float) -> bool:
         """Keep *value*, made now; returns whether it was kept. Raises ``UnstorableValue``."""
@@ -110,11 +115,17 @@ class Values:
         """*key* as the store has it."""
         return stored_key(key, self._hash_method)
 
-    def is_valid(self, value: StoredValue, position: Position | None = None) -> bool:
+    def is_valid(
+        self,
+        value: StoredValue,
+        position: Position | None = None,
+        seen: Position | None = None,
+    ) -> bool:
         """Whether no purge hits *value*, as far as is known, for who came at *position*.
 
         As in the engine: what is not stored is as good as what is made while nobody can tell,
-        unless more was known in between.
+        unless more was known in between; and who came before a purge, having *seen* the ones until
+        then, may have what that hits.
         """
         if value.position is None:
             return position is None
@@ -122,6 +133,8 @@ class Values:
         if table is None:
             latest = self._purges.position()
             return latest is None or value.position >= latest
+        if seen is not None and not table.hits_between(value.position, seen, value.targets):
+            return True
         return table.verdict(value.position, value.targets) == VALID
 
     def position(self) -> Position | None:

@@ -62,6 +62,8 @@ class RedisPurges:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         return self._following().reader.table.last
 
+    is_local: Final = False
+
     def known_until(self) -> float:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         return self._here().watch.holds_until
