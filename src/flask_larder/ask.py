@@ -27,7 +27,8 @@ class Ask(Struct, frozen=True):
     *position* is the latest purge that was known when the request came, ``None`` where none was.
     *refresh* means that a stored response is not to be used but replaced, and *replaces* that the
     one is which was stored then. *is_stale* may call a fresh one stale. *directives* are
-    those of the request, where they count. *looked_up* spares the first look-up.
+    those of the request, where they count. *looked_up* spares the first look-up. *expected* tells
+    by what purges is hit what the view would make, as far as that is known before.
     """
 
     request: Request
@@ -41,6 +42,7 @@ class Ask(Struct, frozen=True):
     is_stale: Callable[[StoredResponse], bool] | None = None
     directives: Directives = NO_DIRECTIVES
     looked_up: LookedUp | None = None
+    expected: Callable[[], Targets] | None = None
 
 
 class Hit(Struct, frozen=True):

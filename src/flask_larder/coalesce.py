@@ -6,14 +6,15 @@ This module knows neither HTTP nor Redis.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from flask_larder.chance import CHANCE
+from flask_larder.entry import Position
 from flask_larder.errors import StoreUnavailable
+from flask_larder.flights import Flight, Flights
 from flask_larder.per_process import PerProcess
 from flask_larder.store import UNASKED, Lease, Leases, Unasked
 
@@ -24,18 +25,8 @@ R = TypeVar("R")
 MOST_LEADERS: Final = 2
 """Behind how many leaders one caller waits, before it does the work itself."""
 
-MOST_FAILURES: Final = 2
-"""After how many failures in a row nobody waits for a key any more."""
-
-REST_SECONDS: Final = 1.0
-"""How long nobody waits for it then."""
-
 LOOK_SECONDS: Final = 1.0
 """How long a caller waits for one who only looks, before it leads."""
-
-_MOST_MARKS: Final = 10_000
-
-_MOST_GUESSES: Final = 2**16
 
 
 class Task(Protocol[T, R_co]):
@@ -54,6 +45,15 @@ class Task(Protocol[T, R_co]):
     @property
     def finds_nothing(self) -> bool:
         """Whether the last look, which has not failed, found nothing that would do for anybody."""
+        ...
+
+    @property
+    def since(self) -> Position | None:
+        """The latest purge that was known when it began; what it makes may be hit by later ones."""
+        ...
+
+    def is_too_old(self, since: Position | None) -> bool:
+        """Whether a purge after *since* hits what it wants, as far as that is known."""
         ...
 
     def find(self) -> R_co | None:
@@ -117,30 +117,6 @@ class LocalLeases:
         """See :class:`~flask_larder.store.Leases`."""
 
 
-class _Flight(Generic[T]):
-    """Work under way in this process.
-
-    *leaders* are those that it has waited for or had, *before* those of its leader's earlier wait.
-    While it *is_look*, its leader has only begun to look, and may find that there is nothing to do.
-    Until *nothing_until*, by the coalescer's clock, nobody else need look: there was nothing.
-    *landing* is for who waits, and there where somebody does.
-    """
-
-    __slots__ = (
-        *("before", "has_landed", "is_look", "landing", "leader", "leaders", "nothing_until"),
-        "result",
-    )
-
-    def __init__(self, before: int, *, is_look: bool) -> None:
-        self.before = self.leaders = before
-        self.is_look = is_look
-        self.nothing_until = 0.0
-        self.leader = threading.get_ident()  # that of the greenlet, where gevent has patched
-        self.has_landed = False
-        self.landing: threading.Event | None = None
-        self.result: T | None = None
-
-
 @dataclass(slots=True)
 class Claim(Generic[T]):
     """The right to work on *key* for all, of who does not wait for that; and what came of it.
@@ -151,92 +127,6 @@ class Claim(Generic[T]):
     key: str
     result: T | None = None
     has_worked: bool = False
-
-
-@dataclass(slots=True)
-class _Failures:
-    """How often in a row a key has come to nothing, and until when nobody waits for it."""
-
-    count: int = 0
-    rest_until: float = 0.0
-
-
-class _Flights(Generic[T]):
-    """The flights of one process, and its failures."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._under_way: dict[str, _Flight[T]] = {}
-        self._failures: OrderedDict[str, _Failures] = OrderedDict()
-        self._guesses = bytearray(_MOST_GUESSES)
-
-    def is_likely_stored(self, key: str) -> bool:
-        """Whether *key* was stored when that was last known; a guess, since keys share places."""
-        return self._guesses[hash(key) % _MOST_GUESSES] == 1
-
-    def guess(self, key: str, *, is_stored: bool) -> None:
-        """Remember for the next time whether *key* is stored now."""
-        self._guesses[hash(key) % _MOST_GUESSES] = is_stored
-
-    def join(
-        self, key: str, leaders: int, *, is_look: bool = False, passes_looks: bool = False
-    ) -> tuple[_Flight[T], bool]:
-        """The flight for *key*, and whether this caller, who has waited for *leaders*, leads it.
-
-        With *passes_looks* it does so, too, where another one only looks.
-        """
-        with self._lock:
-            flight = self._under_way.get(key)
-            if flight is not None and not (passes_looks and flight.is_look):
-                return flight, False
-            flight = self._under_way[key] = _Flight(leaders, is_look=is_look)
-            return flight, True
-
-    def lands(self, flight: _Flight[T], seconds: float) -> bool:
-        """Wait for *flight*, and tell whether it has landed after so many *seconds*."""
-        with self._lock:
-            if flight.has_landed:
-                return True
-            landing = flight.landing = flight.landing or threading.Event()
-        return landing.wait(seconds)
-
-    def begins(self, key: str, flight: _Flight[T]) -> bool:
-        """Whether who has only looked leads from now on: not so where another has gone past it."""
-        with self._lock:
-            if self._under_way.get(key) is not flight:
-                return False
-            flight.is_look = False
-            return True
-
-    def land(self, key: str, flight: _Flight[T], result: T | None) -> None:
-        """End the flight: those who wait go on, those who come begin another."""
-        flight.result = result
-        with self._lock:
-            if self._under_way.get(key) is flight:  # else another one has gone past it
-                del self._under_way[key]
-            flight.has_landed, landing = True, flight.landing
-        if landing is not None:
-            landing.set()
-
-    def rests(self, key: str, now: float) -> bool:
-        """Whether nobody is to wait for *key* now."""
-        failures = self._failures.get(key)  # without the lock: mostly there is none
-        return failures is not None and now < failures.rest_until
-
-    def note(self, key: str, now: float, *, failed: bool) -> None:
-        """Remember how it went."""
-        if not failed and key not in self._failures:
-            return
-        with self._lock:
-            failures = self._failures.pop(key, None) or _Failures()
-            if not failed:
-                return
-            failures.count += 1
-            if failures.count >= MOST_FAILURES:
-                failures.rest_until = now + REST_SECONDS
-            self._failures[key] = failures
-            if len(self._failures) > _MOST_MARKS:
-                self._failures.popitem(last=False)
 
 
 class Coalescer(Generic[T]):
@@ -258,7 +148,7 @@ class Coalescer(Generic[T]):
         self._clock = clock
         self._wait_seconds = wait_seconds
         self._delays = delays
-        self._flights: PerProcess[_Flights[T]] = PerProcess(_Flights)
+        self._flights: PerProcess[Flights[T]] = PerProcess(Flights)
 
     def find_or_run(self, task: Task[T, R]) -> R:
         """The answer that is stored for *task*, or that of :meth:`run`.
@@ -268,9 +158,9 @@ class Coalescer(Generic[T]):
         look only when something was made; they do look, since a purge that they came after counts.
         """
         here, key, deadline = self._flights(), task.key, self._deadline()
-        flight: _Flight[T] | None = None
+        flight: Flight[T] | None = None
         if not (task.is_for_one or here.is_likely_stored(key) or here.rests(key, self._clock())):
-            joined, leads = here.join(key, 0, is_look=True)
+            joined, leads = here.join(key, task.since, is_look=True, is_too_old=task.is_too_old)
             flight = joined if leads else None
             if self._clock() < joined.nothing_until:
                 return self.run(task, has_looked=False)
@@ -304,7 +194,9 @@ class Coalescer(Generic[T]):
         leaders, has_let_look = 0, False
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
             key = task.key
-            flight, leads = here.join(key, leaders, passes_looks=has_let_look)
+            flight, leads = here.join(
+                key, task.since, leaders, passes_looks=has_let_look, is_too_old=task.is_too_old
+            )
             if leads:
                 return self._lead(here, key, flight, task, deadline)
             if flight.leader == threading.get_ident():  # the work wants its own result
@@ -346,7 +238,7 @@ class Coalescer(Generic[T]):
     @contextmanager
     def _free_lead(self, key: str) -> Iterator[Claim[T] | None]:
         here = self._flights()
-        flight, leads = here.join(key, 0, passes_looks=True)
+        flight, leads = here.join(key, passes_looks=True)
         if not leads:
             yield None
             return
@@ -376,7 +268,7 @@ class Coalescer(Generic[T]):
             answer, claim.result = task.lead()
             return answer
 
-    def _after(self, flight: _Flight[T], task: Task[T, R], *, has_looked: bool) -> R | None:
+    def _after(self, flight: Flight[T], task: Task[T, R], *, has_looked: bool) -> R | None:
         """The answer from a flight that has landed, from what it has stored, or what will do."""
         if flight.result is None:
             return task.settle()
@@ -393,9 +285,9 @@ class Coalescer(Generic[T]):
 
     def _lead(
         self,
-        here: _Flights[T],
+        here: Flights[T],
         key: str,
-        flight: _Flight[T],
+        flight: Flight[T],
         task: Task[T, R],
         deadline: float,
         asked: Lease | Unasked | None = UNASKED,
@@ -413,6 +305,8 @@ class Coalescer(Generic[T]):
                 # Who has just gone, here or elsewhere, may have left a result.
                 if asked is not UNASKED:
                     lease, shared, asked = asked, None, UNASKED
+                elif task.is_too_old(flight.since):  # it is for those who wait here, and no others
+                    lease, shared = UNSHARED, task.look()
                 elif may_lead:
                     lease, shared = self._leases.acquire_and_look(key, task.look)
                 else:
@@ -428,9 +322,9 @@ class Coalescer(Generic[T]):
                     has_led, shared = True, None
                     answer, shared = task.lead()
                     return answer
-                if not may_lead or not self._foreign_leader_ends(here, key, flight, deadline):
+                if not may_lead or not self._foreign_leader_ends(here, key, flight, task, deadline):
                     break
-                flight.leaders += 1
+                flight.leaders += not task.is_too_old(flight.since)
         finally:
             if has_led or shared is not None:
                 here.note(key, self._clock(), failed=shared is None)
@@ -440,7 +334,7 @@ class Coalescer(Generic[T]):
 
     @staticmethod
     def _end(
-        here: _Flights[T], key: str, flight: _Flight[T], lease: Lease | None, shared: T | None
+        here: Flights[T], key: str, flight: Flight[T], lease: Lease | None, shared: T | None
     ) -> None:
         """Land, also where what ends a greenlet comes in between; else nobody ever leads again."""
         try:
@@ -460,9 +354,12 @@ class Coalescer(Generic[T]):
             return UNSHARED  # while the store is away, each process leads for itself
 
     def _foreign_leader_ends(
-        self, here: _Flights[T], key: str, flight: _Flight[T], deadline: float
+        self, here: Flights[T], key: str, flight: Flight[T], task: Task[T, R], deadline: float
     ) -> bool:
-        """Wait until who has the lease has it no more; false if that is not so at *deadline*."""
+        """Wait until who has the lease has it no more; false if that is not so at *deadline*.
+
+        What this one makes is of no use to others once it is too old: then it need not wait.
+        """
         try:
             holder = self._leases.holder(key)
             for delay in self._delays():
@@ -470,7 +367,7 @@ class Coalescer(Generic[T]):
                 if holder is None or left <= 0:
                     break
                 here.lands(flight, min(delay, left))
-                if self._leases.holder(key) != holder:
+                if task.is_too_old(flight.since) or self._leases.holder(key) != holder:
                     return True
         except StoreUnavailable:
             return True  # nobody knows, so it is our turn

@@ -15,7 +15,7 @@ from flask_larder.ask import Ask, Hit, Miss, Shared, judging_once, key_in_store,
 from flask_larder.coalesce import Claim, Coalescer
 from flask_larder.conditional import conditions_for, is_confirmed_by_head, validates
 from flask_larder.entries import Entries
-from flask_larder.entry import Entry, Forwarded, StoredResponse, Variants
+from flask_larder.entry import Entry, Forwarded, Position, StoredResponse, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.freshened import Freshened
 from flask_larder.freshness import (
@@ -241,6 +241,15 @@ class _Attempt(Generic[F]):
         """Whether the store, which has answered, has nothing, be it stale or for others."""
         miss = self._miss
         return miss.may_store and miss.status.fwd != "stale" and miss.to_validate is None
+
+    @property
+    def since(self) -> Position | None:
+        """See :class:`~flask_larder.coalesce.Task`."""
+        return self._ask.position
+
+    def is_too_old(self, since: Position | None) -> bool:
+        """See :class:`~flask_larder.coalesce.Task`."""
+        return self._engine.lookups.is_hit_since(since, self._ask)
 
     def find(self) -> tuple[Hit | F, CacheStatus] | None:
         """The first look."""

@@ -9,6 +9,7 @@ from flask import Flask, make_response
 from flask.typing import ResponseReturnValue
 
 from flask_larder import Cache
+from flask_larder.flask.tracking import caches_of
 from service.worker import end_with
 
 end_with(os.getppid(), drain_seconds=0.1)  # nothing outlives the tests
@@ -66,6 +67,24 @@ def slow(key: str) -> ResponseReturnValue:
     note_run(key)
     time.sleep(float(os.environ["PROOF_SECONDS"]))
     return {"key": key}
+
+
+@app.get("/purge/<key>")
+def purge(key: str) -> ResponseReturnValue:
+    cache.purge_path(f"/slow/{key}")
+    return latest_purge()
+
+
+@app.get("/latest-purge")
+def latest_purge() -> ResponseReturnValue:
+    return {"position": caches_of(app)[cache].purges.position()}
+
+
+@app.get("/waiting")
+def waiting() -> ResponseReturnValue:
+    flights = caches_of(app)[cache].engine._coalescer._flights()._under_way.values()
+    landings = [flight.landing for flight in list(flights) if flight.landing]
+    return {"callers": sum(len(landing._cond._waiters) for landing in landings)}
 
 
 @app.get("/raises/<key>")

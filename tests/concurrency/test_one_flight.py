@@ -1,5 +1,6 @@
 """The proofs of "one flight": real servers, real processes, exact counts."""
 
+import json
 import os
 import signal
 import statistics
@@ -7,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.concurrency.servers import COMMANDS, PATIENT, running
+from tests.concurrency.servers import COMMANDS, PATIENT, ask, running
 from tests.conftest import RedisServer
 from tests.service.processes import wait_until
 
@@ -44,6 +45,28 @@ def test_with_the_default_limits_no_process_runs_it_twice(
             assert {answer.status for answer in answers} == {200}
             assert len(proof.pids(key)) == len(set(proof.pids(key)))
         print(f"\nof 10 keys, {list(proof.runs().values()).count(1)} had one run in all processes")
+
+
+def test_a_purge_parts_nobody(start_redis: Callable[[], RedisServer]) -> None:
+    """In the middle of a run: one more in each process, for who came before, and one for all later.
+
+    It is not waited for what the purge hits, other than for its lease.
+    """
+    with running(*FOUR, redis_url=start_redis().url, view_seconds=1.5, **PATIENT) as proof:
+        ports = [server.port for server in proof.servers]
+        before = proof.crowd("/slow/k", CLIENTS // 2)
+        # Of each 25, all but the one that leads or looks whether another still does.
+        wait_until(
+            lambda: all(json.loads(ask(port, "/waiting").body)["callers"] >= 24 for port in ports)
+        )
+        latest = ask(ports[0], "/purge/k").body  # who comes before it is heard of goes alone
+        wait_until(lambda: all(ask(port, "/latest-purge").body == latest for port in ports))
+        answers = proof.crowd("/slow/k", CLIENTS // 2).answers()
+        assert {answer.status for answer in answers + before.answers()} == {200}
+        assert max(answer.seconds for answer in answers) < 1.5 + 1.5 + 2
+        pids = proof.pids("k")
+        assert len(pids) <= len(FOUR) + 1
+        print(f"\n{CLIENTS} callers and a purge: {len(pids)} runs in {len(FOUR)} processes")
 
 
 def test_a_leader_that_is_killed_is_replaced_once(start_redis: Callable[[], RedisServer]) -> None:

@@ -12,13 +12,13 @@ import pytest
 from flask_larder import coalesce
 from flask_larder.coalesce import (
     LOOK_SECONDS,
-    MOST_FAILURES,
-    REST_SECONDS,
     UNSHARED,
     Coalescer,
     LocalLeases,
 )
+from flask_larder.entry import Position
 from flask_larder.errors import StoreUnavailable
+from flask_larder.flights import MOST_FAILURES, REST_SECONDS
 from flask_larder.store import UNASKED, Lease, Leases, Unasked
 
 T = TypeVar("T")
@@ -103,24 +103,29 @@ class Work:
         self.make = make
         self.storable = storable
         self.stored: dict[str, str] = {}
+        self.purged: Position = (0, 0)
         self.spare: str | None = None
         self.runs: list[tuple[float, float]] = []  # begin and end of each
         self.begun = threading.Semaphore(0)
 
-    def task(self, key: str = "k", wants: str | None = None) -> "Wish":
-        return Wish(self, key, wants)
+    def task(self, key: str = "k", wants: str | None = None, since: Position = (1, 0)) -> "Wish":
+        return Wish(self, key, wants, since)
 
 
 class Wish:
     """One caller's task. *wants* is the only result that is for it, or ``None`` for any."""
 
-    def __init__(self, work: Work, key: str, wants: str | None) -> None:
+    def __init__(self, work: Work, key: str, wants: str | None, since: Position = (1, 0)) -> None:
         self.key = key
+        self.since = since
         self.is_for_one = False
         self.finds_nothing = False
         self.looks = 0
         self._work = work
         self._wants = wants
+
+    def is_too_old(self, since: Position | None) -> bool:
+        return since is not None and since < self._work.purged
 
     def find(self) -> str | None:
         found = self.look()
@@ -426,6 +431,103 @@ def test_a_fork_leaves_flights_behind(crowd: Crowd) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     go.set()
     assert crowd.results() == ["made"]
+
+
+# --- when there was a purge meanwhile ---
+
+LATER: Position = (2, 0)
+
+
+def test_who_comes_after_a_purge_leads_past_what_is_being_made(crowd: Crowd) -> None:
+    """It and those after it share what it makes; those before share what was being made."""
+    go, names = threading.Event(), iter(["old", "new"])
+
+    def make() -> str:
+        name = next(names)
+        return name if go.wait(SOON) else ""
+
+    work, by = Work(make), coalescer()
+    crowd.call(by, *(work.task() for _ in range(10)))
+    until(lambda: waiting(by) == 9)
+    work.purged = LATER
+    for come in (crowd.call, crowd.come):
+        come(by, *(work.task(since=LATER) for _ in range(10)))
+    until(lambda: waiting(by) == 19)
+    go.set()
+    results = crowd.results()
+    assert sorted(results[:10]) == ["adopted old"] * 9 + ["old"]
+    assert sorted(results[10:]) == ["adopted new"] * 19 + ["new"]
+    assert not by._flights()._under_way
+
+
+def test_who_does_not_know_since_when_waits_as_ever(crowd: Crowd) -> None:
+    """As for who revalidates, whose result may be one for all."""
+    work, by = Work(), coalescer()
+    work.purged = LATER
+    with by.claim("k") as claim:
+        assert claim
+        crowd.call(by, *(work.task(since=LATER) for _ in range(5)))
+        until(lambda: waiting(by) == 5)
+        claim.result = work.stored["k"] = "anew"
+    assert crowd.results() == ["adopted anew"] * 5
+
+
+def test_work_that_purges_what_it_makes_still_does_not_wait_for_itself() -> None:
+    """It would hold the lease for which it waits."""
+    by, work = coalescer(SharedLeases()), Work()
+    inner = work.task(since=LATER)
+
+    def make() -> str:
+        work.purged = LATER
+        work.make = lambda: "inner"
+        return f"outer {by.run(inner)}"
+
+    work.make = make
+    assert by.run(work.task()) == "outer inner"
+
+
+def test_before_a_purge_a_process_waits_for_no_other(crowd: Crowd) -> None:
+    """What the other makes is stored for nobody: each process makes its own, for who waits there.
+
+    It takes no lease, by which it would keep waiting who came later; nor is that a failure.
+    """
+    leases, go = SharedLeases(), threading.Event()
+    foreign = leases.acquire("k")
+    work, by = Work(lambda: "old" if go.wait(SOON) else "", storable=True), coalescer(leases)
+    crowd.call(by, *(work.task() for _ in range(10)))
+    until(lambda: len(leases.pollers) > 3 and waiting(by) == 10)
+    work.purged = LATER
+    assert work.begun.acquire(timeout=SOON)
+    assert leases.held["k"] is foreign
+    assert not by._flights()._failures
+    go.set()
+    assert sorted(crowd.results()) == ["adopted old"] * 9 + ["old"]
+    assert len(work.runs) == 1
+
+
+def test_who_comes_after_a_purge_waits_for_one_who_does_elsewhere(crowd: Crowd) -> None:
+    """However many made something older before that: they lead nobody who came later."""
+    leases, go = SharedLeases(), threading.Event()
+    foreign = leases.acquire("k")
+    assert foreign
+    work, by = Work(lambda: "old" if go.wait(SOON) else ""), coalescer(leases)
+    crowd.call(by, *(work.task() for _ in range(5)))
+    until(lambda: len(leases.pollers) > 3 and waiting(by) == 5)
+    work.purged = LATER
+    assert work.begun.acquire(timeout=SOON)
+    polled = len(leases.pollers)
+    crowd.call(by, *(work.task(since=LATER) for _ in range(5)))
+    until(lambda: len(leases.pollers) > polled + 3)
+    new = leases.held["k"] = _Held(leases, "k")
+    foreign.release()
+    polled = len(leases.pollers)
+    until(lambda: len(leases.pollers) > polled + 3)
+    work.stored["k"] = "new"
+    new.release()
+    assert [call.result(SOON) for call in crowd.calls[5:]] == ["adopted new"] * 5
+    go.set()
+    assert sorted(crowd.results()[:5]) == ["adopted old"] * 4 + ["old"]
+    assert len(work.runs) == 1
 
 
 # --- over processes ---
@@ -885,7 +987,7 @@ def test_nobody_waits_for_one_look_after_the_other(crowd: Crowd) -> None:
     until(lambda: waiting(by) == 1)
     flights = by._flights()
     with flights._lock:  # another one looks as soon as the first one has gone
-        flights._under_way["k"] = type(flights._under_way["k"])(0, is_look=True)
+        flights._under_way["k"] = type(flights._under_way["k"])(0, None, is_look=True)
     looker.go.set()
     assert crowd.results() == ["own", "made"]
     assert not flights._under_way
@@ -900,7 +1002,7 @@ def test_who_was_gone_past_waits_for_who_leads(crowd: Crowd) -> None:
     class Passed(Wish):
         def find(self) -> None:
             with ThreadPoolExecutor(1) as pool:
-                _, leads = pool.submit(flights.join, "k", 0, passes_looks=True).result(SOON)
+                _, leads = pool.submit(flights.join, "k", passes_looks=True).result(SOON)
             assert leads
 
     crowd.come(by, Passed(work, "k", None))
@@ -1185,7 +1287,7 @@ def test_without_leases_each_process_claims_for_itself() -> None:
 def test_what_has_landed_is_not_waited_for() -> None:
     """Also where nobody had waited for it before."""
     flights = Coalescer[str](LocalLeases(), time.monotonic, wait_seconds=1)._flights()
-    flight, leads = flights.join("k", 0)
+    flight, leads = flights.join("k")
     assert leads
     flights.land("k", flight, "made")
     assert flights.lands(flight, 0)

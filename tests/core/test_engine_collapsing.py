@@ -14,6 +14,8 @@ from flask_larder.key import stored_key
 from flask_larder.status import CacheStatus
 from tests.core.test_coalesce import until, waiting
 from tests.core.test_engine import POLICY, Answer, FailingStore, House, ask, varying
+from tests.core.test_engine_purges import CAT, now
+from tests.targets import targets
 
 SOON = 20.0
 
@@ -119,6 +121,34 @@ def test_who_comes_while_something_stale_is_replaced_is_sent_that(gate: Gate) ->
     assert gate.send(stored, Answer(b"again")).result(SOON) == (b"old", status)
     gate.open()
     assert first.result(SOON)[0] == b"new"
+
+
+def test_a_purge_does_not_part_those_who_wait(gate: Gate) -> None:
+    """Who came before it gets what was being made then, or newer; who comes after it, newer."""
+    cat = Answer(b"old", tagged=("cat",))
+    before = [gate.first(now(gate.house), cat)]
+    before += [gate.behind(now(gate.house), cat) for _ in range(3)]
+    gate.house.purges.add(CAT)
+    new = Answer(b"new", tagged=("cat",))
+    after = [gate.behind(now(gate.house), new) for _ in range(3)]
+    gate.open()
+    assert before[0].result(SOON) == (b"old", "fwd=uri-miss; detail=purged")
+    assert {each.result(SOON)[0] for each in before} <= {b"old", b"new"}
+    assert [each.result(SOON)[0] for each in after] == [b"new"] * 3
+    assert gate.runs == 2
+    assert gate.house.body(now(gate.house)) == b"new"
+
+
+def test_who_comes_after_a_purge_does_not_wait_for_what_it_hits(gate: Gate) -> None:
+    """As far as is known before what that will be."""
+    tagged = Answer(b"old", tagged=("cat",))
+    gate.first(now(gate.house), tagged)
+    gate.house.purges.add(CAT)
+    asked = replace(now(gate.house), expected=lambda: targets("cat"))
+    new = gate.first(asked, Answer(b"new"))
+    assert gate.runs == 2
+    gate.open()
+    assert new.result(SOON) == (b"new", "fwd=uri-miss; stored; ttl=50")
 
 
 @pytest.fixture

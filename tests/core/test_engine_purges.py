@@ -234,3 +234,34 @@ def test_who_waits_shares_while_nobody_can_tell() -> None:
     assert not is_given(house, now(house), made)
     assert not is_given(house, ask(), made)
     assert is_given(house, now(house), shared(house, now(house), TAGGED))
+
+
+# --- who came before a purge ---
+
+
+def test_who_came_before_a_purge_may_be_given_what_it_hits(house: House) -> None:
+    """Not who has seen it, nor who has seen another one that hits the same, and not this one."""
+    made = shared(house, now(house), TAGGED)
+    before = house.purges.position()
+    house.purges.add(CAT)
+    asked, between = now(house), house.purges.position()
+    house.purges.add(CAT)
+
+    def given(seen: Position | None) -> bool:
+        judged = house.engine.lookups.judge_shared(asked, made.names, made.response, seen)
+        return isinstance(judged, Hit)
+
+    assert given(before)
+    assert not given(between)
+    assert not given(house.purges.position())
+    assert not given(None)
+
+
+def test_what_a_process_has_heard_of_is_enough_where_it_remembers() -> None:
+    """And where no other one purges; else a request has to look."""
+    remembers, asks = House(memory_bytes=10_000), House()
+    for house in (remembers, asks):
+        assert house.engine.lookups.seen_at_coming(now(house)) == house.purges.position()
+        house.purges.is_local = False  # type: ignore[misc]
+    assert remembers.engine.lookups.seen_at_coming(now(remembers)) == remembers.purges.position()
+    assert asks.engine.lookups.seen_at_coming(now(asks)) is None

@@ -215,3 +215,55 @@ def test_a_purge_holds_while_it_is_made_again() -> None:
         is_over.set()
         writer.join()
         sys.setswitchinterval(before)
+
+
+# --- between two purges ---
+
+
+@pytest.mark.parametrize("target", HITS[1:])
+def test_what_was_hit_between_is_told_apart_from_what_came_later(
+    table: PurgeTable, target: Target
+) -> None:
+    """By the same name, of which a verdict knows the latest only."""
+    table.apply((1001, 0), Purge((target,)))
+    table.apply((1002, 0), Purge((CAT,)))
+    table.apply((1003, 0), Purge((target,)))
+    assert not table.hits_between((1001, 0), (1002, 0), SQUARE)
+    assert not table.hits_between((1001, 0), (1001, 0), SQUARE)
+    assert table.hits_between(BEGUN, (1001, 0), SQUARE)
+    assert table.hits_between(BEGUN, (1002, 0), SQUARE)
+    assert table.hits_between((1001, 0), (1003, 0), SQUARE)
+    assert table.verdict((1001, 0), SQUARE) == GONE
+
+
+def test_all_targets_count_between(table: PurgeTable) -> None:
+    """Those of what is stored, and of the URL that is asked for."""
+    table.apply((1001, 0), Purge((CAT,)))
+    assert table.hits_between(BEGUN, (1001, 0), SQUARE, targets("cat"))
+    assert not table.hits_between(BEGUN, (1001, 0), SQUARE, targets("dog"))
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_a_purge_of_everything_hits_between(table: PurgeTable, soft: bool) -> None:
+    """Be it one that leaves it stale."""
+    table.apply((1001, 0), Purge((ALL,), soft=soft))
+    assert table.hits_between(BEGUN, (1001, 0), SQUARE)
+    assert not table.hits_between((1001, 0), (1001, 0), SQUARE)
+
+
+def test_what_is_too_long_ago_may_have_been_hit_between(table: PurgeTable) -> None:
+    """The purges themselves are known, but no longer in which order they came."""
+    for number in range(1, 301):
+        table.apply((1000 + number, 0), Purge((CAT,)))
+    assert table.hits_between(BEGUN, (1300, 0), SQUARE)
+    assert not table.hits_between((1100, 0), (1300, 0), SQUARE)
+    assert not table.hits_between(BEGUN, BEGUN, SQUARE)
+
+
+def test_what_was_forgotten_may_have_been_hit_between() -> None:
+    """A prefix of which nothing is known any more, too."""
+    table = begun(PurgeTable(2))
+    table.apply((1001, 0), Purge((("prefix", "/square"),)))
+    for number in range(2, 5):
+        table.apply((1000 + number, 0), Purge((("tag", str(number)),)))
+    assert table.hits_between(BEGUN, (1001, 0), SQUARE)

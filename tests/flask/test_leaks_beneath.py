@@ -32,8 +32,8 @@ from flask.sessions import (
 from werkzeug.routing import BaseConverter
 
 from flask_larder import Cache
-from flask_larder.coalesce import _Flights
 from flask_larder.errors import InvalidPolicy
+from flask_larder.flights import Flights
 from tests.flask.answers import Counter, Get, is_hit, status_of
 
 ANN, BOB = {"X-Api-Key": "ann"}, {"X-Api-Key": "bob"}
@@ -162,7 +162,7 @@ def test_who_shows_somebody_gets_nothing_from_who_leads(
 ) -> None:
     """Nothing is stored as yet, and they ask for the same URL."""
     is_running, may_end, waits = threading.Event(), threading.Event(), threading.Event()
-    join = _Flights.join
+    join = Flights.join
 
     def joining(self: Any, *args: Any, **kwargs: Any) -> Any:
         flight, leads = join(self, *args, **kwargs)
@@ -170,7 +170,7 @@ def test_who_shows_somebody_gets_nothing_from_who_leads(
             waits.set()
         return flight, leads
 
-    monkeypatch.setattr(_Flights, "join", joining)
+    monkeypatch.setattr(Flights, "join", joining)
 
     def view() -> Any:
         if found_among_fields() == "nobody":

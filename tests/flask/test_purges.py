@@ -18,7 +18,9 @@ from flask.views import MethodView
 from werkzeug.routing import BaseConverter
 
 from flask_larder import Cache, InvalidConfig, InvalidPolicy, InvalidPurge, StoreUnavailable
+from flask_larder.flask.tracking import caches_of
 from tests.flask.answers import Counter, Get, is_hit, status_of
+from tests.redis_nodes import wait_until
 
 
 @pytest.fixture
@@ -185,6 +187,50 @@ def test_who_waited_judges_the_answer_anew(app: Flask, cache: Cache, get: Get) -
     leader.join(), follower.join()
     assert sorted(answer["version"] for answer in answers) == [1, 2]
     assert get("/").json == {"version": 2}
+
+
+@pytest.mark.parametrize("is_view", [True, False])
+def test_a_purge_does_not_part_those_who_wait(
+    app: Flask, cache: Cache, get: Get, is_view: bool
+) -> None:
+    """Those who came before it share what was being made then, and the others what is newer.
+
+    They do not wait for what is older, where the option tells that the purge hits it.
+    """
+    runs, go = itertools.count(1), threading.Event()
+    begun, is_again = threading.Event(), threading.Event()
+
+    @cache.cached(key_prefix="view%s" if is_view else "run", tags=lambda: ["data"])
+    def run() -> dict[str, int]:
+        number = next(runs)
+        (begun if number == 1 else is_again).set()
+        assert go.wait(10)
+        return {"run": number}
+
+    app.add_url_rule("/", view_func=run if is_view else lambda: run())
+    with ThreadPoolExecutor(16) as pool:
+        before = [pool.submit(get, "/") for _ in range(8)]
+        assert begun.wait(10)
+        wait_until(lambda: waiting_in(app) == 7)
+        cache.purge_tags("data")
+        after = [pool.submit(get, "/") for _ in range(8)]
+        assert is_again.wait(10)
+        wait_until(lambda: waiting_in(app) == 7)  # behind the one that others may still join
+        go.set()
+    assert {each.result().json["run"] for each in before} <= {1, 2}
+    assert {each.result().json["run"] for each in after} == {2}
+    assert next(runs) == 3
+    assert get("/").json == {"run": 2}
+
+
+def waiting_in(app: Flask) -> int:
+    """How many callers wait for what others make."""
+    (wiring,) = caches_of(app).values()
+    found = 0
+    for each in (wiring.engine._coalescer, wiring.coalescer_of_values):
+        for flight in list(each._flights()._under_way.values()):
+            found += len(flight.landing._cond._waiters) if flight.landing else 0
+    return found
 
 
 def test_values_and_pages_made_of_them(app: Flask, cache: Cache, get: Get, count: Counter) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from flask_larder.chance import CHANCE
 from flask_larder.codec import encode_value
-from flask_larder.entry import NO_TARGETS, Position, StoredValue
+from flask_larder.entry import NO_TARGETS, Position, StoredValue, Targets
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import Asked, core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed, may_answer_request
@@ -120,6 +120,19 @@ class _Evaluation:
 
     finds_nothing: Final = False
     """It asks for values each time, and does not know whether that has failed."""
+
+    @property
+    def since(self) -> Position | None:
+        """The latest purge that was known when the request came."""
+        return self._position
+
+    def is_too_old(self, since: Position | None) -> bool:
+        """See :class:`~flask_larder.coalesce.Task`."""
+        return self._call.wiring.values.is_hit_since(since, lambda: self._expected)
+
+    @cached_property
+    def _expected(self) -> Targets:
+        return self._call.expected(self._targets)
 
     def find(self) -> "_Answer | None":
         """The first look."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from functools import cache, partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -360,6 +361,7 @@ class _Visit:
             is_stale=self._finds_stale if call.options.is_stale else None,
             directives=self._directives(request),
             looked_up=environ.pop(LOOKED_UP, None),
+            expected=cache(partial(call.expected, asked.targets)),
         )
 
     def _directives(self, request: Request) -> Directives:

@@ -139,6 +139,14 @@ class Call(Struct, frozen=True):
         )
         return found
 
+    def expected(self, asked: Targets) -> Targets:
+        """As :meth:`targets`, before the call: of its tags, those of the option."""
+        try:
+            tags = self.tags()
+        except OptionFailed:
+            tags = ()
+        return self.targets(tags, asked)
+
     def targets(self, tags: Iterable[str], asked: Targets) -> Targets:
         """By what purges is hit what this call makes; *asked* are those of what it asks for."""
         holds_query = self.options.is_template and self.options.query.is_whole

@@ -1,11 +1,11 @@
 """Values of the application, by name, in the same store as the responses."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from flask_larder import codec
 from flask_larder.entries import Entries
-from flask_larder.entry import NO_TARGETS, Position, StoredResponse, StoredValue
+from flask_larder.entry import NO_TARGETS, Position, StoredResponse, StoredValue, Targets
 from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.key import HashMethod, stored_key
 from flask_larder.purges import VALID, Purge, PurgeLog, Target
@@ -56,8 +56,12 @@ class Values:
         return self.keep(key, StoredValue(data, self.position(), NO_TARGETS), timeout)
 
     def keep(self, key: str, value: StoredValue, timeout: float) -> bool:
-        """Keep *value*; returns whether it was kept. One that nobody could judge later is not."""
-        if value.position is None:
+        """Keep *value*; returns whether it was kept.
+
+        One that nobody could judge later is not, nor one that a purge has hit: something newer may
+        be there.
+        """
+        if value.position is None or not self.is_valid(value):
             return False
         try:
             return self._store.set(self.stored(key), codec.encode_stored_value(value), timeout)
@@ -136,6 +140,13 @@ class Values:
         if seen is not None and not table.hits_between(value.position, seen, value.targets):
             return True
         return table.verdict(value.position, value.targets) == VALID
+
+    def is_hit_since(self, since: Position | None, expected: Callable[[], Targets]) -> bool:
+        """Whether a purge after *since* hits a value with the targets *expected*."""
+        table = self._purges.known()
+        if since is None or table is None or table.last == since:
+            return False
+        return table.verdict(since, expected()) != VALID
 
     def position(self) -> Position | None:
         """The latest purge that is known now, after a look at the log where none is."""

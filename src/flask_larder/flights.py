@@ -1,0 +1,147 @@
+"""The flights of one process: who works on which key, who waits for that, and what came of it."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from flask_larder.entry import Position
+
+T = TypeVar("T")
+
+MOST_FAILURES: Final = 2
+"""After how many failures in a row nobody waits for a key any more."""
+
+REST_SECONDS: Final = 1.0
+"""How long nobody waits for it then."""
+
+_MOST_MARKS: Final = 10_000
+
+_MOST_GUESSES: Final = 2**16
+
+
+class Flight(Generic[T]):
+    """Work under way in this process.
+
+    *leaders* are those that it has waited for or had, *before* those of its leader's earlier wait.
+    While it *is_look*, its leader has only begun to look, and may find that there is nothing to do.
+    What comes of it knows of purges until *since*.
+    Until *nothing_until*, by the coalescer's clock, nobody else need look: there was nothing.
+    *landing* is for who waits, and there where somebody does.
+    """
+
+    __slots__ = (
+        *("before", "has_landed", "is_look", "landing", "leader", "leaders", "nothing_until"),
+        *("result", "since"),
+    )
+
+    def __init__(self, before: int, since: Position | None, *, is_look: bool) -> None:
+        self.since = since
+        self.before = self.leaders = before
+        self.is_look = is_look
+        self.nothing_until = 0.0
+        self.leader = threading.get_ident()  # that of the greenlet, where gevent has patched
+        self.has_landed = False
+        self.landing: threading.Event | None = None
+        self.result: T | None = None
+
+
+@dataclass(slots=True)
+class _Failures:
+    """How often in a row a key has come to nothing, and until when nobody waits for it."""
+
+    count: int = 0
+    rest_until: float = 0.0
+
+
+class Flights(Generic[T]):
+    """The flights of one process, and its failures."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way: dict[str, Flight[T]] = {}
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._guesses = bytearray(_MOST_GUESSES)
+
+    def is_likely_stored(self, key: str) -> bool:
+        """Whether *key* was stored when that was last known; a guess, since keys share places."""
+        return self._guesses[hash(key) % _MOST_GUESSES] == 1
+
+    def guess(self, key: str, *, is_stored: bool) -> None:
+        """Remember for the next time whether *key* is stored now."""
+        self._guesses[hash(key) % _MOST_GUESSES] = is_stored
+
+    def join(
+        self,
+        key: str,
+        since: Position | None = None,
+        leaders: int = 0,
+        *,
+        is_look: bool = False,
+        passes_looks: bool = False,
+        is_too_old: Callable[[Position | None], bool] | None = None,
+    ) -> tuple[Flight[T], bool]:
+        """The flight for *key*, and whether this caller, who has waited for *leaders*, leads it.
+
+        So it does where what comes of another's *is_too_old*; and, with *passes_looks*, where
+        another one only looks. Nobody goes past its own.
+        """
+        flight = self._under_way.get(key)
+        passed = None
+        if flight is not None and is_too_old is not None:
+            is_others = flight.leader != threading.get_ident()
+            passed = flight if is_others and is_too_old(flight.since) else None
+        with self._lock:
+            flight = self._under_way.get(key)
+            goes_past = flight is passed or (passes_looks and flight is not None and flight.is_look)
+            if flight is not None and not goes_past:
+                return flight, False
+            flight = self._under_way[key] = Flight(leaders, since, is_look=is_look)
+            return flight, True
+
+    def lands(self, flight: Flight[T], seconds: float) -> bool:
+        """Wait for *flight*, and tell whether it has landed after so many *seconds*."""
+        with self._lock:
+            if flight.has_landed:
+                return True
+            landing = flight.landing = flight.landing or threading.Event()
+        return landing.wait(seconds)
+
+    def begins(self, key: str, flight: Flight[T]) -> bool:
+        """Whether who has only looked leads from now on: not so where another has gone past it."""
+        with self._lock:
+            if self._under_way.get(key) is not flight:
+                return False
+            flight.is_look = False
+            return True
+
+    def land(self, key: str, flight: Flight[T], result: T | None) -> None:
+        """End the flight: those who wait go on, those who come begin another."""
+        flight.result = result
+        with self._lock:
+            if self._under_way.get(key) is flight:  # else another one has gone past it
+                del self._under_way[key]
+            flight.has_landed, landing = True, flight.landing
+        if landing is not None:
+            landing.set()
+
+    def rests(self, key: str, now: float) -> bool:
+        """Whether nobody is to wait for *key* now."""
+        failures = self._failures.get(key)  # without the lock: mostly there is none
+        return failures is not None and now < failures.rest_until
+
+    def note(self, key: str, now: float, *, failed: bool) -> None:
+        """Remember how it went."""
+        if not failed and key not in self._failures:
+            return
+        with self._lock:
+            failures = self._failures.pop(key, None) or _Failures()
+            if not failed:
+                return
+            failures.count += 1
+            if failures.count >= MOST_FAILURES:
+                failures.rest_until = now + REST_SECONDS
+            self._failures[key] = failures
+            if len(self._failures) > _MOST_MARKS:
+                self._failures.popitem(last=False)
