@@ -116,6 +116,10 @@ class LocalLeases:
     def holder(self, key: str) -> None:
         """See :class:`~flask_larder.store.Leases`."""
 
+    def is_own(self, holder: object) -> bool:  # noqa: ARG002
+        """See :class:`~flask_larder.store.Leases`."""
+        return False
+
 
 @dataclass(slots=True)
 class Claim(Generic[T]):
@@ -362,6 +366,8 @@ class Coalescer(Generic[T]):
         """
         try:
             holder = self._leases.holder(key)
+            if self._leases.is_own(holder):
+                return False
             for delay in self._delays():
                 left = deadline - self._clock()
                 if holder is None or left <= 0:

@@ -215,7 +215,7 @@ def encode_value(value: object) -> bytes:
         except OverflowError:  # MessagePack has no room for an integer: they are looked at, then
             return _VALUE + _encoder.encode(_pack(value, 0, _EXACT))
     except UnicodeEncodeError as error:
-        raise UnstorableValue(f"a text is not valid Unicode: {error}") from error
+        raise UnstorableValue("a text is not valid Unicode") from error
 
 
 def decode_value(data: bytes) -> Any:

@@ -257,10 +257,13 @@ def varies_on_everything(exchange: Exchange, _: Policy) -> Reason | None:
     return "vary-star" if "*" in parse_vary(exchange.fields) else None
 
 
+_ENDLESS: Final = ("text/event-stream", "multipart/x-mixed-replace")
+
+
 def is_event_stream(exchange: Exchange, _: Policy) -> Reason | None:
     """A stream of events has no end that one could wait for."""
     kinds = values_of(exchange.fields, "content-type")
-    is_stream = any(kind.strip().lower().startswith("text/event-stream") for kind in kinds)
+    is_stream = any(kind.strip().lower().startswith(_ENDLESS) for kind in kinds)
     return "event-stream" if is_stream else None
 
 

@@ -124,3 +124,7 @@ class Leases(Protocol):
     def holder(self, key: str) -> object | None:
         """Who has the lease for *key*: something that differs for each lease; or ``None``."""
         ...
+
+    def is_own(self, holder: object) -> bool:
+        """Whether that is this very thread, maybe for another cache: it would wait for itself."""
+        ...

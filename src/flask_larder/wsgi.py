@@ -91,14 +91,16 @@ class BeforeFlask:
     def _through_flask(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Have Flask answer, and learn what it teaches."""
 
-        def observing(status: str, fields: list[tuple[str, str]], *exc_info: Any) -> Any:
+        def observing(status: str, fields: list[tuple[str, str]], exc_info: Any = None) -> Any:
             lesson = environ.pop(LESSON, None)
-            if lesson is not None and not exc_info:
+            if lesson is not None and exc_info is None:
                 try:
                     self._learn(lesson, came, (status, fields.copy(), b"", ""))
                 except Exception:  # noqa: BLE001 - the answer goes out, whatever that is
                     self._tell_failure()
-            return start_response(status, fields, *exc_info)
+            if exc_info is None:
+                return start_response(status, fields)
+            return start_response(status, fields, exc_info)
 
         self.come_here()
         came = environ.copy()

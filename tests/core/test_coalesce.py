@@ -61,6 +61,7 @@ class SharedLeases(Looking):
     def __init__(self) -> None:
         self.held: dict[str, object] = {}
         self.pollers: list[int] = []
+        self.own: set[object] = set()
         self.asked: list[str] = []
         self.is_away = False
         self._lock = threading.Lock()
@@ -80,6 +81,9 @@ class SharedLeases(Looking):
             raise StoreUnavailable("away")
         self.pollers.append(threading.get_ident())
         return self.held.get(key)
+
+    def is_own(self, holder: object) -> bool:
+        return holder in self.own
 
 
 class _Held:
@@ -545,6 +549,16 @@ def test_four_processes_and_one_run(crowd: Crowd) -> None:
     assert sorted(crowd.results()) == ["adopted made"] * 39 + ["made"]
     assert len(work.runs) == 1
     assert not leases.held
+
+
+def test_who_leads_elsewhere_in_the_same_thread_is_not_waited_for() -> None:
+    """As where two caches share a Redis, and one decorates what the other has decorated."""
+    leases = SharedLeases()
+    leases.own.add(leases.acquire("k"))
+    work, by = Work(), coalescer(leases)
+    assert by.find_or_run(work.task()) == "made"
+    assert not by._flights()._failures
+    assert len(leases.pollers) == 1
 
 
 def test_one_caller_of_a_process_polls_for_all(crowd: Crowd) -> None:

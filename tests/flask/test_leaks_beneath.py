@@ -34,7 +34,7 @@ from werkzeug.routing import BaseConverter
 from flask_larder import Cache
 from flask_larder.errors import InvalidPolicy
 from flask_larder.flights import Flights
-from tests.flask.answers import Counter, Get, is_hit, status_of
+from tests.flask.answers import Get, is_hit, status_of
 
 ANN, BOB = {"X-Api-Key": "ann"}, {"X-Api-Key": "bob"}
 TOKENS = [{"Authorization": "Bearer ann"}, {"Authorization": "Bearer bob"}]
@@ -369,11 +369,19 @@ def test_other_converters_of_ones_own(app: Flask, cache: Cache, get: Get) -> Non
     assert is_hit(get("/x"))
 
 
+runs_of_helper: list[int] = []
+
+
 def test_a_function_where_there_is_no_such_url(app: Flask, cache: Cache, get: Get) -> None:
     """That the session was opened says nothing there, either."""
     app.secret_key = "secret"
-    count = Counter()
-    helper = cache.cached()(count)
+    runs_of_helper.clear()
+
+    @cache.cached()
+    def helper() -> int:
+        runs_of_helper.append(1)
+        return len(runs_of_helper)
+
     app.register_error_handler(404, lambda _: (str(helper()), 404))
     assert [get("/").text, get("/").text] == ["1", "1"]
     with app.test_request_context("/nowhere"):

@@ -430,15 +430,19 @@ def test_key_that_is_no_text(
 def test_key_prefixes_separate(app: Flask, cache: Cache, count: Counter) -> None:
     """Functions with other prefixes do not share an entry of one URL."""
     app.extensions["count"] = count
+
+    def view() -> str:
+        return str(current_app.extensions["count"]())
+
     views = [
-        cache.cached(key_prefix=prefix)(lambda: str(current_app.extensions["count"]()))
+        cache.cached(key_prefix=prefix)(view)
         for prefix in ("view/%s", "api/%s", "%s/api", "%sapi", "a#b%s")
     ]
     app.add_url_rule("/same", "same", lambda: "")
     with app.test_request_context("/same"):
-        first = [view() for view in views]
+        first = [each() for each in views]
         assert first == ["1", "2", "3", "4", "5"]
-        assert [view() for view in views] == first
+        assert [each() for each in views] == first
 
 
 def test_source_check(app: Flask, cache: Cache, get: Get, count: Counter) -> None:

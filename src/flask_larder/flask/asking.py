@@ -1,8 +1,9 @@
 """From a Flask request to what the engine is asked: a request and its key."""
 
-import functools
 import inspect
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from flask import Flask
 from flask import Request as FlaskRequest
@@ -39,11 +40,16 @@ def core_request(request: FlaskRequest) -> Request:
         host=request.host.lower(),
         # From the raw bytes: Werkzeug's text has one character for all that is not UTF-8.
         script_name=encode_path(environ.get("SCRIPT_NAME", "").encode("latin-1")),
-        path=encode_path(environ.get("PATH_INFO", "").encode("latin-1")),
+        path=encode_path(_one_slash(environ.get("PATH_INFO", "")).encode("latin-1")),
         query=query_of(request),
         fields=EnvironFields(environ),
         has_body=length != "0" or "HTTP_TRANSFER_ENCODING" in environ,
     )
+
+
+def _one_slash(path: str) -> str:
+    """*path* as Werkzeug matches it, which takes several slashes at its beginning for one."""
+    return f"/{path.lstrip('/')}" if path.startswith("//") else path
 
 
 def host_is_refused(app: Flask, request: FlaskRequest) -> bool:
@@ -120,10 +126,18 @@ def _checked(key: Any, option: str) -> str:
     return key
 
 
-@functools.cache
 def source_of(function: Any) -> str | None:
     """The source code of *function*, or ``None`` where there is none to be found."""
+    with suppress(TypeError):  # it cannot be hashed, or kept so
+        if function in _known_sources:
+            return _known_sources[function]
     try:
-        return inspect.getsource(inspect.unwrap(function))
+        source = inspect.getsource(inspect.unwrap(function))
     except (OSError, SyntaxError, TypeError):
-        return None
+        source = None
+    with suppress(TypeError):
+        _known_sources[function] = source
+    return source
+
+
+_known_sources: Final = WeakKeyDictionary[Any, str | None]()

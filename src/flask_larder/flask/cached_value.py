@@ -1,8 +1,10 @@
 """A cached function that is no view: its result is kept as a value."""
 
 import inspect
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import FunctionType
 from typing import Any, Final
 
 from flask.ctx import RequestContext
@@ -64,10 +66,32 @@ def _may_be_kept(call: Call, context: RequestContext) -> bool:
         return False
     if not call.options.is_template:
         return True
-    if getattr(call.function, "__closure__", None):
-        call.warn("it is no view, and a closure, of which there may be several; give key_prefix=")
+    if not (_is_the_only_one(call.function) or _is_hidden_view(call, context)):
+        call.warn("it is no view, and there may be several of its name; give key_prefix=")
         return False
     return may_reuse(core_request(context.request), Policy(timeout=call.timeout)) is None
+
+
+def _is_the_only_one(function: Callable[..., Any]) -> bool:
+    """Whether its name tells it from others that do something else.
+
+    Not so a closure, a method of an object, a ``partial``, one of several ``lambda``; nor what a
+    loop has made, with what it is about in its defaults, since it is not found by its name.
+    """
+    if not isinstance(function, FunctionType) or function.__closure__:
+        return False
+    if not (function.__defaults__ or function.__kwdefaults__):
+        return "<lambda>" not in function.__qualname__
+    found: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return inspect.unwrap(found) is inspect.unwrap(function) if callable(found) else False
+
+
+def _is_hidden_view(call: Call, context: RequestContext) -> bool:
+    """Whether it may be a view that a decorator hides, which has its URL to itself."""
+    is_closure = bool(getattr(call.function, "__closure__", None))
+    return not is_closure and may_answer_request(call.decorated, context)
 
 
 class _Evaluation:
@@ -172,7 +196,8 @@ class _Evaluation:
             except OptionFailed:
                 return _Answer(_joined(call.run())), None
             result, reason = self._run()
-        if (result is None and not call.options.cache_none) or call.refusal_of(result):
+        is_nothing = result is None and not call.options.cache_none
+        if is_nothing or self._is_for_head or call.refusal_of(result):
             return _Answer(result), None
         if reason is not None:
             if self._watch is not None and self._lacks_field:
@@ -223,6 +248,12 @@ class _Evaluation:
         call, context = self._call, self._context
         is_view = context is not None and may_answer_request(call.decorated, context)
         return call.options.is_template or is_view
+
+    @property
+    def _is_for_head(self) -> bool:
+        """Whether it would be kept under a URL for which GET may have another one."""
+        is_to_head = self._context is not None and self._context.request.method == "HEAD"
+        return is_to_head and self._call.options.is_template
 
     def _run(self) -> tuple[Any, str | None]:
         """What the function returns, and why that is not to be kept."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from functools import cache, partial
 from time import perf_counter
 from typing import Any, Final
@@ -29,6 +30,7 @@ from flask_larder.flask.reads import (
     fields_of_key,
     is_anonymous,
     is_watched,
+    note_environ,
     note_selecting,
     position_of,
     registered_functions,
@@ -51,7 +53,7 @@ from flask_larder.flask.unkeyed import (
     remember,
     tell_unkeyed,
 )
-from flask_larder.flask.view import ViewAnswer
+from flask_larder.flask.view import ViewAnswer, is_application, looks_at_environ
 from flask_larder.headers import Fields, parse_vary
 from flask_larder.learned import LOOKED_UP
 from flask_larder.policy import Directives, Policy, Reason, is_about_field
@@ -75,10 +77,34 @@ _NAMES_NOBODY: Final = frozenset(
 )
 
 
+@dataclass(slots=True)
+class _Answering:
+    """The first *call* of a view in a request, and whether it *is under way*."""
+
+    call: Call
+    is_under_way: bool = False
+
+
 def answer_view(call: Call, context: RequestContext) -> Any:
-    """The stored response where there is one, else what the view answers."""
+    """The stored response where there is one, else what the view answers.
+
+    That is the answer to the URL: a view that calls itself meanwhile runs, and so does one that is
+    called again with other arguments, where its key is the URL.
+    """
+    answering = vars(context).setdefault(_ANSWERING, {})
+    first = answering.get(call.decorated)
+    if first is not None and (first.is_under_way or not call.has_the_key_of(first.call)):
+        return call.run()
+    first = answering.setdefault(call.decorated, _Answering(call))
+    first.is_under_way = True
     tell_in_fields(context)
-    return _Visit(call, context).answer()
+    try:
+        return _Visit(call, context).answer()
+    finally:
+        first.is_under_way = False
+
+
+_ANSWERING: Final = "_flask_larder_answering"
 
 
 class _Visit:
@@ -268,7 +294,8 @@ class _Visit:
             return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised
-        self._outcome.made, self._outcome.is_own = answer.made, answer.is_own
+        outcome = self._outcome
+        outcome.made, outcome.is_own, outcome.etag = answer.made, answer.is_own, answer.etag
         return answer.returned
 
     def _tell_unkeyed(self, made: ViewAnswer, watch: Watch) -> None:
@@ -406,6 +433,8 @@ class _Visit:
 
         began, refusal = perf_counter(), self._give_tags()
         value, raised = self._value(ask, asks_handler=asks_handler)
+        if is_application(value):
+            note_environ(self._context)  # which Flask runs it with
         if raised is not None and (
             call.options.by_response or not isinstance(raised, HTTPException)
         ):
@@ -427,6 +456,8 @@ class _Visit:
         try:
             return self._run(), None
         except HTTPException as error:
+            if looks_at_environ(error):
+                note_environ(self._context)
             value = error.get_response(self._context.request.environ)
             if self._may_store(ask.policy, value.status_code):
                 # Asked for: what the app's error handler makes of it is the response to store.

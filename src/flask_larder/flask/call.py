@@ -19,7 +19,7 @@ from flask_larder.flask.asking import Asked, asked_of, source_of
 from flask_larder.flask.endpoints import functions_of, wraps
 from flask_larder.flask.named_reads import unnamed
 from flask_larder.flask.options import Options, call_with_fitting
-from flask_larder.flask.purging import arguments_of, name_of
+from flask_larder.flask.purging import arguments_of, is_plain, name_of
 from flask_larder.flask.tagging import checked_tags
 from flask_larder.flask.wiring import Wiring, tell
 from flask_larder.policy import Policy, Reason
@@ -50,6 +50,23 @@ class Call(Struct, frozen=True):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    def has_the_key_of(self, other: "Call") -> bool:
+        """Whether it asks for what *other*, a call of the same view in the same request, does.
+
+        Where the key is the URL, it is that of the first call, whatever the arguments.
+        """
+        if not self.options.is_template:
+            return True
+        own, others = self.args, other.args
+        names = self.kwargs.keys()
+        if len(own) != len(others) or names != other.kwargs.keys():
+            return False
+        pairs = [
+            *zip(own, others, strict=True),
+            *((self.kwargs[n], other.kwargs[n]) for n in names),
+        ]
+        return all(a is b or (is_plain(a) and type(a) is type(b) and a == b) for a, b in pairs)
 
     @property
     def name(self) -> str:
@@ -110,12 +127,15 @@ class Call(Struct, frozen=True):
         is_stale = self.options.is_stale
         if is_stale is None:
             return False
-        takes_call = len(inspect.signature(is_stale).parameters) > 1
-        arguments = (self.args, self.kwargs) if takes_call else ((), {})
         try:
-            return bool(self._ask("is_stale", is_stale, stored, *arguments[0], **arguments[1]))
+            return bool(self._ask("is_stale", self._call_is_stale, is_stale, stored))
         except OptionFailed:
             return True
+
+    def _call_is_stale(self, is_stale: Callable[..., Any], stored: Any) -> Any:
+        if len(inspect.signature(is_stale).parameters) > 1:
+            return is_stale(stored, *self.args, **self.kwargs)
+        return is_stale(stored)
 
     def refusal_of(self, result: Any) -> Reason | None:
         """Why ``response_filter`` does not want *result* stored, if that is so."""
@@ -222,14 +242,12 @@ class Call(Struct, frozen=True):
         if not _log.isEnabledFor(logging.DEBUG):
             return
         line = f"hits of {self.name} are answered inside Flask: {why}"
-        if line not in self.wiring.warned:
-            self.wiring.warned.add(line)
+        if self.wiring.is_first(line):
             _log.debug("%s", line)
 
     def tell_fault(self, line: str) -> None:
         """Log the error that is handled now, with what comes of it in *line*; once."""
-        if line not in self.wiring.warned:
-            self.wiring.warned.add(line)
+        if self.wiring.is_first(line):
             _log.exception("%s", line)
 
     def leave_out(self, why: str, seconds: float) -> None:

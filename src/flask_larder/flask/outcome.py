@@ -36,7 +36,8 @@ class Outcome:
     *age* is in seconds and ``None`` unless the answer was stored; the times that the cache and
     the view took are in milliseconds, *view_ms* ``None`` where the view did not run. *vary* are
     the header fields that select. *made* is the response that goes to Flask, until its fields are
-    written, and it *is_own* where nobody but the cache has it. *send* tells whether the client may
+    written, and it *is_own* where nobody but the cache has it; else it may lack the *etag* that was
+    made for it. *send* tells whether the client may
     see the status, *whole* that the whole was made or found, though the client may want a part, and
     *is_as_stored* that no decorator around the cache has changed what was stored.
     """
@@ -54,6 +55,7 @@ class Outcome:
     is_as_stored: bool = False
     made: Any = None
     is_own: bool = False
+    etag: str | None = None
 
     def __str__(self) -> str:
         return str(self.status)
@@ -89,13 +91,11 @@ def write_fields(response: Response) -> Response:
     is_own = outcome.is_own and response is outcome.made
     outcome.made = None  # it may lead back to the environ
     is_asked_about = not environ.keys().isdisjoint(_ASKED_ABOUT)
-    if is_asked_about and not is_own:
+    if not is_own and (is_asked_about or not _is_held(context)):
         response = copied(response)  # the app may send it to others
     _forget_told(response)
-    fields, added, told = fields_of(response), list[tuple[str, str]](), list[tuple[str, str]]()
-    if outcome.age is not None:
-        fields.remove("Age")
-        added.append(("Age", str(int(outcome.age))))
+    fields, told = fields_of(response), list[tuple[str, str]]()
+    added = _own_fields(outcome, fields)
     if outcome.vary:
         selecting = with_vary(fields.to_wsgi_list(), outcome.vary)
         fields["Vary"] = ", ".join(values_of(selecting, "vary"))
@@ -115,6 +115,23 @@ def write_fields(response: Response) -> Response:
         if outcome.whole:
             apply_range(response, now, made_at)
     return response
+
+
+def _own_fields(outcome: Outcome, fields: Headers) -> list[tuple[str, str]]:
+    """What *fields* lack of what is told of the response itself; without an ``Age`` of others."""
+    added = []
+    if outcome.etag is not None and not values_of(fields.to_wsgi_list(), "etag"):
+        added.append(("ETag", outcome.etag))
+    if outcome.age is not None:
+        fields.remove("Age")
+        added.append(("Age", str(int(outcome.age))))
+    return added
+
+
+def _is_held(context: RequestContext | None) -> bool:
+    """Whether a function of the request is still to be given the response, which it may hold."""
+    functions = [] if context is None else context._after_request_functions  # noqa: SLF001
+    return functions != [write_fields]
 
 
 def _forget_told(response: Response) -> None:

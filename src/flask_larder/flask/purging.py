@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from flask_larder.errors import InvalidPurge
 from flask_larder.key import (
@@ -164,6 +165,11 @@ def arguments_of(
     return digest_of([part for pair in sorted(pairs) for part in pair])
 
 
+def is_plain(value: Any) -> bool:
+    """Whether a purge can name it by itself."""
+    return type(value) in _PLAIN
+
+
 def _text(value: Any) -> str:
     """A plain *value* as a text. Raises ``TypeError`` for others."""
     if type(value) is tuple and len(value) <= _MOST_ITEMS and {*map(type, value)} <= _PLAIN:
@@ -205,9 +211,12 @@ class _Parameters:
 
 def _parameters_of(function: Callable[..., Any]) -> _Parameters:
     try:
-        return _known_parameters(function)
-    except TypeError:  # it cannot be hashed, or has no signature
+        known: _Parameters | None = _known_parameters.get(function)
+        if known is None:
+            known = _known_parameters[function] = _looked_at(function)
+    except TypeError:  # it cannot be hashed, or kept so
         return _looked_at(function)
+    return known
 
 
 def _looked_at(function: Callable[..., Any]) -> _Parameters:
@@ -221,8 +230,8 @@ def _looked_at(function: Callable[..., Any]) -> _Parameters:
     )
 
 
-# A call costs less than the look at what it binds.
-_known_parameters = functools.lru_cache(maxsize=1024)(_looked_at)
+# A call costs less than the look at what it binds. A function may hold all that a request had.
+_known_parameters: Final = WeakKeyDictionary[Callable[..., Any], _Parameters]()
 
 
 def _check_arguments(function: Callable[..., Any], arguments: dict[str, Any]) -> None:

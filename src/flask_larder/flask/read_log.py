@@ -11,12 +11,13 @@ class ReadLog(Generic[Name]):
     """The names of what was read, each with the numbers of its first and latest reading.
 
     It only grows, so that several threads that share a request cannot take a reading from each
-    other.
+    other. What is noted here is noted in *outer* as well, if there is one.
     """
 
-    __slots__ = ("_count", "_first", "_latest")
+    __slots__ = ("_count", "_first", "_latest", "outer")
 
     def __init__(self) -> None:
+        self.outer: ReadLog[Name] | None = None
         self._count = itertools.count(1)
         self._first: dict[Name, int] = {}
         self._latest: dict[Name, int] = {}
@@ -26,6 +27,8 @@ class ReadLog(Generic[Name]):
         number = next(self._count)
         self._first.setdefault(name, number)
         self._latest[name] = number
+        if self.outer is not None:
+            self.outer.note(name)
 
     def now(self) -> int:
         """A number above that of every reading until now, and below that of every later one."""

@@ -49,6 +49,13 @@ def note_selecting(names: Collection[str]) -> None:
             context.request.headers.note(name)
 
 
+def note_environ(context: RequestContext) -> None:
+    """Note as read whatever may tell who asks: it went to somebody who may look at any of it."""
+    assert isinstance(context.request, TrackedRequest)  # noqa: S101 - others are not watched
+    for name in (ALL_FIELDS, "cookie", REMOTE_USER):
+        context.request.larder_reads.note(name)
+
+
 def is_watched(context: RequestContext) -> bool:
     """Whether what is read of the request is noted."""
     return isinstance(context.request, TrackedRequest) and context.request.larder_is_watched

@@ -102,6 +102,15 @@ def _noted_name(name: str) -> str:
     return name if is_name else ALL_FIELDS
 
 
+def _reads_around(environ: dict[str, Any]) -> ReadLog[str] | None:
+    """What notes the reads of the request in which *environ* was made of that request's own."""
+    context = request_context()
+    if context is None or not isinstance(context.request, TrackedRequest):
+        return None
+    of_both = environ.get("wsgi.input"), context.request.environ.get("wsgi.input")
+    return context.request.larder_reads if of_both[0] is of_both[1] is not None else None
+
+
 class Wired(Protocol):
     """What a cache has in an app."""
 
@@ -159,6 +168,7 @@ class TrackedRequest(FlaskRequest):
         }
         super().__init__(environ, *args, **kwargs)
         self._larder_read_in_init = self.larder_reads.since()
+        self._larder_outer_reads = _reads_around(environ)
 
     def larder_position(self, cache: object) -> Position | None:
         """The latest purge of *cache* that was known when the request came, if any was."""
@@ -178,11 +188,23 @@ class TrackedRequest(FlaskRequest):
     def larder_begin(self, rule: Rule | None) -> None:
         """Note what the app reads, now that *rule* matches the URL: next to nothing as yet."""
         read_in_matching = self._larder_read_in_matching(rule)
-        self.larder_reads.forget_all_but(self._larder_read_in_init | read_in_matching)
+        kept = self._larder_read_in_init | read_in_matching
+        self.larder_reads.forget_all_but(kept)
+        if self._larder_outer_reads is not None:
+            self._larder_note_in(self._larder_outer_reads, kept)
         if self.larder_is_first:
             self._larder_begin_first()
         self._larder_load_positions()
         self._larder_name_reads()
+
+    def _larder_note_in(self, outer: ReadLog[str], read: frozenset[str]) -> None:
+        """Note what is *read*, until now and from now on, in *outer*, too."""
+        self.larder_reads.outer = outer
+        for name in read:
+            outer.note(name)
+        context = request_context()
+        if context is not None and context.request is self:
+            track_session(context, self.larder_reads)
 
     def _larder_read_in_matching(self, rule: Rule | None) -> frozenset[str]:
         """What the app may have read to match the URL: all by which Flask opened no session."""

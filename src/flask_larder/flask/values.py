@@ -8,6 +8,7 @@ from flask_larder.entries import Entries
 from flask_larder.entry import NO_TARGETS, Position, StoredResponse, StoredValue, Targets
 from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.key import HashMethod, stored_key
+from flask_larder.local_purges import NoPurges
 from flask_larder.purges import VALID, Purge, PurgeLog, Target
 from flask_larder.store import Store
 
@@ -110,9 +111,9 @@ class Values:
         return count
 
     def _forget_everywhere(self, keys: Iterable[str]) -> None:
-        """Have other processes forget the responses under *keys*, where they remember any."""
+        """Have all variants of the responses under *keys* forgotten, and in all processes."""
         targets: tuple[Target, ...] = tuple(("key", key) for key in keys)
-        if targets and self._entries.are_remembered:
+        if targets and not isinstance(self._purges, NoPurges):
             self._purges.add(Purge(targets))
 
     def stored(self, key: str) -> str:

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from operator import attrgetter
 from time import perf_counter
 from typing import Any, Final
 
 from flask import Response, current_app
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from flask_larder.codec import encode_value
@@ -45,6 +48,7 @@ class ViewAnswer:
         self.returned = value
         self.made: Response | None = None  # where Flask gets that
         self.is_own = False  # and nobody else has it
+        self.etag: str | None = None  # else it is told here, and not in its fields
         self.raised = raised
         self.reads = reads
         self.targets = targets
@@ -94,6 +98,8 @@ class ViewAnswer:
             return self._refusal
         if self._response is None:
             return "not-a-response"
+        if _is_sent_its_own_way(self._response):
+            return "response-class"
         return None if self._is_outermost or self._has_value() else "not-plain-data"
 
     def _has_value(self) -> bool:
@@ -120,7 +126,10 @@ class ViewAnswer:
     @property
     def fields(self) -> Fields:
         """The header fields."""
-        return () if self._response is None else fields_of(self._response).to_wsgi_list()
+        if self._response is None:
+            return ()
+        fields = fields_of(self._response).to_wsgi_list()
+        return fields if self.etag is None else [*fields, ("ETag", self.etag)]
 
     def read_body(self, limit: int) -> bytes | None:
         """The whole body, or ``None`` where it is longer than *limit* bytes.
@@ -133,8 +142,14 @@ class ViewAnswer:
             headers = self._response.headers
             # Werkzeug would raise and catch an error to tell that it is not there.
             if "etag" not in {name.lower() for name, _ in headers}:
-                append_fields(headers, [("ETag", entity_tag_of(body))])
+                self._add_etag(headers, entity_tag_of(body))
         return body
+
+    def _add_etag(self, headers: Headers, tag: str) -> None:
+        if self.is_own:
+            append_fields(headers, [("ETag", tag)])
+        else:
+            self.etag = tag
 
     def _whole_body(self, limit: int) -> bytes | None:
         response = self._response
@@ -147,6 +162,29 @@ class ViewAnswer:
             return None
         self.returned = response
         return _collect(response, limit)
+
+
+def is_application(value: Any) -> bool:
+    """Whether Flask runs what a view has returned as a WSGI application, to have a response."""
+    made = value[0] if isinstance(value, tuple) and value else value
+    return callable(made) and not isinstance(made, WerkzeugResponse)
+
+
+def looks_at_environ(error: HTTPException) -> bool:
+    """Whether an error may answer by what its request has: it answers in its own way."""
+    ways = (getattr(type(error), name).__module__ for name in _WAYS_OF_ERRORS)
+    return not all(module.startswith("werkzeug.") for module in ways)
+
+
+_WAYS_OF_ERRORS: Final = ("get_response", "get_body", "get_headers", "get_description")
+
+_is_sent: Final = attrgetter("__call__", "get_wsgi_headers", "get_app_iter", "get_wsgi_response")
+
+
+def _is_sent_its_own_way(response: WerkzeugResponse) -> bool:
+    """Whether its class, which is none that the app has for all, makes more of it when sent."""
+    kind = type(response)
+    return kind is not current_app.response_class and _is_sent(kind) != _is_sent(WerkzeugResponse)
 
 
 def _collect(response: Response, limit: int) -> bytes | None:

@@ -42,6 +42,9 @@ _BACKGROUND: Final = Background()
 
 _BUDGET: Final = "flask_larder.budget"
 
+MOST_LINES: Final = 1000
+"""How many different warnings are told and remembered: some may be made of what clients send."""
+
 _asking: ContextVar[dict[str, Any] | None] = ContextVar("flask_larder.asking", default=None)
 """The environ of a request that asks the store before Flask."""
 
@@ -116,9 +119,15 @@ class Wiring:
 
     def tell_once(self, line: str, *, exc_info: bool = False) -> None:
         """Log *line* as a warning, unless that was done before. Raises nothing."""
-        if line not in self.warned:
-            self.warned.add(line)
+        if self.is_first(line):
             tell(line, exc_info=exc_info)
+
+    def is_first(self, line: str) -> bool:
+        """Whether *line* was not told before. After :data:`MOST_LINES`, none is a first one."""
+        if line in self.warned or len(self.warned) >= MOST_LINES:
+            return False
+        self.warned.add(line)
+        return True
 
     def clear(self, *, soft: bool) -> None:
         """Forget everything, or find it stale. Raises ``StoreUnavailable``."""

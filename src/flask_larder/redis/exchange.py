@@ -74,8 +74,9 @@ class Tried(Deferred):
 class Connection:
     """A connection that redis-py has *made*, for one thread at a time.
 
-    redis-py is not asked to send or to read on it any more, only to close it. Raises
-    ``redis.ConnectionError`` if something is left to read.
+    redis-py is not asked to send or to read on it any more, only to close it. If something is left
+    to read, that is raised where it is an error, as of a server with too many clients, and
+    ``redis.ConnectionError`` where it is not.
     """
 
     __slots__ = (
@@ -85,8 +86,10 @@ class Connection:
 
     def __init__(self, made: redis.Connection) -> None:
         held: Any = made._sock  # noqa: SLF001 - a DeadlineSocket, in which the real one is
-        held.deadline = None  # some redis-py would wait for it now
+        deadline, held.deadline = held.deadline, None  # some redis-py would wait for it now
         if made.can_read():
+            held.deadline = deadline
+            made.read_response()
             raise redis.ConnectionError("the server says more than it was asked")
         self._made = made
         self._sock = held.sock

@@ -30,6 +30,9 @@ SUFFIX: Final = "#lease"
 _STORED: Final = -1
 """The reply to the script that gives a lease, where something is stored."""
 
+_leading: Final[dict[object, int]] = {}
+"""The threads, or greenlets, of this process that have leases, by token."""
+
 IDLE_SECONDS: Final = 10.0
 """How long the thread waits for something to do. It keeps the connections of its app alive."""
 
@@ -124,6 +127,10 @@ class RedisLeases:
         name = self._prefix + key + SUFFIX
         return cast("bytes | None", self._links.ask("GET", name, counts=Counts.UNLESS_ANSWERED))
 
+    def is_own(self, holder: object) -> bool:
+        """See :class:`~flask_larder.store.Leases`."""
+        return _leading.get(holder) == threading.get_ident()
+
 
 class RedisLease:
     """A lease that this process has, or has lost without knowing it.
@@ -145,6 +152,7 @@ class RedisLease:
 
     def keep(self, until: float) -> None:
         """Have it renewed until then, by the monotonic clock, and end where something is stored."""
+        _leading[self.token.encode()] = threading.get_ident()
         self._keeper.add(self, until)
         self._links.put_behind(self.at, self.ending)
 
@@ -154,6 +162,7 @@ class RedisLease:
         A request whose time is used up leaves that to the thread that renews. Where it fails
         there, too, the lease ends by itself. A child that was forked meanwhile leaves its parent's.
         """
+        _leading.pop(self.token.encode(), None)
         if os.getpid() != self._pid:
             return
         self._keeper.drop(self)
@@ -171,6 +180,7 @@ class RedisLease:
 
     def leave(self) -> None:
         """Have the thread that renews end it, if it is ours at all."""
+        _leading.pop(self.token.encode(), None)
         if os.getpid() != self._pid:
             return
         self._links.take_back(self.at, self.ending)

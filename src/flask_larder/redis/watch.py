@@ -54,4 +54,4 @@ class Watch:
         silent_since, self._silent_since = self._silent_since, None
         if silent_since is not None:
             silence = heard_at - silent_since
-            _log.info("Purges in %s are heard of again after %.1f s", self._key, silence)
+            _log.warning("Purges in %s are heard of again after %.1f s", self._key, silence)
