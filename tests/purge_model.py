@@ -177,8 +177,6 @@ class World:
         self.moment += 1
         return self.moment
 
-    # --- requests ---
-
     def come(
         self, process: Process, page: Page, query: str = "", tags: tuple[str, ...] = ()
     ) -> Visit:
@@ -290,8 +288,6 @@ class World:
             late=visit.tags[half:],
         )
 
-    # --- what is promised ---
-
     def _serve(self, visit: Visit, hit: Hit) -> None:
         made = self.visits[int(hit.response.body)]
         self.stale += hit.status.detail in {"stale-while-revalidate", "stale-if-error"}
@@ -347,8 +343,6 @@ class World:
         if all(purge.soft for purge in later) and later:
             assert miss.status.fwd == "stale"
 
-    # --- purges, and what a process hears ---
-
     def purge(self, process: Process, purge: Purge) -> None:
         """Data change, and all that shows them is purged."""
         changed = self._next()
@@ -385,8 +379,6 @@ class World:
         assert position is not None
         purge = Purge((ALL,))
         self.promises.append(Promise(purge, self.failed_over, self._next(), Time.now, position))
-
-    # --- faults ---
 
     def restart(self, number: int) -> None:
         """Have a process end with all that it has under way, and another one begin."""

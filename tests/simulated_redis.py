@@ -55,8 +55,6 @@ class SimulatedRedis:
         """What the server takes the time for, in milliseconds."""
         return max(self.ms, self._earliest_ms)
 
-    # --- what befalls it ---
-
     def drop(self, key: str) -> None:
         """Evict *key*, whatever it is."""
         self.contents.values.pop(key, None)
@@ -95,8 +93,6 @@ class SimulatedRedis:
         self._interruptions = [(left - 1, action) for left, action in self._interruptions if left]
         for action in due:
             action()
-
-    # --- commands ---
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """The reply to a command."""

@@ -174,9 +174,11 @@ class Coalescer(Generic[T]):
                 answer = task.find()
             else:
                 lease, answer = self._leases.look_and_acquire(key, task.find)
-            here.guess(key, is_stored=answer is not None)
             if answer is not None:
+                here.guess(key, is_stored=True)
                 return answer
+            if flight is None:  # else it was likely not, and who leads tells
+                here.guess(key, is_stored=False)
             may_lead = flight is not None and task.key == key and not task.is_for_one
             if flight is not None and may_lead and here.begins(key, flight):
                 led, flight = flight, None

@@ -190,8 +190,6 @@ def _decode_response(data: bytes) -> StoredResponse:
     )
 
 
-# --- values: what comes back has the type that went in, or it does not go in ---
-
 _EXACT: Final = frozenset({type(None), bool, float, str, bytes})
 _EXACT_IF_SHORT: Final = _EXACT | {int}
 _LONGEST_NESTING: Final = 100

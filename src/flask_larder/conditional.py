@@ -6,15 +6,14 @@ RFC 9110 sections 8.8 and 13, RFC 9111 section 4.3.
 import hashlib
 
 from flask_larder.entry import RequestFields, StoredResponse
-from flask_larder.headers import Fields, parse_date, parse_entity_tags, values_of
+from flask_larder.headers import Fields, only, parse_date, parse_entity_tags, values_of
+
+_VALIDATORS = frozenset({"etag", "last-modified"})
 
 
 def entity_tag_of(body: bytes) -> str:
     """A strong validator (RFC 9110 section 8.8.1): another body has another one."""
     return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-
-
-# --- of a client ---
 
 
 def is_not_modified(
@@ -70,14 +69,9 @@ def is_unmodified_since(
     return changed_at is not None and int(changed_at) <= latest
 
 
-# --- of this cache ---
-
-
 def own_validators(fields: Fields) -> Fields:
     """The ``ETag`` and ``Last-Modified`` that whoever made a response has given it."""
-    return tuple(
-        (name, value) for name, value in fields if name.lower() in {"etag", "last-modified"}
-    )
+    return only(fields, _VALIDATORS)
 
 
 def conditions_for(stored: StoredResponse) -> Fields:

@@ -25,7 +25,7 @@ from flask_larder.freshness import (
     remaining_lifetime,
     staleness,
 )
-from flask_larder.headers import Fields, only, parse_vary, with_vary
+from flask_larder.headers import Fields, connection_fields, only, parse_vary, with_vary
 from flask_larder.key import origin_of, stored_key
 from flask_larder.lookup import Lookups, shows_nobody
 from flask_larder.policy import (
@@ -77,7 +77,8 @@ class Engine:
         raises is raised. Of several requests for the same, one forwards,
         and the others get what it stores. Where it fails, what is stale may do.
         """
-        ask = judging_once(ask)
+        if ask.is_stale is not None:
+            ask = judging_once(ask)
         found = self.lookups.at_hand(ask)
         if isinstance(found, Hit):
             return found, found.status
@@ -109,8 +110,6 @@ class Engine:
         claim.has_worked = True
         answer, claim.result = attempt.lead()
         return answer
-
-    # --- store ---
 
     def store(
         self, ask: Ask, miss: Miss, forwarded: Forwarded
@@ -190,8 +189,8 @@ class Engine:
         response, kept = made.response, True
         if self.lookups.verdict(ask, response).is_gone:
             return replace(status, detail="purged")
-        life = remaining_lifetime(response, self._clock())
-        life = max(life, 0.0) + max(longest_window(response), response.keep)
+        ttl = remaining_lifetime(response, self._clock())
+        life = max(ttl, 0.0) + max(longest_window(response), response.keep)
         try:
             if made.names:
                 listed = Variants(tuple(sorted(made.names)))
@@ -201,7 +200,7 @@ class Engine:
             return replace(status, detail="store-unavailable")
         if not kept:
             return replace(status, detail="store-refused")
-        return replace(status, stored=True, ttl=remaining_lifetime(response, self._clock()))
+        return replace(status, stored=True, ttl=ttl)
 
     def _write(self, ask: Ask, at: str, entry: Entry, ttl: float) -> bool:
         return self._entries.keep(stored_key(at, ask.hash_method), entry, ttl)
@@ -219,11 +218,15 @@ class _Attempt(Generic[F]):
         self._miss = miss
         self._forward = forward
         self._seen = engine.lookups.seen_at_coming(ask)
+        self._key: tuple[frozenset[str], str] | None = None
 
     @property
     def key(self) -> str:
         """Where the response is looked for, by all that is known of what selects it."""
-        return key_in_store(self._ask, self._miss.names)
+        names = self._miss.names
+        if self._key is None or self._key[0] != names:
+            self._key = names, key_in_store(self._ask, names)
+        return self._key[1]
 
     @property
     def is_for_one(self) -> bool:
@@ -231,7 +234,7 @@ class _Attempt(Generic[F]):
         ask, miss = self._ask, self._miss
         if ask.refresh or ask.request.method == "HEAD" or not miss.may_share:
             return True
-        if wants_only_stored(ask.directives) or miss.status.fwd == "request":
+        if miss.status.fwd == "request" or (ask.directives and wants_only_stored(ask.directives)):
             return True
         stored = miss.to_validate
         return stored is not None and max(stored.lifetime, stored.stale_while_revalidate) <= 0
@@ -258,8 +261,9 @@ class _Attempt(Generic[F]):
             return found, found.status
         if found.may_store:  # the store has answered
             self._seen = self._engine.lookups.seen()
-        self._look_anew()
-        if wants_only_stored(self._ask.directives):
+        if self._ask.looked_up is not None:
+            self._look_anew()
+        if self._ask.directives and wants_only_stored(self._ask.directives):
             found = replace(found, stale=None, to_validate=None)
         self._miss = found
         return None
@@ -339,7 +343,8 @@ class _Attempt(Generic[F]):
             if (answer := self._in_place_of(error)) is None:
                 raise
             return answer, None
-        return (forwarded, status), self._shared(made)
+        is_fresh = (status.ttl or 0.0) > 0
+        return (forwarded, status), made if is_fresh else self._shared(made)
 
     def _shared(self, made: Shared | None) -> Shared | None:
         return made if made is not None and self._engine.is_shareable(made) else None
@@ -367,7 +372,8 @@ class _Attempt(Generic[F]):
 
 
 def _fields_of(freshened: Freshened) -> tuple[tuple[str, str], ...]:
-    return kept_fields(freshened.fields, freshened.reads().selecting)
+    fields = freshened.fields
+    return kept_fields(fields, freshened.reads().selecting, connection_fields(fields))
 
 
 def is_error(forwarded: Forwarded) -> bool:

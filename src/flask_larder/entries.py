@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from flask_larder import codec
-from flask_larder.entry import Entry
+from flask_larder.entry import Entry, Variants
 from flask_larder.errors import CorruptEntry
 from flask_larder.store import Memory, Store
 
@@ -28,9 +28,18 @@ class Entries:
         """The entry in memory. The store may have another by now."""
         return None if self._memory is None else self._memory.get(key)
 
+    def find(self, key: str) -> Entry | None:
+        """As :meth:`read`; but a list of what varies, as the process remembers it for a while."""
+        seen = None if self._memory is None else self._memory.seen(key)
+        if seen is not None and isinstance(remembered := self.remembered(key), Variants):
+            return remembered
+        return self._read(key, seen)
+
     def read(self, key: str) -> Entry | None:
         """The entry in the store; ``None`` also for what is not one."""
-        seen = None if self._memory is None else self._memory.seen(key)
+        return self._read(key, None if self._memory is None else self._memory.seen(key))
+
+    def _read(self, key: str, seen: object | None) -> Entry | None:
         data = self._store.get(key)
         try:
             entry = None if data is None else codec.decode_entry(data)
@@ -38,7 +47,8 @@ class Entries:
             entry = None  # a miss, and what the view answers now replaces it
         if self._memory is not None:
             if entry is None:
-                self._memory.drop([key])
+                if seen is not None:
+                    self._memory.drop([key])
             else:
                 # Another thread may have stored something newer meanwhile.
                 self._memory.put_after(seen, key, entry)

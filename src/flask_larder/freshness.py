@@ -50,7 +50,7 @@ def explicit_lifetime(
     For a shared cache ``s-maxage`` stands above ``max-age``, and both above ``Expires``; under
     ``no-cache`` there is none (section 5.2.2.4). *now* is when the response came.
     """
-    if is_about_all(directives, "no-cache"):
+    if directives and is_about_all(directives, "no-cache"):
         return 0.0
     for name in ("s-maxage", "max-age"):
         if name in directives:

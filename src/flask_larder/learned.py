@@ -194,7 +194,7 @@ class Learned:
         self.is_used = False
         told = lesson.url
         texts = (lesson.key, lesson.origin, told.site, told.path, told.query, told.key)
-        self.size_bytes = _SIZE_BYTES + _length_of(url) + _length_of(texts)
+        self.size_bytes = _SIZE_BYTES + _length_of((url, texts))
 
     @property
     def names(self) -> frozenset[str]:
@@ -243,8 +243,6 @@ class Learned:
             return False
         client, now = EnvironFields(environ), self._tier.clock()
         return is_not_modified(client, stored.fields, now, stored.stored_at)
-
-    # --- at most once a second, and at each purge, if there is memory ---
 
     def _renewed(self, environ: Environ, record: Remembered | None) -> Rendered | None:
         """What to send, if there is a hit; from now on, where that is remembered."""
@@ -341,5 +339,5 @@ def _digest_of(sent: Sent) -> int:
     The fields themselves may be long, and would stay until there is a hit.
     """
     status, fields, *_ = sent
-    pairs = [(name.lower(), value) for name, value in fields]
-    return hash((status, *sorted([pair for pair in pairs if pair[0] not in _CHANGING])))
+    kept = [(n, value) for name, value in fields if (n := name.lower()) not in _CHANGING]
+    return hash((status, *sorted(kept)))

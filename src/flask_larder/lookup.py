@@ -104,8 +104,7 @@ class Lookups:
         """What the store has, unless that was looked up just now; which variants, for a while."""
         if ask.looked_up is not None and ask.looked_up.key == key:
             return ask.looked_up.entry
-        remembered = self._entries.remembered(key)
-        return remembered if isinstance(remembered, Variants) else self._entries.read(key)
+        return self._entries.find(key)
 
     def judge(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""

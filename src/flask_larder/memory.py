@@ -158,8 +158,6 @@ class NullStore:
         """Always there."""
 
 
-# --- in front of a store ---
-
 _MOST_CHANCES: Final = 20
 """How many of what was used go to the back of the queue for one that comes."""
 

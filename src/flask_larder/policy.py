@@ -97,9 +97,6 @@ def storable_statuses(statuses: Iterable[int]) -> frozenset[int]:
     return chosen
 
 
-# --- May this request be answered from the cache at all? ---
-
-
 def may_reuse(request: Request, policy: Policy) -> Reason | None:
     """Why this request goes past the cache, or ``None``."""
     return (
@@ -125,9 +122,6 @@ def has_precondition(request: Request) -> Reason | None:
     What it then answers, perhaps 412, is for this request alone.
     """
     return "precondition" if has_condition_of_origin(request.fields) else None
-
-
-# --- May this response be stored? ---
 
 
 class Exchange(Struct, frozen=True):
@@ -227,7 +221,8 @@ def is_no_store(exchange: Exchange, _: Policy) -> Reason | None:
 
 def is_private(exchange: Exchange, _: Policy) -> Reason | None:
     """RFC 9111 section 5.2.2.7."""
-    return "private" if is_about_all(exchange.directives, "private") else None
+    said = exchange.directives
+    return "private" if said and is_about_all(said, "private") else None
 
 
 def is_no_cache(exchange: Exchange, policy: Policy) -> Reason | None:
@@ -235,9 +230,9 @@ def is_no_cache(exchange: Exchange, policy: Policy) -> Reason | None:
 
     To ask a view each time whether a timeout counts would make that pointless.
     """
-    can_be_validated = policy.timeout is None and own_validators(exchange.fields)
-    is_said = is_about_all(exchange.directives, "no-cache")
-    return "no-cache" if is_said and not can_be_validated else None
+    if not (exchange.directives and is_about_all(exchange.directives, "no-cache")):
+        return None
+    return None if policy.timeout is None and own_validators(exchange.fields) else "no-cache"
 
 
 def request_is_authorized(exchange: Exchange, policy: Policy) -> Reason | None:
@@ -293,9 +288,6 @@ def is_about_resource(status: int) -> bool:
 def is_about_request(reason: Reason) -> bool:
     """Whether it forbids to store the answer to one request, and tells nothing of the resource."""
     return reason in {"authorization", "request-no-store"} or reason.startswith("read-")
-
-
-# --- May it be stored, after what the view did to make it? ---
 
 
 _SURE_TO_TELL: Final = frozenset(
@@ -381,6 +373,8 @@ def registered_after_this_request(reads: Reads) -> Reason | None:
 
 def may_be_tagged(targets: Targets) -> Reason | None:
     """Why the tags forbid storing, or ``None``: what cannot keep them all cannot be purged."""
+    if not targets.tags:  # as most have none
+        return None
     return has_too_many_tags(targets) or has_too_long_tag(targets)
 
 

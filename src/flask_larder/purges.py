@@ -5,6 +5,7 @@ was known before it was made, and is valid unless a later one hits it. So a purg
 whatever it hits, comes twice or late without harm, and holds for what is stored after it, too.
 """
 
+import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
@@ -28,6 +29,9 @@ LONGEST_NAME: Final = 8000
 
 _MOST_RECENT: Final = 256
 """How many of the latest records can be told apart by when they came."""
+
+_LONGEST_KEPT: Final = 200
+"""In characters: how long a URL or path is at most that is kept as it is."""
 
 _ANY_QUERY: Final = "url of"  # the kind of a URL's path, for what is stored without the query
 
@@ -114,8 +118,9 @@ class PurgeTable:
             return
         if purge.targets:  # a record may be there only to name the server
             self._last_hit = position
-        hit = frozenset[Target](purge.targets)
-        hit |= {(_ANY_QUERY, name.partition("?")[0]) for kind, name in hit if kind == "url"}
+        named = set(purge.targets)
+        named |= {(_ANY_QUERY, name.partition("?")[0]) for kind, name in named if kind == "url"}
+        hit = frozenset((kind, name if kind == "prefix" else _short(name)) for kind, name in named)
         for kind, name in hit:
             self._put((kind, name, purge.soft), position)
         self._recent.append((position, hit))
@@ -196,14 +201,21 @@ class PurgeTable:
             return
         lengths = list(self._prefix_lengths.copy())
         for path in (targets.path, targets.site + targets.path):
-            yield "path", path
+            yield "path", _short(path)
             if targets.query is None:
-                yield _ANY_QUERY, path
+                yield _ANY_QUERY, _short(path)
             else:
-                yield "url", f"{path}?{targets.query}" if targets.query else path
+                yield "url", _short(f"{path}?{targets.query}" if targets.query else path)
             for length in lengths:
                 if length <= len(path):
                     yield "prefix", path[:length]
+
+
+def _short(name: str) -> str:
+    """*name*, or what stands for a long one, of which each process may keep many."""
+    if len(name) <= _LONGEST_KEPT:
+        return name
+    return f"#{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
 
 
 def call_of(view: str, arguments: str) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Shared, selected_key
-from flask_larder.entry import Forwarded, StoredResponse, Targets
+from flask_larder.entry import Forwarded, StoredResponse
 from flask_larder.freshness import spread_lifetime
 from flask_larder.headers import Fields, connection_fields, parse_vary, with_vary, without
 from flask_larder.key import origin_of
@@ -21,7 +21,7 @@ from flask_larder.policy import (
     unstored_fields,
 )
 from flask_larder.requested import forbids_storing
-from flask_larder.times import Times, times_of
+from flask_larder.times import times_of
 
 # Of the one answer that was measured; a stored copy tells its own.
 _OWN_FIELDS: Final = frozenset({"age", "server-timing"})
@@ -39,11 +39,11 @@ def to_store(
     *names* are the fields by which responses of its URL are known to vary. *clock* and *chance* are
     as those of an :class:`~flask_larder.engine.Engine`.
     """
-    policy, came_at = ask.policy, clock()
+    policy, came_at, told = ask.policy, clock(), forwarded.fields
     exchange = Exchange.of(
         ask.request,
         forwarded.status,
-        forwarded.fields,
+        told,
         targeted=policy.targeted,
         unsaid=forwarded.unsaid,
     )
@@ -64,29 +64,16 @@ def to_store(
     if reason := refusal or body_is_incomplete(exchange.fields, body):
         return reason
     all_fields = forwarded.fields
-    fields = kept_fields(all_fields, reads.selecting, unstored_fields(exchange.directives))
+    if has_changed(told, all_fields):
+        return "fields-changed"
+    unstored = unstored_fields(exchange.directives) | connection_fields(exchange.fields)
+    fields = kept_fields(all_fields, reads.selecting, unstored)
     # A timeout counts from when it is there, and what the response says from when it came.
     made_at = (came_at if policy.timeout is None else clock()) - times.initial_age
-    names = names | parse_vary(all_fields) | reads.selecting
-    anonymous = is_for_nobody(reads, exchange, policy)
-    response = _stored(ask, forwarded, targets, fields, body, made_at, times, anonymous=anonymous)
-    return Shared(selected_key(ask, names), names, response)
-
-
-def _stored(
-    ask: Ask,
-    forwarded: Forwarded,
-    targets: Targets,
-    fields: tuple[tuple[str, str], ...],
-    body: bytes,
-    made_at: float,
-    times: Times,
-    *,
-    anonymous: bool,
-) -> StoredResponse:
-    return StoredResponse(
+    names = names | parse_vary(exchange.fields) | reads.selecting
+    response = StoredResponse(
         origin=origin_of(ask.request),
-        status=forwarded.status,
+        status=exchange.status,
         fields=fields,
         body=body,
         stored_at=made_at,
@@ -99,13 +86,24 @@ def _stored(
         max_stale=times.max_stale,
         keep=times.keep,
         value=forwarded.value(),
-        anonymous=anonymous,
+        anonymous=is_for_nobody(reads, exchange, policy),
     )
+    return Shared(selected_key(ask, names), names, response)
+
+
+# What is added by whoever reads the body.
+_OF_BODY: Final = frozenset({"content-length", "etag"})
+
+
+def has_changed(told: Fields, fields: Fields) -> bool:
+    """Whether the view, while its body streamed, has told what no rule has looked at."""
+    count = len(told)
+    return fields[:count] != told or any(n.lower() not in _OF_BODY for n, _ in fields[count:])
 
 
 def kept_fields(
     all_fields: Fields, selecting: frozenset[str], unstored: frozenset[str] = frozenset()
 ) -> tuple[tuple[str, str], ...]:
     """The fields to store. What the view selected by without saying so joins its ``Vary``."""
-    fields = without(all_fields, connection_fields(all_fields) | _OWN_FIELDS | unstored)
+    fields = without(all_fields, unstored | _OWN_FIELDS)
     return tuple(with_vary(fields, selecting))

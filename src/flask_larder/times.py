@@ -52,8 +52,11 @@ def times_of(exchange: Exchange, policy: Policy, response_delay: float, now: flo
     keep = policy.keep if policy.keep and own_validators(exchange.fields) else 0.0
     if exchange.status >= SERVER_ERRORS:  # an error is not sent instead of another
         return Times(age, lifetime, keep=keep)
-    while_revalidate = _window(exchange, policy, "stale-while-revalidate")
-    if_error = _window(exchange, policy, "stale-if-error")
+    own, says = policy.timeout is None, exchange.directives
+    while_revalidate = stale_window(
+        "stale-while-revalidate", policy.stale_while_revalidate, says, may_lengthen=own
+    )
+    if_error = stale_window("stale-if-error", policy.stale_if_error, says, may_lengthen=own)
     kept = max(while_revalidate, if_error, keep if policy.timeout is None else 0.0)
     max_stale = kept if may_be_taken_stale(exchange) else 0.0
     return Times(age, lifetime, while_revalidate, if_error, max_stale, keep)
@@ -72,15 +75,6 @@ def _age_and_lifetime(
     if explicit is not None:
         return age, explicit
     return age, heuristic_lifetime(exchange.status, fields, directives, now)
-
-
-def _window(exchange: Exchange, policy: Policy, name: str) -> float:
-    given = {
-        "stale-while-revalidate": policy.stale_while_revalidate,
-        "stale-if-error": policy.stale_if_error,
-    }
-    may_lengthen = policy.timeout is None
-    return stale_window(name, given[name], exchange.directives, may_lengthen=may_lengthen)
 
 
 def may_be_taken_stale(exchange: Exchange) -> bool:

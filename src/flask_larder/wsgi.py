@@ -16,7 +16,6 @@ from flask_larder.environ import Environ
 from flask_larder.learned import LEARNED_BYTES, Learned, Lesson, Selecting, learn
 from flask_larder.memory import Recent
 from flask_larder.per_process import PerProcess
-from flask_larder.rendered import Sent
 
 StartResponse: TypeAlias = Callable[..., Any]
 Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -41,14 +40,17 @@ class Pupil(Struct, frozen=True):
 
     learner: "BeforeFlask"
     came: Environ
+    url: Hashable
 
     def can_learn(self, lesson: Lesson, environ: Environ) -> bool:
         """Whether *lesson* is about the very request that came, and holds for others like it."""
-        came, names = self.came, ("QUERY_STRING", *lesson.fields)
-        is_same = _url_of(environ) == _url_of(came) and all(
-            environ.get(name) == came.get(name) for name in names
-        )
-        return is_same and lesson.can_be_learned_from(came)
+        came = self.came
+        if _url_of(environ) != self.url:
+            return False
+        for name in ("QUERY_STRING", *lesson.fields):
+            if environ.get(name) != came.get(name):
+                return False
+        return lesson.can_be_learned_from(came)
 
 
 class BeforeFlask:
@@ -65,13 +67,15 @@ class BeforeFlask:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer, or have Flask answer."""
+        url = hit = None
         try:
-            hit = self._find(environ)
+            url = _url_of(environ)
+            learned = self._learned.get(url)
+            hit = None if learned is None else learned.find(environ)
         except Exception:  # noqa: BLE001 - whatever it is, Flask answers
             self._tell_failure()
-            hit = None
         if hit is None:
-            return self._through_flask(environ, start_response)
+            return self._through_flask(url, environ, start_response)
         status, fields, body, environ[OUTCOME] = hit
         start_response(status, fields.copy())  # it is the server's, which may change it
         return [body] if body else []
@@ -84,18 +88,17 @@ class BeforeFlask:
         """Go by what this process has learned, which may be another one by now."""
         self._learned = self._here()
 
-    def _find(self, environ: Environ) -> Sent | None:
-        learned = self._learned.get(_url_of(environ))
-        return None if learned is None else learned.find(environ)
-
-    def _through_flask(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _through_flask(
+        self, url: Hashable, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
         """Have Flask answer, and learn what it teaches."""
 
         def observing(status: str, fields: list[tuple[str, str]], exc_info: Any = None) -> Any:
             lesson = environ.pop(LESSON, None)
             if lesson is not None and exc_info is None:
                 try:
-                    self._learn(lesson, came, (status, fields.copy(), b"", ""))
+                    observed = (status, fields.copy(), b"", "") if lesson.is_checked else None
+                    learn(self._learned, url, lesson, came, observed)
                 except Exception:  # noqa: BLE001 - the answer goes out, whatever that is
                     self._tell_failure()
             if exc_info is None:
@@ -104,12 +107,8 @@ class BeforeFlask:
 
         self.come_here()
         came = environ.copy()
-        environ[PLACED] = Pupil(self, came)
+        environ[PLACED] = Pupil(self, came, url)
         return self._flask(environ, observing)
-
-    def _learn(self, lesson: Lesson, environ: Environ, observed: Sent) -> None:
-        checked = observed if lesson.is_checked else None
-        learn(self._here(), _url_of(environ), lesson, environ, checked)
 
     def _tell_failure(self) -> None:
         if not self._has_failed:

@@ -139,9 +139,6 @@ def _ratios(full: Shop, small: Shop, kind: str) -> Iterator[float]:
         yield of_many / of_few
 
 
-# --- a thousand purges a second ---
-
-
 def _read(url: str, pipe: Connection) -> None:
     """Count the hits within as many seconds as is asked for; and tell the memory in use."""
     app, cache = make(url, CACHE_PURGE_LOG=KEPT)

@@ -76,9 +76,6 @@ def path() -> str:
     return f"/{next(_numbers)}"
 
 
-# --- storing (RFC 9111 section 3) ---
-
-
 def test_the_next_request_is_answered_from_the_cache(origin: Origin, ask: Ask, path: str) -> None:
     """Also one that is sent as soon as the first has its last byte."""
     origin.will_send(path, FRESH, body=b"x" * 100_000)
@@ -140,9 +137,6 @@ def test_the_date_is_not_the_clock(origin: Origin, ask: Ask, path: str) -> None:
     assert "stored" not in answer.fields["Cache-Status"]
 
 
-# --- reuse ---
-
-
 def test_age_grows_from_what_it_came_with(origin: Origin, ask: Ask, path: str) -> None:
     """RFC 9111 section 4.2.3."""
     origin.will_send(path, FRESH, "Age: 30")
@@ -184,9 +178,6 @@ def test_a_request_that_says_nothing_known_changes_nothing(
     assert ask(path, **{field: "foo=1, bar"}).is_hit
 
 
-# --- stale ---
-
-
 def test_an_origin_that_closes_the_connection_is_an_error(
     origin: Origin, ask: Ask, path: str
 ) -> None:
@@ -217,9 +208,6 @@ def test_a_later_no_store_leaves_what_is_fresh(origin: Origin, ask: Ask, path: s
     ask(path)
     assert ask(path, Cache_Control="no-cache").body == b"not stored"
     assert ask(path).body == b"stored"
-
-
-# --- validation ---
 
 
 def test_a_304_freshens(origin: Origin, ask: Ask, path: str) -> None:
@@ -267,9 +255,6 @@ def test_head_freshens_get(origin: Origin, ask: Ask, path: str) -> None:
     assert (hit.body, hit.is_hit) == (b"stored", True)
 
 
-# --- invalidation (RFC 9111 section 4.4) ---
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("status", ["200 OK", "303 See Other"])
 def test_an_unsafe_method_makes_the_cache_forget(
@@ -297,9 +282,6 @@ def test_an_error_makes_the_cache_forget_nothing(origin: Origin, ask: Ask, path:
     ask(path)
     ask(path, "POST")
     assert ask(path).is_hit
-
-
-# --- ranges (RFC 9110 section 14) ---
 
 
 @pytest.mark.parametrize("size", [1000, 3_000_000], ids=["stored", "too large to store"])

@@ -163,9 +163,6 @@ def open_shop(place: Place) -> Shop:
     return Shop(place, None)
 
 
-# --- attacks that no signature is needed against ---
-
-
 def test_the_bomb_goes_off_where_it_is_unpickled() -> None:
     """The tests below fail for what they say, and not for a dud."""
     before = Bomb.exploded
@@ -221,9 +218,6 @@ def test_what_is_no_value_is_none_and_is_replaced(
     assert shop.cache.set("price", {"eur": 2})
     assert shop.cache.get("price") == {"eur": 2}
     assert Bomb.exploded == before
-
-
-# --- attacks that only a signature refuses ---
 
 
 def forged(shop: Shop) -> bytes:
@@ -365,9 +359,6 @@ def test_what_is_stored_can_still_be_looked_at(shop: Shop) -> None:
 
     assert shop.read("/a").startswith(b"larder1s")
     assert shop.read("/a").endswith(answer.data)
-
-
-# --- what is told ---
 
 
 def lines_about_signatures(caplog: pytest.LogCaptureFixture) -> Sequence[str]:

@@ -192,9 +192,6 @@ def patient(kind: Kind, server: Server) -> Store:
     return kind.store(kind.at_socket(server.socket), connect_timeout=20.0, timeout=20.0)
 
 
-# --- nobody is there ---
-
-
 @each_operation
 def test_where_nobody_listens_each_operation_says_so(
     tmp_path: Path, kind: Kind, operation: str
@@ -227,9 +224,6 @@ def test_a_host_that_does_not_exist_says_so(kind: Kind) -> None:
 
     with pytest.raises(StoreUnavailable):
         store.get("k")
-
-
-# --- it hangs ---
 
 
 @each_operation
@@ -390,9 +384,6 @@ def test_a_connection_that_is_not_made_in_time_is_an_outage_at_once(kind: Kind) 
         assert sum(seconds_of(lambda: store.get("k")) for _ in range(5)) < 4 * TIMEOUT
 
 
-# --- what a request may wait ---
-
-
 def test_what_a_request_waits_is_taken_from_its_budget(kind: Kind, server: Server) -> None:
     """Also where it waited in vain; but not what it waited to have something deleted."""
     budget = Budget(60.0)
@@ -419,9 +410,6 @@ def test_what_deletes_is_not_bounded_by_the_budget(kind: Kind, server: Server) -
     with pytest.raises(StoreUnavailable, match="is out of time"):
         store.get("k")
     assert store.delete(["k"]) == 0
-
-
-# --- it dies and comes back ---
 
 
 @pytest.mark.usefixtures("_rests_briefly")
@@ -464,9 +452,6 @@ def test_a_ping_finds_out_that_it_is_back(server: Server, store: Store) -> None:
     assert store.get("k") is None
 
 
-# --- it is something else ---
-
-
 @each_nonsense
 def test_whatever_a_server_answers_only_one_error_is_raised(
     kind: Kind, operation: str, answer: bytes | None
@@ -486,9 +471,6 @@ def test_a_server_that_hangs_up_is_away(kind: Kind, caplog: pytest.LogCaptureFix
                 store.get("k")
     (line,) = caplog.messages
     assert "is away" in line
-
-
-# --- processes ---
 
 
 def ask_from_child(store: Store, parents: Connection, ours: Connection) -> None:

@@ -135,9 +135,6 @@ def store(house: House) -> Store:
     return house.store("prefix_")
 
 
-# --- get, set ---
-
-
 def test_nothing_is_there_at_first(store: Store) -> None:
     """A key that was never set has no bytes."""
     assert store.get(KEY) is None
@@ -202,9 +199,6 @@ def test_many_are_found_in_their_order(store: Store) -> None:
     assert store.get_many([]) == []
 
 
-# --- add ---
-
-
 def test_add_keeps_only_what_is_new(store: Store) -> None:
     """The first one wins; after a delete there is a first one again."""
     assert store.add(KEY, b"first", LONG) is True
@@ -260,9 +254,6 @@ def test_of_many_adds_to_what_is_there_none_wins(store: Store) -> None:
     assert store.get(KEY) == b"present"
 
 
-# --- delete ---
-
-
 def test_delete_counts_what_there_was(store: Store) -> None:
     """Missing ones and repetitions do not count; the others stay."""
     for key in "abc":
@@ -286,9 +277,6 @@ def test_of_many_deletes_at_once_exactly_one_counts(store: Store) -> None:
 
     with ThreadPoolExecutor(THREADS) as threads:
         assert sum(threads.map(delete, range(THREADS))) == 1
-
-
-# --- expiry ---
 
 
 def test_an_entry_expires(store: Store) -> None:
@@ -316,9 +304,6 @@ def await_that(holds: Callable[[], bool], seconds: float = 5.0) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-# --- clear, ping ---
 
 
 def test_clear_forgets_everything_or_says_that_it_cannot(house: House) -> None:
@@ -405,9 +390,6 @@ def test_a_store_that_is_there_answers_a_ping(store: Store) -> None:
     assert time.monotonic() - started < 5.0
 
 
-# --- the store that keeps nothing ---
-
-
 def test_the_null_store_has_the_same_methods() -> None:
     """It stands in for any store: the same questions, and nothing is ever there."""
     store: Store = NullStore()
@@ -418,9 +400,6 @@ def test_the_null_store_has_the_same_methods() -> None:
     assert store.delete(keys) == 0
     store.clear()
     store.ping(timeout=1.0)
-
-
-# --- what is seen in Redis ---
 
 
 @pytest.mark.parametrize("ttl", [0.5, 1.0, 1.001, 29.9, 50.0, 365 * 24 * 3600.0])

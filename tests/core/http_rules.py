@@ -102,9 +102,6 @@ class Kept:
     is_stale: bool = False
 
 
-# --- the fields of a message ---
-
-
 def response_directives(response: Response) -> list[Directive]:
     return directives(lines(response.fields, "cache-control"))
 
@@ -189,9 +186,6 @@ def told(answer: Response, name: str) -> str | None:
     """A validator as an answer tells it, whether that is to be stored or not."""
     values = lines(answer.fields, name)
     return values[0].strip(" \t") if values else None
-
-
-# --- section 3: may it be stored? Each rule says whether it is met. ---
 
 
 def method_is_understood(request: Request, response: Response) -> bool:
@@ -289,9 +283,6 @@ def is_surely_stored(kept: Kept) -> bool:
     return kept.requests[0].method == "GET" and 200 <= status < 600 and useful and not odd
 
 
-# --- section 4.2: freshness ---
-
-
 def delta(found: list[Directive], name: str) -> int | None:
     """The seconds of a directive. Sections 4.2.1 and 1.2.2; ours: the shortest of several."""
     values = [delta_seconds(one.argument) or 0 for one in found if one.name == name]
@@ -349,9 +340,6 @@ def staleness(kept: Kept, now: Moment) -> float:
     return age(kept, now)[0] - lifetime(kept)
 
 
-# --- section 4.2.4: stale responses ---
-
-
 def is_never_sent_stale(kept: Kept) -> bool:
     """Sections 5.2.2.2, 5.2.2.4 and 5.2.2.8."""
     found = response_directives(kept.response)
@@ -391,9 +379,6 @@ def may_be_sent_stale(request: Request, kept: Kept, now: Moment) -> bool:
     # Section 5.2.1.1.
     asks_for_fresh = any(limit is not None for limit in limits) and not has(asked, "max-stale")
     return within(kept, "stale-while-revalidate", now) and not asks_for_fresh
-
-
-# --- section 4: may it be sent without validation? Each rule says whether it is met. ---
 
 
 def response_allows_reuse(request: Request, kept: Kept, now: Moment) -> bool:
@@ -445,9 +430,6 @@ def why_not_reused(request: Request, kept: Kept, now: Moment) -> tuple[str, ...]
     return tuple(rule.__name__ for rule in REUSING if not rule(request, kept, now))
 
 
-# --- section 4.1: which could be chosen ---
-
-
 def vary(response: Response) -> list[str]:
     return names(lines(response.fields, "vary"))
 
@@ -486,9 +468,6 @@ def matches(kept: Kept, request: Request) -> bool:
         and method_allows(kept.requests[0], request)
         and any(fields_match(vary(kept.response), one, request) for one in kept.requests)
     )
-
-
-# --- section 4.3.4: what a 304 updates ---
 
 
 def is_validated_with(kept: Kept) -> str | None:
@@ -553,9 +532,6 @@ def freshened(kept: Kept, exchange: Exchange, index: int) -> Kept:
     )
 
 
-# --- section 4.3.5: what a HEAD updates ---
-
-
 def agrees_with(kept: Kept, answer: Response) -> bool:
     """Validators, where received, and ``Content-Length`` are the same."""
     stored = kept.response
@@ -564,9 +540,6 @@ def agrees_with(kept: Kept, answer: Response) -> bool:
     received = lines(answer.fields, "content-length")
     length = lines(stored.fields, "content-length") or [str(len(stored.body))]
     return same_tag and same_date and (not received or received[0] == length[0])
-
-
-# --- section 4.3.2: a client's own conditions ---
 
 
 def is_not_modified(

@@ -63,8 +63,6 @@ def mixed(*weighted: tuple[int, st.SearchStrategy]) -> st.SearchStrategy:
     return st.integers(0, len(choices) - 1).flatmap(lambda number: choices[number])
 
 
-# --- requests ---
-
 METHODS = ("GET",) * 12 + ("HEAD",) * 4 + ("POST", "DELETE", "OPTIONS", "FOO")
 URLS = ("http://api.example/a",) * 5 + ("http://api.example/b",)
 ASKED = (
@@ -109,7 +107,6 @@ similar_requests = st.builds(
 )
 requests = mixed((1, similar_requests), (1, any_requests))
 
-# --- responses: "@" is replaced when it is sent ---
 
 STATUSES = (200,) * 30 + (203, 204, 206, 299, 301, 302, 404, 410, 418, 499, 500, 502, 503, 504, 599)
 LIFETIMES = ("max-age=10", "max-age=60", "s-maxage=10", "s-maxage=60", "max-age=5", "max-age=0")
@@ -204,9 +201,6 @@ def numbered(story: list[Step]) -> list[Step]:
 
 
 stories = st.lists(steps, min_size=2, max_size=7).map(numbered)
-
-
-# --- what the origin sends ---
 
 
 def sent(step: Step, conditions: Fields, now: float) -> Response | None:

@@ -209,9 +209,6 @@ def waiting(by: Coalescer[str], key: str = "k") -> int:
     return len(landing._cond._waiters) if landing else 0  # type: ignore[attr-defined]
 
 
-# --- in one process ---
-
-
 def test_fifty_callers_and_one_run(crowd: Crowd) -> None:
     """All but the leader get what it made."""
     go = threading.Event()
@@ -437,8 +434,6 @@ def test_a_fork_leaves_flights_behind(crowd: Crowd) -> None:
     assert crowd.results() == ["made"]
 
 
-# --- when there was a purge meanwhile ---
-
 LATER: Position = (2, 0)
 
 
@@ -532,9 +527,6 @@ def test_who_comes_after_a_purge_waits_for_one_who_does_elsewhere(crowd: Crowd) 
     go.set()
     assert sorted(crowd.results()[:5]) == ["adopted old"] * 4 + ["old"]
     assert len(work.runs) == 1
-
-
-# --- over processes ---
 
 
 def test_four_processes_and_one_run(crowd: Crowd) -> None:
@@ -820,9 +812,6 @@ def test_a_leader_that_is_ended_while_it_gives_its_lease_back_still_lands() -> N
     assert len(work.runs) == 2
 
 
-# --- with the first look ---
-
-
 def test_what_is_stored_is_found() -> None:
     """Then nobody works, and no lease is kept; the next time, none is asked for."""
     leases, work = SharedLeases(), Work()
@@ -960,9 +949,6 @@ def test_a_key_that_rests_is_looked_for_all_the_same() -> None:
     assert not leases.asked
 
 
-# --- beside one who only looks ---
-
-
 class Looker(Wish):
     """Begins to look, goes on when it may, and then wants an answer of its own."""
 
@@ -1055,9 +1041,6 @@ def test_a_look_that_takes_long_is_gone_past(crowd: Crowd, monkeypatch: pytest.M
     assert by.find_or_run(work.task()) == "made"
     looker.go.set()
     assert crowd.results() == ["own"]
-
-
-# --- who need not look ---
 
 
 @pytest.mark.parametrize("was_stored", [False, True])
@@ -1198,9 +1181,6 @@ def test_who_has_waited_in_vain_looks_before_it_works(crowd: Crowd) -> None:
     assert by.find_or_run(work.task()) == "adopted theirs"
     go.set()
     assert crowd.results() == ["new"]
-
-
-# --- what will do, and claims ---
 
 
 def test_what_will_do_saves_the_others_from_a_leader_that_fails(crowd: Crowd) -> None:

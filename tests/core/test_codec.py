@@ -29,8 +29,6 @@ from flask_larder.codec import (
 from flask_larder.entry import StoredResponse, StoredValue, Targets, Variants
 from flask_larder.errors import CorruptEntry, UnstorableValue
 
-# --- strategies ---
-
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ORIGIN = "http://api.example"
 TOKENS = st.text(alphabet="!#$%&'*+-.^_`|~09azAZ", min_size=1, max_size=20)
@@ -116,9 +114,6 @@ def exact(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return type(value), sorted(repr(exact(item)) for item in value)
     return type(value), repr(value)
-
-
-# --- responses ---
 
 
 @given(RESPONSES)
@@ -344,9 +339,6 @@ def test_bytes_behind_the_header_within_its_length_are_corrupt() -> None:
         decode_entry(b"larder1r" + framed)
 
 
-# --- values ---
-
-
 @settings(max_examples=300)
 @given(VALUES)
 def test_a_value_comes_back_with_its_type(value: Any) -> None:
@@ -506,9 +498,6 @@ def decode_value_if_possible(data: bytes) -> None:
         decode_value(data)
     except CorruptEntry:
         return
-
-
-# --- attacks ---
 
 
 class Bomb:

@@ -27,9 +27,6 @@ MODIFIED_AT = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC).timestamp()
 BOTH = (("ETag", '"a"'), ("Last-Modified", MODIFIED))
 
 
-# --- entity tags ---
-
-
 @pytest.mark.parametrize(
     ("value", "tags"),
     [
@@ -96,9 +93,6 @@ def test_another_body_has_another_tag(one: bytes, other: bytes) -> None:
     """It is strong, and well-formed."""
     assert (entity_tag_of(one) == entity_tag_of(other)) == (one == other)
     assert parse_entity_tags(entity_tag_of(one)) == [entity_tag_of(one)]
-
-
-# --- dates ---
 
 
 @pytest.mark.parametrize(
@@ -181,9 +175,6 @@ def test_if_modified_since(since: str, is_unmodified: bool) -> None:
     assert not is_unmodified_since((("Last-Modified", "soon"),), since, NOW)
 
 
-# --- both ---
-
-
 @pytest.mark.parametrize(
     ("request_fields", "expected"),
     [
@@ -200,9 +191,6 @@ def test_if_none_match_stands_above_if_modified_since(
 ) -> None:
     """Section 13.2.2."""
     assert is_not_modified(request_fields, BOTH, NOW) == expected
-
-
-# --- of this cache (RFC 9111 section 4.3) ---
 
 
 def stored(*fields: tuple[str, str], body: bytes = b"x") -> StoredResponse:

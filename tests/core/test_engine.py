@@ -150,9 +150,6 @@ def varying(*names: str, body: bytes = b"body", **directives: str) -> Answer:
     return Answer(body=body, fields=tuple(fields))
 
 
-# --- a miss, then a hit ---
-
-
 def test_the_second_request_is_a_hit(house: House) -> None:
     """The view runs once, and what is sent again is what it answered."""
     answer = Answer(fields=(("Content-Type", "application/json"), ("X-A", "1"), ("X-A", "2")))
@@ -203,9 +200,6 @@ def test_the_view_is_told_why_it_runs(house: House) -> None:
 
     assert told == [CacheStatus("uri-miss")]
     assert house.status(ask()) == "fwd=uri-miss; stored; ttl=50"
-
-
-# --- freshness at its boundary (RFC 9111 section 4.2) ---
 
 
 def test_fresh_until_the_very_end(house: House) -> None:
@@ -279,9 +273,6 @@ def test_a_hit_is_exactly_what_is_fresh(timeout: float, later: float) -> None:
         assert 0 < found.status.ttl <= timeout
 
 
-# --- past the cache ---
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 def test_other_methods_go_past_the_cache(house: House, method: str) -> None:
     """They neither use GET's entry nor make one."""
@@ -300,9 +291,6 @@ def test_a_get_with_a_body_goes_past_the_cache(house: House) -> None:
     assert house.status(ask(has_body=True)) == "fwd=bypass; detail=request-body"
 
 
-# --- HEAD ---
-
-
 def test_head_is_answered_from_get(house: House) -> None:
     """RFC 9110 section 9.3.2: the same header as for GET, whose entry has it."""
     house.get(ask())
@@ -318,9 +306,6 @@ def test_get_is_never_answered_from_head(house: House) -> None:
     forced = ask(method="HEAD", refresh=True)
     assert house.status(forced, Answer(b"")).startswith("fwd=request")
     assert house.body(ask()) == b"16"
-
-
-# --- what is not stored ---
 
 
 @pytest.mark.parametrize(
@@ -390,9 +375,6 @@ def test_an_unstorable_answer_leaves_what_is_stored(house: House) -> None:
     assert house.body(ask()) == b"16"
 
 
-# --- forced refresh, is_stale ---
-
-
 def test_a_forced_refresh_replaces_what_is_stored(house: House) -> None:
     """RFC 9211 section 2.2: a fresh response was there and the request did not allow its use."""
     house.get(ask(), Answer(b"old"))
@@ -424,9 +406,6 @@ def test_what_is_stale_by_the_developers_word_is_forwarded(house: House) -> None
     assert status == "fwd=stale; stored; ttl=50; detail=is-stale"
     assert house.status(ask(is_stale=is_stale)) == "hit; ttl=50"
     assert seen == [b"old", b"new"]
-
-
-# --- Vary (RFC 9111 section 4.1) ---
 
 
 def test_each_variant_has_an_entry(house: House) -> None:
@@ -565,9 +544,6 @@ def test_a_variant_is_never_found_by_fewer_fields_than_it_depends_on(
         house.clock.now += seconds
 
 
-# --- entries that do not decode ---
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -615,9 +591,6 @@ def test_a_response_of_another_url_is_found_under_its_key_only(house: House) -> 
 
     assert [house.body(ask(path)) for path in paths] == [path.encode() for path in paths]
     assert house.runs == 2
-
-
-# --- a store that fails ---
 
 
 class FailingStore:
@@ -739,9 +712,6 @@ def test_a_write_that_was_lost_halfway_leaves_no_wrong_variant() -> None:
         == "fwd=vary-miss; stored; ttl=50"
     )
     assert house.body(ask(accept="b")) == b"b"
-
-
-# --- in steps ---
 
 
 def test_a_lookup_stores_nothing(house: House) -> None:

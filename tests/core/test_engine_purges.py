@@ -78,9 +78,6 @@ def is_given(house: House, asked: Ask, made: Shared) -> bool:
     return isinstance(house.engine.lookups.judge(asked, made.names, made.response), Hit)
 
 
-# --- what is found ---
-
-
 def test_what_was_purged_is_a_miss(house: House) -> None:
     """And is replaced; what is not hit stays."""
     house.get(ask(), TAGGED)
@@ -141,9 +138,6 @@ def test_the_url_that_is_asked_for_counts(house: House, target: Target) -> None:
     assert house.engine.lookups.find(asked) == Miss(CacheStatus("uri-miss", detail="purged"))
 
 
-# --- what is stored ---
-
-
 def test_a_purge_while_the_view_runs(house: House) -> None:
     """What the view answers may be older than the purge: it is sent, and not stored."""
 
@@ -179,9 +173,6 @@ def test_tags_that_a_body_adds_count(house: House) -> None:
     house.get(ask(), Late())
     house.purges.add(CAT)
     assert house.engine.lookups.find(now(house)) == Miss(CacheStatus("uri-miss", detail="purged"))
-
-
-# --- who knows no purges ---
 
 
 def test_who_knew_no_purge_stores_nothing(house: House) -> None:
@@ -234,9 +225,6 @@ def test_who_waits_shares_while_nobody_can_tell() -> None:
     assert not is_given(house, now(house), made)
     assert not is_given(house, ask(), made)
     assert is_given(house, now(house), shared(house, now(house), TAGGED))
-
-
-# --- who came before a purge ---
 
 
 def test_who_came_before_a_purge_may_be_given_what_it_hits(house: House) -> None:

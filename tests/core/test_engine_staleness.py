@@ -47,9 +47,6 @@ def house() -> House:
     return house
 
 
-# --- stale-while-revalidate ---
-
-
 @pytest.mark.parametrize(
     ("seconds", "status"),
     [
@@ -124,9 +121,6 @@ def test_the_developer_stands_above_the_windows(house: House, changes: dict[str,
         found, _ = house.get(replace(stale_ask(), **changes), OOPS)
         assert found is OOPS
         house.clock.now += 55
-
-
-# --- revalidation ---
 
 
 def revalidate(house: House, asked: Ask, answer: Answer, stored_at: float = START) -> bool:
@@ -224,9 +218,6 @@ def test_one_revalidates_at_a_time_and_who_misses_waits_for_it(house: House) -> 
     assert (found.response.body, status) == (b"new", "fwd=stale; collapsed; ttl=50")
 
 
-# --- stale-if-error ---
-
-
 def test_an_error_is_replaced_by_what_is_stale(house: House) -> None:
     """RFC 5861 section 4: a status of 500 and more, or an exception, which comes along."""
     house.clock.now += 65
@@ -303,9 +294,6 @@ def test_head_is_answered_in_place_of_an_error(house: House) -> None:
     assert "stale-if-error" in house.status(stale_ask(), OOPS)
 
 
-# --- in a crowd ---
-
-
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(64) as pool:
@@ -374,9 +362,6 @@ def test_who_waits_for_what_is_not_stored_gets_nothing_old(
     private = Answer(b"mine", fields=(("Cache-Control", "private"),))
     found = [call.result(SOON)[0] for call in crowd(house, pool, 30, private)]
     assert found == [private] * 30
-
-
-# --- expiry that is spread ---
 
 
 def test_jitter_takes_a_part_of_the_lifetime() -> None:

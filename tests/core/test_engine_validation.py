@@ -310,9 +310,6 @@ def test_a_body_that_takes_long_to_come(house: House, policy: Policy, age: float
     assert hit.age == age
 
 
-# --- at the same time ---
-
-
 def test_those_who_wait_get_what_was_freshened(gate: Gate) -> None:
     """One asks whether it is the same; the others are sent it."""
     house, asked = gate.house, by_response()

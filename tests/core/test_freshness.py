@@ -40,9 +40,6 @@ def lifetime_of(timeout: float, fields: Fields, directives: Mapping[str, str | N
     return freshness_lifetime(timeout, explicit_lifetime(fields, directives, NOW))
 
 
-# --- lifetime ---
-
-
 @pytest.mark.parametrize(
     ("directives", "lifetime"),
     [
@@ -150,9 +147,6 @@ def test_without_a_last_change_nothing_is_guessed() -> None:
     assert heuristic_lifetime(200, (), {"public": None}, NOW) == 0.0
 
 
-# --- age ---
-
-
 MINUTE_AGO = ("Date", "Wed, 25 Nov 2026 23:59:00 GMT")
 
 
@@ -214,9 +208,6 @@ def test_age_and_what_remains_make_up_the_lifetime(
     if now >= at - MOST_AHEAD:
         assert current_age(response, now + later) >= age
         assert remaining_lifetime(response, now + later) <= remaining
-
-
-# --- stale (RFC 9111 section 4.2.4, RFC 5861) ---
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,6 @@ def cache_control(*lines: str) -> dict[str, str | None]:
     return parse_cache_control([("Cache-Control", line) for line in lines])
 
 
-# --- field lines ---
-
-
 def test_values_of_finds_every_line_whatever_its_case() -> None:
     """Field names are case-insensitive (RFC 9110 section 5.1), and lines keep their order."""
     fields = [("VARY", "a"), ("Age", "1"), ("vary", "b")]
@@ -41,9 +38,6 @@ def test_values_of_finds_every_line_whatever_its_case() -> None:
     assert values_of(fields, "date") == []
     assert values_of(Head(fields), "vary") == ["a", "b"]
     assert values_of(Head(fields), "date") == []
-
-
-# --- lists (RFC 9110 section 5.6.1) ---
 
 
 def test_a_list_is_trimmed_and_has_no_empty_members() -> None:
@@ -88,9 +82,6 @@ def test_any_list_is_read(lines: list[str]) -> None:
 def test_members_without_quotes_come_back(members: list[str]) -> None:
     """Joining members by commas and reading them is the identity."""
     assert parse_list([", ".join(members)]) == members
-
-
-# --- Cache-Control (RFC 9111 section 5.2) ---
 
 
 def test_directives_have_lower_case_names_and_optional_arguments() -> None:
@@ -159,9 +150,6 @@ def test_a_huge_field_is_read_in_linear_time(pattern: str) -> None:
     assert time.process_time() - started < 1.5
 
 
-# --- delta-seconds (RFC 9111 section 1.2.2) ---
-
-
 @given(st.integers(min_value=0, max_value=10**30))
 def test_digits_are_a_number_up_to_the_limit(number: int) -> None:
     """Above 2^31 a cache counts 2^31; leading zeros change nothing."""
@@ -191,9 +179,6 @@ def test_an_absurdly_long_delta_is_the_limit() -> None:
     assert parse_delta("0" * 100_000) == 0
 
 
-# --- Vary (RFC 9110 section 12.5.5) ---
-
-
 def test_vary_unites_all_lines_in_lower_case() -> None:
     """The names of all lines select, and case does not tell them apart."""
     fields = [("Vary", "Accept, ORIGIN"), ("vary", "accept"), ("VARY", "X-A,,")]
@@ -209,9 +194,6 @@ def test_a_star_anywhere_in_vary_stands_for_all() -> None:
 def test_without_vary_nothing_selects() -> None:
     """No line, and an empty line, name no field."""
     assert parse_vary([("Variant", "Accept"), ("Vary", "")]) == frozenset()
-
-
-# --- fields of one connection (RFC 9111 section 3.1) ---
 
 
 def test_fields_of_one_connection_are_dropped() -> None:
@@ -233,9 +215,6 @@ def test_fields_of_one_connection_are_dropped() -> None:
         ("X-Kept", "a"),
         ("X-Kept", "b"),
     )
-
-
-# --- fields that a directive names (RFC 9111 sections 5.2.2.4 and 5.2.2.7) ---
 
 
 @pytest.mark.parametrize(
@@ -269,9 +248,6 @@ def test_a_directive_that_is_not_there_is_about_nothing() -> None:
     """Neither about all nor about some."""
     assert not is_about_all({}, "private")
     assert named_fields({}, "private") == frozenset()
-
-
-# --- fields that change (RFC 9111 section 3.2) ---
 
 
 def test_newer_fields_take_the_place_of_stored_ones() -> None:

@@ -33,9 +33,6 @@ from tests.core.http_stories import START, Step, numbered, stories
 URL = "http://api.example/a"
 
 
-# --- the comparison itself ---
-
-
 class KeepsNothing:
     """A proxy without a cache."""
 
@@ -132,8 +129,6 @@ def test_what_is_allowed_passes() -> None:
 
     assert comparison.seen == {"passed 200": 1, "reused": 2}
 
-
-# --- the engine ---
 
 POLICY = Policy(timeout=None, keep=3600.0)
 

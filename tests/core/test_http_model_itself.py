@@ -60,9 +60,6 @@ def is_sent(
     return bool(cache((first, response, 0)).reusable(presented, at(seconds)))
 
 
-# --- grammar ---
-
-
 def test_lists_have_empty_members() -> None:
     """RFC 9110 section 5.6.1.2, its examples."""
     assert members("foo,bar") == ["foo", "bar"]
@@ -151,9 +148,6 @@ def test_entity_tags_compare_weakly() -> None:
     assert not is_entity_tag('w/"a"')
 
 
-# --- storing ---
-
-
 @pytest.mark.parametrize(
     ("request_", "response", "reasons"),
     [
@@ -187,9 +181,6 @@ def test_entity_tags_compare_weakly() -> None:
 def test_storing(request_: Request, response: Response, reasons: tuple[str, ...]) -> None:
     """RFC 9111 section 3, rule by rule."""
     assert why_not_stored(request_, response) == reasons
-
-
-# --- freshness and age ---
 
 
 @pytest.mark.parametrize(
@@ -251,9 +242,6 @@ def test_a_clock_that_goes_back_makes_age_uncertain() -> None:
     assert model.promised(GET, Moment(NOW - 5, 3)) is not None
 
 
-# --- stale ---
-
-
 @pytest.mark.parametrize(
     ("control", "asked", "seconds"),
     [
@@ -300,9 +288,6 @@ def test_no_error_instead_of_an_error() -> None:
     model = cache((GET, ok("max-age=1, stale-if-error=100", status=503), 0))
 
     assert model.instead_of_error(GET, at(5)) == []
-
-
-# --- choosing ---
 
 
 def test_only_get_and_head_are_answered() -> None:
@@ -406,9 +391,6 @@ def test_pragma_counts_alone() -> None:
     assert is_sent(ok(), 1, asking(pragma="x"))
 
 
-# --- fields ---
-
-
 def test_fields_that_are_sent_again() -> None:
     """RFC 9111 section 3.1."""
     response = ok(
@@ -431,8 +413,6 @@ def test_a_date_is_appended() -> None:
         (("Date", DATE),),
     )
 
-
-# --- validation ---
 
 TAGGED = ok("max-age=10", ("ETag", '"a"'), ("X-A", "1"), ("Content-Length", "4"))
 

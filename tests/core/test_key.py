@@ -120,9 +120,6 @@ def selecting_parts(asked: Request, rule: QueryRule) -> tuple[object, ...]:
     return (method, *where, rule.canonical(asked.query))
 
 
-# --- readable ---
-
-
 @pytest.mark.parametrize(
     ("asked", "key"),
     [
@@ -163,9 +160,6 @@ def test_a_named_key_is_readable() -> None:
     """A name stays as it is where it can."""
     assert named_key("user/7?a=[1]&b") == "key=user/7?a=[1]&b"
     assert named_key("a b#c%é") == "key=a%20b%23c%25%C3%A9"
-
-
-# --- injective ---
 
 
 @settings(max_examples=500)
@@ -298,8 +292,6 @@ def test_keys_are_printable_ascii(asked: Request, name: str) -> None:
         assert key.isprintable()
 
 
-# --- further selection ---
-
 PARTS = st.lists(st.none() | st.text(alphabet="ab:1none-", max_size=5) | NAMES, max_size=4)
 
 
@@ -347,9 +339,6 @@ def test_a_variant_is_selected_by_names_and_values() -> None:
 
     assert len(keys) == 7
     assert variant_key("k", ("accept",), fields) == variant_key("k", ("accept",), {"accept": "a"})
-
-
-# --- short ---
 
 
 @given(st.text(alphabet="abc/?=", min_size=1, max_size=2 * LONGEST_KEY))
@@ -419,9 +408,6 @@ def test_a_shortened_variant_is_not_its_url() -> None:
     }
 
     assert len(keys) == 3
-
-
-# --- query ---
 
 
 @settings(max_examples=400)
@@ -558,9 +544,6 @@ def test_a_forged_scheme_is_encoded() -> None:
     )
     named = url_key(request("/x", host="h", scheme="key"), NO_QUERY, "%s")
     assert named != named_key("//h/x")
-
-
-# --- values that mean the same (RFC 9111 section 4.1) ---
 
 
 @pytest.mark.parametrize(

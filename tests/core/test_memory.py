@@ -41,9 +41,6 @@ def kept(memory: MemoryStore, keys: str) -> str:
     return "".join(key for key in keys if key in memory._contents.entries)
 
 
-# --- time ---
-
-
 def test_an_entry_is_there_until_its_ttl_has_passed() -> None:
     """It goes at the very moment, for each way of asking."""
     clock = Clock()
@@ -79,9 +76,6 @@ def test_a_new_value_has_a_ttl_of_its_own() -> None:
     clock.now = 1.8
 
     assert memory.get("k") == b"2"
-
-
-# --- bounds ---
 
 
 def test_the_least_recently_used_entry_goes_first() -> None:
@@ -238,9 +232,6 @@ class TestBoundedStore(BoundedStore.TestCase):
     """Any sequence of operations leaves the store within its bounds and as the model has it."""
 
 
-# --- threads ---
-
-
 @pytest.fixture
 def _switches_often() -> Iterator[None]:
     """Let threads take turns so often that one is interrupted wherever it may be."""
@@ -329,9 +320,6 @@ def test_nobody_comes_between_looking_and_keeping() -> None:
     assert [memory.get("k")] == [str(number).encode() for number in won]
 
 
-# --- fork ---
-
-
 def look_around(memory: MemoryStore, answer: Connection) -> None:
     found = memory.get("k")
     memory.set("k", b"child", ttl=1.0)
@@ -358,9 +346,6 @@ def test_a_fork_leaves_contents_and_lock_behind() -> None:
         child.join()
 
     assert memory.get("k") == b"parent"
-
-
-# --- what was used recently ---
 
 
 class Thing:
@@ -467,9 +452,6 @@ def test_threads_stay_within_the_bytes() -> None:
     assert (len(recent), recent.size_bytes) == (0, 0)
 
 
-# --- the first tier ---
-
-
 def response(body: bytes = b"body", query: str = "", **fields: str) -> StoredResponse:
     hit_by = targets(path="/", query=query)
     return StoredResponse(
@@ -539,9 +521,6 @@ def test_a_fork_leaves_the_tier_behind() -> None:
         child.kill()
         child.join()
     assert tier.get("k") == response()
-
-
-# --- keeping nothing ---
 
 
 def test_the_null_store_keeps_nothing_and_says_that_all_went_well() -> None:

@@ -60,8 +60,6 @@ class Story:
     def pass_by(self) -> None:
         self.world.pass_by(self.dice.choice([0.001, 0.01, 0.4, 3.0, 6.0]))
 
-    # --- trouble ---
-
     def lose(self) -> None:
         self.world.lose(self.dice.choice(LOSSES))
 

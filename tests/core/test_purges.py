@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from flask_larder.entry import Position, Targets
-from flask_larder.purges import ALL, GONE, VALID, Purge, PurgeTable, Target, Verdict
+from flask_larder.purges import ALL, GONE, VALID, Kind, Purge, PurgeTable, Target, Verdict
 from tests.targets import targets
 
 BEGUN: Position = (1000, 0)
@@ -107,9 +107,6 @@ def test_a_hard_purge_stands_above_a_soft_one(table: PurgeTable) -> None:
     table.apply((3000, 0), Purge((("tag", "user:7"),), soft=True))
     assert table.verdict(BEGUN, SQUARE) == GONE
     assert table.verdict(NOW, SQUARE) == Verdict(stale_since=3.0)
-
-
-# --- what the log says ---
 
 
 def test_a_log_is_read_from_where_it_was_left(table: PurgeTable) -> None:
@@ -217,9 +214,6 @@ def test_a_purge_holds_while_it_is_made_again() -> None:
         sys.setswitchinterval(before)
 
 
-# --- between two purges ---
-
-
 @pytest.mark.parametrize("target", HITS[1:])
 def test_what_was_hit_between_is_told_apart_from_what_came_later(
     table: PurgeTable, target: Target
@@ -267,3 +261,14 @@ def test_what_was_forgotten_may_have_been_hit_between() -> None:
     for number in range(2, 5):
         table.apply((1000 + number, 0), Purge((("tag", str(number)),)))
     assert table.hits_between(BEGUN, (1001, 0), SQUARE)
+
+
+@pytest.mark.parametrize("kind", ["url", "path"])
+def test_long_names_are_kept_short(kind: Kind) -> None:
+    """A process may keep a hundred thousand of them; they hit what they name, and nothing else."""
+    table, path = begun(PurgeTable(100)), "/" + "p" * 5000
+    table.apply(NOW, Purge(((kind, path),)))
+    assert all(len(name) < 500 for _, name, _ in table._latest)
+    for query in ("", None):
+        assert table.verdict(BEGUN, targets(site="http://a", path=path, query=query)).is_gone
+    assert table.verdict(BEGUN, targets(site="http://a", path=path[:-1], query="")) == VALID

@@ -25,9 +25,6 @@ MODIFIED_AT = datetime(2026, 11, 25, 10, tzinfo=UTC).timestamp()
 NEVER = "99999999999999999999999999"
 
 
-# --- a range and a length ---
-
-
 @pytest.mark.parametrize(
     ("value", "bounds"),
     [
@@ -147,9 +144,6 @@ def test_a_huge_one_is_read_in_linear_time(value: str) -> None:
     assert time.process_time() - started < 1.5
 
 
-# --- If-Range ---
-
-
 @pytest.mark.parametrize(
     ("own", "tag", "is_same"),
     [
@@ -225,9 +219,6 @@ def test_a_response_of_now_is_dated_now() -> None:
 def test_what_is_no_date_is_not_strong() -> None:
     """Also where the response says the same."""
     assert not has_strong_date((("Last-Modified", "soon"),), "soon", NOW)
-
-
-# --- a request ---
 
 
 @pytest.mark.parametrize(

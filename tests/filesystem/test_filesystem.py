@@ -54,9 +54,6 @@ def framed(data: bytes, expires: float | None = None) -> bytes:
     return struct.pack("I", int(time.time() + LONG if expires is None else expires)) + data
 
 
-# --- nothing is unpickled ---
-
-
 @pytest.mark.parametrize("frame", [framed, lambda bomb: bomb], ids=["framed", "bare"])
 def test_a_bomb_in_any_file_is_never_set_off(
     store: FileStore, frame: Callable[[bytes], bytes]
@@ -106,9 +103,6 @@ def test_nothing_is_pickled_either(store: FileStore, monkeypatch: pytest.MonkeyP
     assert crowded.get("k29") == b"v"
     assert crowded.delete(["k29"]) == 1
     crowded.clear()
-
-
-# --- what is no entry is not there ---
 
 
 def make_fifo(path: Path) -> None:
@@ -184,9 +178,6 @@ def test_a_value_that_is_too_large_is_not_kept(store: FileStore) -> None:
     assert store.has(KEY)
 
 
-# --- what is not ours stays ---
-
-
 def test_files_of_others_stay(tmp_path: Path) -> None:
     """What else is in CACHE_DIR is neither counted, nor removed, nor taken for an entry."""
     theirs = [tmp_path / name for name in ("photo.jpg", COUNT_FILE, LEFTOVER, "larder1-notes")]
@@ -213,9 +204,6 @@ def test_who_may_read_and_write_is_what_was_asked_for(tmp_path: Path) -> None:
         assert modes.pop(entries_of(store)) == directory_mode
         assert stat.S_IMODE(store._place.stat().st_mode) == directory_mode
         assert modes.pop(file_of(store, KEY)) == mode
-
-
-# --- how much is kept, and for how long ---
 
 
 def test_no_more_than_the_threshold_is_kept(store: FileStore) -> None:
@@ -250,9 +238,6 @@ def test_an_entry_is_kept_for_its_time_and_a_second_at_most(store: FileStore, tt
         assert add(KEY, b"v", ttl)
         (expires,) = struct.unpack("I", file_of(store, KEY).read_bytes()[:4])
         assert before + ttl <= expires <= time.time() + ttl + 1
-
-
-# --- faults ---
 
 
 def test_where_there_can_be_no_directory_views_answer(
@@ -324,9 +309,6 @@ def test_what_a_killed_writer_has_left_is_removed(store: FileStore) -> None:
         left.write_bytes(b"half")
         tidy()
         assert not left.exists()
-
-
-# --- others use it at the same time ---
 
 
 def run_in_child(work: Callable[[Connection], None]) -> tuple[Any, Connection]:

@@ -45,9 +45,6 @@ def origin(app: Flask, cache: Cache) -> Origin:
     return origin
 
 
-# --- storing and freshness ---
-
-
 @pytest.mark.parametrize(
     ("fields", "ttl"),
     [
@@ -140,9 +137,6 @@ def test_a_targeted_field_stands_above(app: Flask, get: Get) -> None:
     assert status_of(get("/")) == "larder; fwd=uri-miss; stored; ttl=60"
 
 
-# --- what the client asks for ---
-
-
 def test_the_clients_directives_count(origin: Origin, get: Get) -> None:
     """RFC 9111 section 5.2.1, as for any shared cache."""
     origin.will_send(Cache_Control="max-age=60")
@@ -163,9 +157,6 @@ def test_a_client_may_take_it_stale(origin: Origin, get: Get) -> None:
     assert get("/a").text == "new"
     refused = get("/a", headers={"Cache-Control": "max-stale"})
     assert status_of(refused).startswith("larder; fwd=stale")
-
-
-# --- stale ---
 
 
 def test_a_response_says_for_how_long_it_may_be_sent_stale(origin: Origin, get: Get) -> None:
@@ -205,9 +196,6 @@ def test_the_developer_may_give_a_window_to_those_that_have_none(
     get("/")
     cache.clear(soft=True)
     assert get("/").text == "old"
-
-
-# --- validation ---
 
 
 def test_a_stale_response_is_validated(origin: Origin, get: Get) -> None:
@@ -402,9 +390,6 @@ def test_a_cached_view_is_asked_too(app: Flask, cache: Cache, get: Get, count: C
     assert "fwd-status=304" in status_of(answer)
 
 
-# --- nobody gets another's ---
-
-
 def ask_as(get: Get, user: str, **fields: str) -> TestResponse:
     return get("/a", headers={"Cookie": f"user={user}", **fields})
 
@@ -480,9 +465,6 @@ def test_users_may_be_told_apart(app: Flask, cache: Cache, get: Get) -> None:
     assert is_hit(answer)
 
 
-# --- around it ---
-
-
 def test_what_is_raised_may_be_stored(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
     """What the app makes of it has fields of its own."""
 
@@ -525,9 +507,6 @@ def test_options_are_checked(cache: Cache, options: dict[str, Any]) -> None:
     """Where they are written."""
     with pytest.raises(InvalidPolicy):
         cache.http_cached(**options)
-
-
-# --- attacks ---
 
 
 @pytest.mark.parametrize("name", ["If-Match", "If-Unmodified-Since"])

@@ -1,5 +1,6 @@
 """What an unsafe method has changed is forgotten (RFC 9111 section 4.4)."""
 
+import itertools
 import logging
 import threading
 import time
@@ -15,7 +16,7 @@ from flask import Blueprint, Flask, Response, abort, redirect, request
 from flask.views import MethodView
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.routing import BaseConverter
-from werkzeug.test import Client
+from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
 
 from flask_larder import Cache
 from flask_larder.flask.invalidation import invalidate_unsafe
@@ -76,9 +77,6 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]
     """What the library has warned of."""
     with caplog.at_level(logging.WARNING, "flask_larder"):
         yield lambda: [r.getMessage() for r in caplog.records if r.name == "flask_larder"]
-
-
-# --- what invalidates ---
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST"])
@@ -171,9 +169,6 @@ def test_what_a_hook_makes_of_the_answer_counts(shop: Flask, get: Get) -> None:
     get("/items", method="POST")
     assert not is_hit(get("/items"))
     assert not is_hit(get("/items/7"))
-
-
-# --- what is invalidated ---
 
 
 @pytest.mark.parametrize(("name", "query"), [("none", False), ("some", ("page",)), ("all", True)])
@@ -453,9 +448,6 @@ def test_one_app_of_several(cache: Cache, app: Flask, get: Get) -> None:
     assert is_hit(other.test_client().get("/"))
 
 
-# --- what costs nothing ---
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -571,9 +563,6 @@ def test_one_function_is_registered_for_each_app(app: Flask, get: Get) -> None:
     assert late.after_request_funcs == {None: [invalidate_unsafe]}
 
 
-# --- it never raises ---
-
-
 def test_an_app_that_is_broken_answers_all_the_same(
     shop: Flask, cache: Cache, get: Get, lines: Callable[[], list[str]]
 ) -> None:
@@ -629,9 +618,6 @@ def test_an_async_view(app: Flask, cache: Cache, get: Get) -> None:
     get("/")
     get("/", method="POST")
     assert not is_hit(get("/"))
-
-
-# --- Redis ---
 
 
 def redis_app(url: str, **config: Any) -> Flask:
@@ -721,9 +707,6 @@ def test_a_store_that_hangs(
     assert len([line for line in lines() if line.startswith(LINE)]) == 1
 
 
-# --- stores without a log ---
-
-
 def fill_and_change(app: Flask, **changed: Any) -> tuple[bool, bool]:
     """Whether what was stored at ``/`` is there after a change by the same client, or another."""
     client = app.test_client(use_cookies=False)
@@ -788,3 +771,28 @@ def test_a_memcached_that_is_gone(
     for _ in range(3):
         assert client.post("/items").status_code == 201
     assert len([line for line in lines() if line.startswith(LINE)]) == 1
+
+
+@pytest.mark.parametrize("slashes", ["//", "///"])
+def test_slashes_at_the_beginning_of_a_path(app: Flask, cache: Cache, slashes: str) -> None:
+    """Werkzeug takes several for one, and so do keys and purges."""
+    runs = itertools.count(1)
+
+    @app.get("/notes/<int:number>")
+    @cache.cached()
+    def note(number: int) -> str:
+        return f"{number} {next(runs)}"
+
+    app.add_url_rule("/notes/<int:number>", "post", lambda number: "done", methods=["POST"])
+
+    def ask(path: str, method: str = "GET") -> str:
+        environ = EnvironBuilder("/", method=method).get_environ()
+        environ["PATH_INFO"] = path
+        return b"".join(run_wsgi_app(app, environ)[0]).decode()
+
+    for path in (f"{slashes}notes/1", "/notes/1"):
+        assert ask(path) == "1 1"
+    ask("/notes/1", "POST")
+    assert ask(f"{slashes}notes/1") == "1 2"
+    cache.purge_path("/notes/1")
+    assert ask(f"{slashes}notes/1") == "1 3"

@@ -118,9 +118,6 @@ def visits(site: Site, url: str) -> Iterator[TestResponse]:
     site.fails = False
 
 
-# --- where the user is loaded ---
-
-
 def by_view(site: Site, url: str, cached: Decorator) -> None:
     site.app.add_url_rule(url, url, cached(site.page))
 

@@ -353,9 +353,6 @@ def test_request_class_that_is_set_later(app: Flask, cache: Cache, get: Get) -> 
     assert get("/", headers=COOKIES[1]).data == b"bob"
 
 
-# --- poisoning ---
-
-
 def test_forged_host(app: Flask, cache: Cache, get: Get) -> None:
     """A forged Host gets an answer of its own and changes nobody else's."""
     app.add_url_rule("/", "view", cache.cached()(lambda: request.url_root))

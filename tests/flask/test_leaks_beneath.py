@@ -22,6 +22,7 @@ from flask import (
     request,
     send_file,
     send_from_directory,
+    session,
 )
 from flask.sessions import (
     SecureCookieSession,
@@ -29,6 +30,7 @@ from flask.sessions import (
     SessionInterface,
     SessionMixin,
 )
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from flask_larder import Cache
@@ -44,9 +46,6 @@ def found_among_fields() -> str:
     """Who asks, by a key that is looked for among all header fields."""
     fields = {name.lower(): value for name, value in request.headers.items()}
     return fields.get("x-api-key", "nobody")
-
-
-# --- all header fields ---
 
 
 def by_hook(app: Flask, view: Callable[[], str]) -> Callable[[], str]:
@@ -223,9 +222,6 @@ def test_a_vary_function_beneath_such_a_hook(
             assert is_hit(get("/", headers=shown))
 
 
-# --- files ---
-
-
 @pytest.mark.parametrize("decorator", ["cached", "http_cached"])
 def test_files_do_not_say_that_they_are_for_all(
     app: Flask, cache: Cache, get: Get, tmp_path: Path, decorator: str
@@ -270,9 +266,6 @@ def test_a_file_for_all_is_cached(app: Flask, cache: Cache, get: Get) -> None:
         answer = get("/")
         assert "public" in answer.headers["Cache-Control"]
     assert is_hit(answer)
-
-
-# --- what is read while the URL is matched ---
 
 
 class Own(BaseConverter):
@@ -388,9 +381,6 @@ def test_a_function_where_there_is_no_such_url(app: Flask, cache: Cache, get: Ge
         assert helper() == helper()
 
 
-# --- gateways ---
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -421,9 +411,6 @@ def test_names_that_tell_nobody(app: Flask, cache: Cache, get: Get, name: str) -
     app.add_url_rule("/", "view", cache.cached()(lambda: request.headers.get(name, "x") and "x"))
     get("/")
     assert is_hit(get("/"))
-
-
-# --- options ---
 
 
 def test_forced_update_that_looks_at_the_user(app: Flask, cache: Cache, get: Get) -> None:
@@ -465,9 +452,6 @@ def test_a_key_of_whom_a_hook_has_found(
         assert not is_hit(get("/"))
     (line,) = caplog.messages
     assert "is not cached: cookie was read, which its key does not hold; give vary=" in line
-
-
-# --- one object for many answers ---
 
 
 def decorated(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -629,9 +613,6 @@ def test_an_abort_with_a_body_that_can_be_read_once(app: Flask, cache: Cache, ge
         assert get(path).text == "abc"
 
 
-# --- sessions ---
-
-
 class Pickled(dict[str, Any], SessionMixin):
     """A session that its interface pickles."""
 
@@ -688,9 +669,6 @@ def test_a_session_of_attributes(app: Flask, cache: Cache, get: Get, is_debugged
     assert set(saved[-1]) <= {"user", "accessed"}
 
 
-# --- what an app calls its own ---
-
-
 def test_what_an_app_puts_onto_its_request(app: Flask, cache: Cache, get: Get) -> None:
     """Its names and ours do not meet."""
     names = ("position", "reads", "named_reads", "is_watched", "begin", "caches", "is_first")
@@ -704,9 +682,6 @@ def test_what_an_app_puts_onto_its_request(app: Flask, cache: Cache, get: Get) -
     app.add_url_rule("/", "view", cache.cached()(lambda: "x"))
     get("/")
     assert is_hit(get("/"))
-
-
-# --- mistakes ---
 
 
 @pytest.mark.parametrize("given", ["view", None, 7, classmethod(lambda cls: 1), Flask])
@@ -758,3 +733,150 @@ def test_the_names_of_pages_in_flask_caching(
         assert "use purge_path, or delete_cached" in line
         cache.set("view//mine", 1)
         assert cache.delete("view//mine")
+
+
+def ask_as(app: Flask, who: str, path: str = "/", **options: Any) -> Any:
+    client = app.test_client()
+    client.set_cookie("user", who)
+    with client.session_transaction() as session_:
+        session_["user"] = who
+    return client.get(path, **options)
+
+
+def of_another_app() -> Any:
+    inner = Flask("inner")
+    inner.add_url_rule("/", "hello", lambda: request.cookies["user"])
+    return inner
+
+
+def of_a_function() -> Any:
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ["HTTP_COOKIE"].partition("user=")[2].partition(";")[0].encode()]
+
+    return application
+
+
+@pytest.mark.parametrize("by_response", [False, True])
+@pytest.mark.parametrize("with_fields", [False, True])
+@pytest.mark.parametrize("application", [of_another_app, of_a_function])
+def test_a_view_that_returns_a_wsgi_application(
+    app: Flask, cache: Cache, application: Callable[[], Any], with_fields: bool, by_response: bool
+) -> None:
+    """Flask runs it with the request, and nobody sees what it looks at."""
+    fields = {"Cache-Control": "public, max-age=60"}
+
+    def view() -> Any:
+        return (application(), 200, fields) if with_fields else application()
+
+    app.add_url_rule("/", "view", (cache.http_cached() if by_response else cache.cached())(view))
+    assert [ask_as(app, who).text for who in ("ann", "bob")] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("name", ["get_body", "get_headers", "get_response", "get_description"])
+def test_an_error_that_answers_by_the_request(app: Flask, cache: Cache, name: str) -> None:
+    """It is given the environ, and what it looks at there is not seen."""
+
+    def own(self: Any, environ: Any = None, scope: Any = None) -> Any:
+        who = environ["HTTP_COOKIE"].partition("user=")[2].partition(";")[0]
+        text = [("X-Who", who)] if name == "get_headers" else f"no such page, {who}"
+        return Response(text, 404) if name == "get_response" else text
+
+    error = type("OwnError", (NotFound,), {name: own})
+
+    @app.get("/")
+    @cache.cached(statuses=(200, 404))
+    def view() -> Any:
+        raise error
+
+    for who in ("ann", "bob"):
+        answer = ask_as(app, who)
+        assert who in answer.text + answer.headers.get("X-Who", "")
+
+
+def dispatched(app: Flask) -> str:
+    with app.request_context({**request.environ, "PATH_INFO": "/me"}):
+        return app.full_dispatch_request().get_data(as_text=True)
+
+
+def asked_of_the_app(app: Flask) -> str:
+    return Response.from_app(app, {**request.environ, "PATH_INFO": "/me"}).get_data(as_text=True)
+
+
+@pytest.mark.parametrize("reads", ["cookie", "session"])
+@pytest.mark.parametrize("ask", [dispatched, asked_of_the_app])
+def test_a_view_that_has_another_one_answer_for_the_same_request(
+    app: Flask, cache: Cache, ask: Callable[[Flask], str], reads: str
+) -> None:
+    """What that one looks at counts for the view."""
+    of = {"cookie": lambda: request.cookies["user"], "session": lambda: session["user"]}
+    app.add_url_rule("/me", "me", of[reads])
+    app.add_url_rule("/", "view", cache.cached()(lambda: f"for {ask(app)}"))
+    assert [ask_as(app, who).text for who in ("ann", "bob")] == ["for ann", "for bob"]
+
+
+def test_a_request_of_the_views_own_tells_nothing(app: Flask, cache: Cache, get: Get) -> None:
+    """It has an environ of its own, and no user."""
+    app.add_url_rule("/me", "me", lambda: str(session.get("user")))
+    app.add_url_rule("/", "view", cache.cached()(lambda: app.test_client().get("/me").text))
+    get("/")
+    assert is_hit(get("/"))
+
+
+@pytest.mark.parametrize("field", [("Set-Cookie", "sid=ann"), ("Cache-Control", "private")])
+def test_what_is_told_while_a_body_streams_is_not_stored(
+    app: Flask, cache: Cache, get: Get, field: tuple[str, str]
+) -> None:
+    """No rule has looked at it."""
+
+    def view() -> Response:
+        response = Response()
+
+        def body() -> Any:
+            yield "a"
+            response.headers.add(*field)
+
+        response.response = body()
+        return response
+
+    app.add_url_rule("/", "view", cache.cached()(view))
+    for _ in range(2):
+        answer = get("/")
+        assert status_of(answer) == "larder; fwd=uri-miss; detail=fields-changed"
+
+
+def test_a_response_that_the_app_keeps_has_its_own_fields(app: Flask) -> None:
+    """What is told of one answer is in no other one, cached or not."""
+    cache, page = Cache(app, config={"CACHE_SEND_TAGS": True}), Response("page")
+
+    def by_language() -> Response:
+        assert request.accept_languages is not None
+        return page
+
+    views = {
+        "/all": cache.cached(tags=("all",))(lambda: page),
+        "/language": cache.cached()(by_language),
+        "/user": cache.cached(vary="Authorization", response_filter=lambda _: False)(lambda: page),
+    }
+    for path, view in {**views, "/plain": lambda: page}.items():
+        app.add_url_rule(path, path, view)
+    for path in (*views, *reversed(views), "/plain"):
+        cache.clear()
+        app.test_client().get(path)
+    assert set(page.headers.keys()) == {"Content-Type", "Content-Length"}
+    assert "Vary" not in app.test_client().get("/all").headers
+
+
+def test_a_response_that_the_app_changes_gets_another_tag(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """Else who has the old body would be told that it is still the same."""
+    page = Response("one")
+    app.add_url_rule("/", "view", cache.cached()(lambda: page))
+    old = get("/").headers["ETag"]
+    page.set_data("two")
+    cache.clear()
+    for _ in range(2):
+        answer = get("/", headers={"If-None-Match": old})
+        assert (answer.status_code, answer.text) == (200, "two")
+        assert answer.headers["ETag"] != old

@@ -54,9 +54,6 @@ class FromCookie(SessionInterface):
             response.vary.add("Cookie")
 
 
-# --- contexts ---
-
-
 def test_reading_before_a_stream_is_not_forgotten(app: Flask, cache: Cache, get: Get) -> None:
     """stream_with_context pushes the request again, which matches its URL again."""
 
@@ -124,9 +121,6 @@ def test_two_values_at_once_take_no_reading_from_each_other(
         return result[0]
 
     each_sees_own(get)
-
-
-# --- who was loaded before ---
 
 
 def load_user(app: Flask, read: Callable[[], str] = read_cookie) -> None:
@@ -254,9 +248,6 @@ def test_unless_that_finds_a_user_by_other_means(app: Flask, cache: Cache, get: 
         assert get(f"/?key={user}").data == f"hello {user}".encode()
 
 
-# --- request classes ---
-
-
 def test_request_class_that_reads_when_it_is_made(app: Flask, get: Get) -> None:
     """What the app's own request class takes from cookies and fields is noted too."""
 
@@ -290,9 +281,6 @@ def test_value_while_requests_are_not_watched(app: Flask, cache: Cache, get: Get
     value = cache.cached(key_prefix="value")(lambda: f"hello {read_cookie()}")
     app.add_url_rule("/", "view", lambda: value())
     each_sees_own(get)
-
-
-# --- views that do not look like views, and helpers that do ---
 
 
 @pytest.mark.parametrize(
@@ -491,9 +479,6 @@ def test_value_that_reads_the_language(app: Flask, cache: Cache, get: Get) -> No
         assert get("/", headers={"Accept-Language": language}).data == language.encode()
 
 
-# --- keys of one's own ---
-
-
 def test_own_key_does_not_carry_a_forged_host(app: Flask, cache: Cache, get: Get) -> None:
     """A key without the host is no way to have links to evil.example shown to others."""
 
@@ -524,9 +509,6 @@ def test_body_of_a_get_over_http2(app: Flask, cache: Cache, get: Get) -> None:
     assert answer.data == b"evil"
     assert status_of(answer).endswith("detail=read-body")
     assert get("/").data == b"nothing"
-
-
-# --- options that fail ---
 
 
 @pytest.mark.parametrize("option", ["unless", "forced_update", "is_stale", "response_filter"])

@@ -254,3 +254,23 @@ def test_fields_that_are_no_headers_of_what_invalidates(app: Flask, cache: Cache
 
     answers = [get("/page").text, get("/change", method="POST").status_code, get("/page").text]
     assert answers == ["1", 201, "2"]
+
+
+def test_a_response_that_is_changed_when_it_is_sent(app: Flask, cache: Cache, get: Get) -> None:
+    """One of a class of its own is not stored, since a hit would be sent without that."""
+
+    class Secure(Response):
+        def get_wsgi_headers(self, environ: Any) -> Any:
+            fields = super().get_wsgi_headers(environ)
+            fields["Content-Security-Policy"] = f"report-uri {environ['PATH_INFO']}"
+            return fields
+
+    app.add_url_rule("/", "view", cache.cached()(lambda: Secure("x")))
+    for _ in range(2):
+        answer = get("/")
+        assert status_of(answer) == "larder; fwd=uri-miss; detail=response-class"
+        assert answer.headers["Content-Security-Policy"] == "report-uri /"
+    app.response_class = Secure
+    get("/")
+    assert is_hit(again := get("/"))
+    assert again.headers["Content-Security-Policy"] == "report-uri /"

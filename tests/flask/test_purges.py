@@ -598,9 +598,6 @@ def test_tags_stay_with_their_request(app: Flask, cache: Cache, get: Get) -> Non
     assert not is_hit(get("/inner"))
 
 
-# --- arguments ---
-
-
 def test_arguments_of_any_name(app: Flask, cache: Cache, get: Get) -> None:
     """They are not taken for those of the purge."""
 
@@ -736,9 +733,6 @@ def test_the_module_that_was_started_has_its_name(tmp_path: Path) -> None:
         assert run.stdout == "shop.view\n"
 
 
-# --- what cannot be meant ---
-
-
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -868,9 +862,6 @@ def test_tagging_outside_does_nothing(app: Flask, cache: Cache) -> None:
         cache.tag("a")
 
 
-# --- on the wire ---
-
-
 def test_tags_are_sent_only_if_asked_for(app: Flask, get: Get) -> None:
     """They name what the app is made of, which is nobody's business."""
     sending = Cache(app, config={"CACHE_SEND_TAGS": "true"})
@@ -900,9 +891,6 @@ def test_tags_that_make_too_long_a_field(app: Flask, cache: Cache, get: Get) -> 
     assert len(get("/148").headers["Cache-Tag"]) == 148 * 27 - 1
     assert "Cache-Tag" not in get("/149").headers
     assert is_hit(get("/149"))
-
-
-# --- stores without a log ---
 
 
 @pytest.mark.parametrize("kind", ["filesystem", "memcached"])

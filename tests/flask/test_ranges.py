@@ -54,9 +54,6 @@ def content_range(answer: TestResponse) -> str | None:
     return answer.headers.get("Content-Range")
 
 
-# --- what is in memory ---
-
-
 @pytest.mark.parametrize("is_stored", [True, False])
 @pytest.mark.parametrize(
     ("part", "said", "body"),
@@ -161,9 +158,6 @@ def test_nothing_has_no_parts(app: Flask, cache: Cache, get: Get) -> None:
         assert (answer.status_code, answer.data) == (200, b"")
 
 
-# --- on a condition ---
-
-
 @pytest.mark.parametrize(
     ("condition", "code"),
     [
@@ -246,9 +240,6 @@ def test_a_part_on_a_condition_that_only_the_view_judges(
     get("/")
     condition = '"other"' if name == "If_Match" else "Thu, 26 Nov 2015 10:00:00 GMT"
     assert get("/", **wanting("bytes=2-4", **{name: condition})).status_code == 200
-
-
-# --- streams and files ---
 
 
 class Source:
@@ -442,9 +433,6 @@ def test_what_a_server_puts_in_place_is_left_to_it(
     assert content_range(answer) is None
 
 
-# --- who else takes part ---
-
-
 def test_the_view_sees_no_range(app: Flask, cache: Cache, get: Get) -> None:
     """Neither in the fields nor in what a hook has made Werkzeug parse before; afterwards again."""
     parsed = ("range", "if_range", "if_none_match", "if_modified_since")
@@ -630,9 +618,6 @@ def test_collapsed_requests_get_what_each_of_them_wants(
     assert (answers[True].status_code, answers[True].data) == (206, b"234")
     assert (answers[False].status_code, answers[False].data) == (200, BODY)
     assert runs.runs == 1
-
-
-# --- attacks ---
 
 
 def test_a_part_is_never_what_others_get(app: Flask, cache: Cache, get: Get) -> None:

@@ -45,9 +45,6 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str
         yield lambda: [r.getMessage() for r in caplog.records if r.name == "flask_larder"]
 
 
-# --- stale-while-revalidate ---
-
-
 def test_the_old_answer_is_sent_and_then_the_new_one(
     app: Flask, cache: Cache, get: Get, count: Counter, quiet: Quiet
 ) -> None:
@@ -502,9 +499,6 @@ def test_an_early_refresh(
     assert get("/").text == "2"
 
 
-# --- stale-if-error ---
-
-
 class ItemNotFound(Exception):
     """What an app may raise for a 404."""
 
@@ -752,9 +746,6 @@ def test_without_a_window_the_error_is_the_answer(app: Flask, cache: Cache, get:
         500,
         "larder; fwd=stale; detail=status-500",
     )
-
-
-# --- settings and options ---
 
 
 def test_settings_are_for_views_that_say_nothing(app: Flask, get: Get, count: Counter) -> None:

@@ -115,3 +115,46 @@ def test_stream_that_breaks(app: Flask, cache: Cache, get: Get) -> None:
     assert get("/").status_code == 500
     assert source.closed
     assert not is_hit(get("/"))
+
+
+def test_a_stream_without_an_end_is_left_alone(app: Flask, cache: Cache) -> None:
+    """As of cameras, of which each part takes the place of the one before."""
+    source = Source(10**9)
+    kind = "multipart/x-mixed-replace; boundary=frame"
+    app.add_url_rule("/", "view", cache.cached()(lambda: Response(source, content_type=kind)))
+    body, _, fields = run_wsgi_app(app, EnvironBuilder("/").get_environ(), buffered=False)
+    assert source.read <= 1
+    assert fields["Cache-Status"].endswith("detail=event-stream")
+    body.close()  # type: ignore[attr-defined]
+
+
+def test_a_response_whose_stream_breaks_is_closed(app: Flask, cache: Cache, get: Get) -> None:
+    """What is given back then, such as a connection, would be lost."""
+    closed: list[bool] = []
+
+    def view() -> Response:
+        response = Response(iter(()))
+        response.response = (1 // zero for zero in (0,))
+        response.call_on_close(lambda: closed.append(True))
+        return response
+
+    app.config["TESTING"] = False
+    app.add_url_rule("/", "view", cache.cached()(view))
+    assert get("/").status_code == 500
+    assert closed == [True]
+
+
+def test_a_body_that_nobody_may_make_a_list_of(app: Flask, cache: Cache, get: Get) -> None:
+    """It has a length, and is read as a stream all the same."""
+
+    class Strict(Response):
+        implicit_sequence_conversion = False
+
+    class Sized(Source):
+        def __len__(self) -> int:
+            return self.chunks
+
+    app.add_url_rule("/", "view", cache.cached()(lambda: Strict(Sized(2))))
+    assert len(get("/").data) == 2000
+    assert is_hit(again := get("/"))
+    assert len(again.data) == 2000

@@ -62,9 +62,6 @@ def silently(*_: object) -> None:
     """Answer nothing, as a hook that lets the view go on."""
 
 
-# --- what is told ---
-
-
 def test_line_names_the_view_and_the_parameter(
     app: Flask, cache: Cache, get: Get, lines: Lines
 ) -> None:
@@ -215,9 +212,6 @@ def test_nothing_else_differs(app: Flask, cache: Cache, get: Get, *, debug: bool
     assert is_hit(get("/vary", headers={"Cookie": "a=1"}))
     get("/harmless")
     assert is_hit(get("/harmless"))
-
-
-# --- what the key holds ---
 
 
 @pytest.mark.parametrize(
@@ -404,9 +398,6 @@ def test_response_that_says_itself(
     assert reads() == expected
 
 
-# --- who reads ---
-
-
 def test_options_read_without_a_word(app: Flask, cache: Cache, get: Get, lines: Lines) -> None:
     """What decides over an answer is not what it is made of."""
 
@@ -541,9 +532,6 @@ def test_reading_in_a_stream_and_in_a_thread(
     assert reads() == ["args['a']", "args['b']"]
 
 
-# --- where nothing leaks ---
-
-
 @pytest.mark.parametrize(
     "view",
     [
@@ -593,9 +581,6 @@ def test_answer_that_is_revalidated(app: Flask, cache: Cache, get: Get, lines: L
     background = caches_of(app)[cache].background
     until(lambda: not background._here()._threads)
     assert len(lines()) == 1
-
-
-# --- values, and views that call each other ---
 
 
 def test_value(app: Flask, cache: Cache, get: Get, lines: Lines) -> None:
@@ -727,9 +712,6 @@ def test_purging_reads_nothing(app: Flask, cache: Cache, get: Get, lines: Lines)
     get("/?a=1")
     get("/?a=1")
     assert lines() == []
-
-
-# --- nothing breaks ---
 
 
 def test_args_stay_what_they_are(app: Flask, cache: Cache, get: Get) -> None:

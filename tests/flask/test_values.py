@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from flask import Flask, Response, g, request, session
+from flask import Flask, Response, current_app, g, request, session
 from werkzeug.routing import BaseConverter
 
 from flask_larder import Cache, UnstorableValue
@@ -421,3 +421,101 @@ def test_what_another_function_has_kept_tells_nothing_of_arguments(
     other = cache.cached(key_prefix="shared")(lambda number: int(number))
     assert [one(4), other(5)] == [8, 8]
     assert caplog.messages == []
+
+
+class Stock:
+    """A method of it is another one for each object."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def total(self) -> int:
+        return self.number
+
+    __call__ = total
+
+
+def by_default(number: int) -> Callable[[], int]:
+    def total(number: int = number) -> int:
+        return number
+
+    return total
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda number: lambda: number,
+        lambda number: Stock(number).total,
+        Stock,
+        lambda number: functools.partial(double, number, 1),
+        by_default,
+        lambda number: eval(f"lambda: {number}"),
+    ],
+)
+def test_functions_of_one_name_share_nothing(
+    app: Flask,
+    cache: Cache,
+    get: Get,
+    caplog: pytest.LogCaptureFixture,
+    make: Callable[[int], Callable[[], int]],
+) -> None:
+    """Their name is all that tells them apart in the key of a page."""
+    first, second = (cache.cached()(make(number)) for number in (1, 2))
+    app.add_url_rule("/", "view", lambda: f"{first()} {second()}")
+    assert [get("/").text for _ in range(2)] == ["1 2", "1 2"]
+    (line,) = caplog.messages
+    assert "there may be several of its name; give key_prefix=" in line
+
+
+def test_what_is_made_for_head_is_for_no_other(app: Flask, cache: Cache, get: Get) -> None:
+    """It may have left out what takes long; but what GET has made will do for it."""
+    app.extensions["made"] = Counter()
+
+    @cache.cached()
+    def rows() -> str:
+        return f"{request.method} {current_app.extensions['made']()}"
+
+    app.add_url_rule("/", "view", lambda: Response(rows(), headers={"X-Rows": rows()}))
+    assert get("/", method="HEAD").headers["X-Rows"] == "HEAD 2"
+    assert get("/").text == "GET 3"
+    assert get("/", method="HEAD").headers["X-Rows"] == "GET 3"
+
+
+@pytest.mark.parametrize("forget", ["delete", "delete_many"])
+def test_to_delete_a_page_forgets_its_variants(
+    app: Flask, cache: Cache, get: Get, forget: str
+) -> None:
+    """Also those that come back when one of them is made anew."""
+    made = Counter()
+
+    @app.get("/")
+    @cache.cached(key_prefix="page")
+    def page() -> str:
+        return f"{request.accept_languages.best_match(['de', 'tr'])} {made()}"
+
+    def ask(language: str) -> str:
+        return get("/", headers={"Accept-Language": language}).text
+
+    assert (ask("de"), ask("tr"), ask("de")) == ("de 1", "tr 2", "de 1")
+    getattr(cache, forget)("page")
+    assert (ask("de"), ask("tr")) == ("de 3", "tr 4")
+
+
+def test_what_clients_send_makes_no_lines(
+    app: Flask, cache: Cache, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One for each reason, and a thousand at most."""
+
+    @cache.cached(key_prefix="text")
+    def text() -> str:
+        return "\ud800".rjust(int(request.args["at"]))
+
+    app.add_url_rule("/", "view", lambda: str(len(text())))
+    for number in range(5):
+        assert get(f"/?at={number + 1}").text == str(number + 1)
+    assert len(caplog.messages) == 1
+    wiring = next(iter(app.extensions["flask_larder"].values()))
+    told = [wiring.is_first(str(number)) for number in range(2000)]
+    assert told == sorted(told, reverse=True)
+    assert len(wiring.warned) == 1000

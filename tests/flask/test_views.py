@@ -726,3 +726,87 @@ def test_nothing_of_a_miss_is_left_to_the_garbage_collector(app: Flask, cache: C
         assert [each() for each in made] == [None]
     finally:
         gc.enable()
+
+
+def test_a_view_that_calls_itself(app: Flask, cache: Cache, get: Get) -> None:
+    """Its answer to the URL is that of the first call; the others run, and return what they do."""
+
+    @app.get("/sum/<int:number>")
+    @cache.cached()
+    def total(number: int) -> dict[str, int]:
+        return {"sum": number + (total(number - 1)["sum"] if number else 0)}
+
+    for _ in range(2):
+        assert get("/sum/3").json == {"sum": 6}
+    assert is_hit(get("/sum/3"))
+    assert get("/sum/2").json == {"sum": 3}
+
+
+def test_a_view_that_a_decorator_calls_twice(app: Flask, cache: Cache, get: Get) -> None:
+    """With other arguments it is another answer than that to the URL."""
+
+    @cache.cached()
+    def page(word: str, language: str = "de") -> str | None:
+        return None if word == "none" else f"{word} {language}"
+
+    @app.get("/both/<word>", endpoint="both")
+    @functools.wraps(page)
+    def both(word: str) -> str:
+        return f"{page(word)}, {page(word, language='en')}, {page(word)}"
+
+    @app.get("/or/<word>", endpoint="or")
+    @functools.wraps(page)
+    def fallback(word: str) -> str:
+        return page(word=word) or page(word="default") or ""
+
+    for _ in range(2):
+        assert get("/both/x").text == "x de, x en, x de"
+        assert get("/or/none").text == "default de"
+
+
+def test_options_are_not_asked_about_a_method_that_is_not_cached(
+    app: Flask, cache: Cache, get: Get, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They may be made for GET only."""
+
+    def fail(*_: Any) -> Any:
+        raise LookupError
+
+    options: dict[str, Any] = {"make_cache_key": fail, "unless": fail, "tags": fail, "vary": fail}
+    app.add_url_rule("/", "view", cache.cached(**options)(lambda: "x"), methods=["POST"])
+    assert status_of(get("/", method="POST")) == "larder; fwd=method"
+    assert not caplog.messages
+
+
+def test_a_function_that_is_decorated_in_a_request_goes_with_it(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """And with it what it holds, which may be all that the request has read."""
+    held: list[weakref.ref[Any]] = []
+
+    class Rows(list[int]):
+        pass
+
+    @app.get("/")
+    def view() -> str:
+        rows = Rows(range(10))
+        held.append(weakref.ref(rows))
+
+        @cache.cached(key_prefix="total", tags=["rows"], source_check=True)
+        def total(start: int = 0) -> int:
+            return sum(rows, start)
+
+        return str(total())
+
+    assert get("/").text == "45"
+    gc.collect()
+    assert held[0]() is None
+
+
+@pytest.mark.parametrize("is_stale", [bool, dict, max])
+def test_is_stale_without_a_signature(
+    app: Flask, cache: Cache, get: Get, is_stale: Callable[..., Any]
+) -> None:
+    """It fails or not, as any function; and what is stored is made anew where it does."""
+    app.add_url_rule("/", "view", cache.cached(is_stale=is_stale)(lambda: "x"))
+    assert [get("/").text for _ in range(2)] == ["x", "x"]

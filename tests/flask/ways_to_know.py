@@ -62,9 +62,6 @@ def _basic_user() -> str | None:
     return request.authorization.username if request.authorization else None
 
 
-# --- sessions ---
-
-
 def _send_session(app: Flask, user: str) -> Sent:
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
     assert serializer is not None
@@ -87,9 +84,6 @@ class OnServer(SessionInterface):
 
 def _on_server(app: Flask) -> None:
     app.session_interface = OnServer()
-
-
-# --- Flask-Login ---
 
 
 # To protect sessions, which it does for each request, and not for a hit with vary="Cookie".
@@ -120,9 +114,6 @@ def _login_user() -> str | None:
     return user
 
 
-# --- JWT ---
-
-
 def _jwt(location: str) -> Callable[[Flask], None]:
     def prepare(app: Flask) -> None:
         app.config.update(JWT_SECRET_KEY="tests" * 8, JWT_TOKEN_LOCATION=[location])
@@ -143,8 +134,6 @@ def _jwt_user() -> str | None:
     user: str | None = get_jwt_identity()
     return user
 
-
-# --- all of them ---
 
 KNOWN = {
     "cookie": Way(_header("Cookie", "user={}"), lambda: request.cookies.get("user")),

@@ -60,9 +60,6 @@ def lines(data: bytes) -> list[str]:
     return text(data).split("\n")
 
 
-# --- header fields ---
-
-
 def cache_control(data: bytes) -> None:
     found = parse_cache_control([("Cache-Control", line) for line in lines(data)])
     assert all(name == name.lower() for name in found)
@@ -131,9 +128,6 @@ def well_formed(data: bytes) -> None:
         assert not set(name + value) & set("\r\n\0")
 
 
-# --- requests ---
-
-
 def conditions(data: bytes) -> None:
     """The first line is what the client has, the second what the response has."""
     asked, _, own = text(data).partition("\n")
@@ -189,9 +183,6 @@ def query(data: bytes) -> None:
 
 def request(query: bytes, **fields: str) -> Request:
     return Request("GET", "http", "api.example", "", "/", query, fields)
-
-
-# --- what stands in a store ---
 
 
 def entry(data: bytes) -> None:

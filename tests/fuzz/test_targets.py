@@ -28,8 +28,6 @@ def test_any_input_is_read(name: str, data: bytes) -> None:
         TARGETS[name](BEGINNINGS[name] + data)
 
 
-# --- linear time ---
-
 KILOBYTE = 1024
 SHORT, LONG = 32 * KILOBYTE, 128 * KILOBYTE
 NEGLIGIBLE_SECONDS = 0.1

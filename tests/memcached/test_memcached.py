@@ -46,8 +46,6 @@ def patient(memcached: MemcachedServer) -> MemcachedStore:
     return MemcachedStore([str(memcached.socket)], "p_", connect_timeout=20.0, timeout=20.0)
 
 
-# --- names ---
-
 TEXTS = st.text(max_size=300) | st.text("ab #memcached=", max_size=300) | st.text("a", min_size=240)
 
 
@@ -94,9 +92,6 @@ def test_keys_that_memcached_does_not_take_are_kept(patient: MemcachedStore, key
     assert patient.get(key) is None
 
 
-# --- times ---
-
-
 @pytest.mark.parametrize(
     "ttl", [1e-9, 0.5, 1.0, 50.0, 30 * DAY - 1, 30 * DAY, 30 * DAY + 1, 31 * DAY, 365 * DAY]
 )
@@ -112,9 +107,6 @@ def test_an_entry_is_kept_for_its_time(
     assert ttl <= min(remaining)
     assert ttl + 1 <= max(remaining) + (ttl >= 30 * DAY)  # a date does not count from a tick
     assert max(remaining) <= ttl + 2
-
-
-# --- sizes ---
 
 
 def test_what_is_too_large_is_not_kept(
@@ -152,9 +144,6 @@ def test_a_page_that_is_too_large_is_answered(server: MemcachedServer) -> None:
         assert answer.headers["Cache-Status"] == "larder; fwd=uri-miss; detail=store-refused"
     client.get("/1000")
     assert client.get("/1000").headers["Cache-Status"].startswith("larder; hit")
-
-
-# --- several servers ---
 
 
 def test_each_key_has_one_server(start_memcached: Callable[..., MemcachedServer]) -> None:
@@ -195,9 +184,6 @@ def test_a_server_more_moves_few_keys() -> None:
 
     assert 150 < len(moved) < 350
     assert {four._server_of(key) for key in moved} == {"h3:1"}
-
-
-# --- it hangs ---
 
 
 def test_views_answer_while_memcached_hangs(
@@ -254,9 +240,6 @@ def test_a_request_is_not_held_up_beyond_its_budget(
     assert time.monotonic() - started < TIMEOUT + 2.0
 
 
-# --- it refuses, or is something else ---
-
-
 def test_what_comes_unasked_is_no_answer() -> None:
     """A connection on which something waits to be read is not used again."""
     ours, theirs = socket.socketpair()
@@ -300,9 +283,6 @@ def test_the_address_that_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
 
         assert MemcachedStore(["localhost:11211"], "", timeout=5.0).get("k") is None
-
-
-# --- threads ---
 
 
 def test_connections_are_used_again_and_threads_do_not_share_them(

@@ -74,9 +74,6 @@ def key_of(cluster: Cluster, node: Node) -> str:
     return next(key for key in KEYS if cluster.owner_of(slot_of(key)) is node)
 
 
-# --- who serves what ---
-
-
 def test_each_key_lives_on_its_node(cluster: Cluster) -> None:
     """All nodes have some, and whichever is known finds the others."""
     for node in cluster.masters:
@@ -169,9 +166,6 @@ def test_a_seed_may_hang(cluster: Cluster) -> None:
         RedisStore(links, PREFIX).set(KEYS[0], b"v", LONG)
 
 
-# --- slots move ---
-
-
 @pytest.mark.usefixtures("looks_once")
 def test_moved_is_followed_and_remembered(
     own_cluster: Cluster, caplog: pytest.LogCaptureFixture
@@ -235,9 +229,6 @@ def test_clear_finds_all_nodes(own_cluster: Cluster) -> None:
     store.clear()
 
     assert [node.run("DBSIZE") for node in own_cluster.masters] == [0, 0, 0]
-
-
-# --- nodes fail ---
 
 
 @pytest.mark.usefixtures("looks_often")
@@ -365,9 +356,6 @@ def test_where_no_node_answers_there_is_one_line(
     assert back.startswith("Redis Cluster is back after ")
 
 
-# --- something else than a Cluster ---
-
-
 def test_a_server_alone_is_no_cluster(
     start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -396,9 +384,6 @@ def test_a_node_of_a_cluster_is_no_server_alone(
         store.get(key)
 
     assert "set CACHE_TYPE to RedisClusterCache" in caplog.messages[0]
-
-
-# --- addresses ---
 
 
 @pytest.mark.parametrize(

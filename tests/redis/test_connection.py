@@ -22,9 +22,6 @@ PASSWORD = "s3cret"
 LONG = 600.0
 
 
-# --- which server, which database ---
-
-
 @pytest.mark.parametrize(
     ("in_url", "db", "options", "expected"),
     [
@@ -99,9 +96,6 @@ def test_a_password_is_taken_from_wherever_it_is(
     assert RedisStore(Links(given(server.url)), "").set("k", b"v", LONG)
 
 
-# --- refused when it is made ---
-
-
 @pytest.mark.parametrize(
     ("url", "words"),
     [
@@ -154,9 +148,6 @@ def test_the_protocol_that_is_used_may_be_given() -> None:
 def test_an_address_connects_to_nothing() -> None:
     """An app starts while its Redis is away."""
     RedisStore(Links(Address("redis://127.0.0.1:1")), "")
-
-
-# --- never shown ---
 
 
 @pytest.mark.parametrize(
@@ -234,9 +225,6 @@ def test_an_outage_does_not_show_the_password(
     assert len(caplog.messages) == 1
 
 
-# --- refused at start ---
-
-
 @pytest.mark.parametrize(
     ("url", "options", "says"),
     [
@@ -254,9 +242,6 @@ def test_what_would_fail_on_each_request_is_refused(
     """A mistake in the address is told when the app starts."""
     with pytest.raises(InvalidConfig, match=says):
         Address(url, options=options)
-
-
-# --- time ---
 
 
 def test_ping_keeps_its_timeout(start_redis: Callable[[], RedisServer]) -> None:
@@ -285,9 +270,6 @@ def test_connections_that_are_all_taken_are_no_outage(
     assert store.get("k") is None
     (line,) = caplog.messages
     assert line.endswith(" refuses, views answer without it: all connections are taken")
-
-
-# --- how a reply is waited for ---
 
 
 @pytest.fixture
@@ -390,3 +372,16 @@ def test_under_gevent_other_greenlets_go_on(redis_url: str) -> None:
     code = GREEN.format(url=redis_url)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert (done.returncode, done.stdout) == (0, "inf\n"), done.stderr
+
+
+def test_a_server_that_turns_clients_away_says_why(
+    start_redis: Callable[[], RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a password, it says so before it was asked anything."""
+    server = start_redis()
+    with server.client() as client:
+        client.config_set("maxclients", 1)
+        client.ping()
+        links = Links(Address(server.url, timeout=5.0))
+        with pytest.raises(StoreUnavailable, match="max number of clients reached"):
+            links.ask("PING")

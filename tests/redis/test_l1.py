@@ -113,9 +113,6 @@ def asked(client: redis.Redis, what: Callable[[], Any]) -> dict[str, int]:
     return {n: c for n, c in made.items() if c and n.partition("|")[0] not in _OF_FOLLOWERS}
 
 
-# --- when Redis is asked ---
-
-
 @pytest.mark.parametrize("before_flask", [True, False])
 @pytest.mark.parametrize("path", ["/page", "/named", "/varying"])
 def test_a_hit_from_memory_asks_redis_nothing(
@@ -186,8 +183,6 @@ def test_a_miss_of_a_known_url_asks_once(
     assert made[1] == made[0]
     assert made[0]["mget"] == 2  # to look, and to lead
 
-
-# --- purges and deletions elsewhere ---
 
 PURGES: dict[str, Callable[[Worker], Any]] = {
     "tag": lambda worker: worker.cache.purge_tags("page"),
@@ -285,9 +280,6 @@ def test_sentinel_and_cluster(kind: str, request: pytest.FixtureRequest) -> None
     wait_until(lambda: not is_hit(ours.get()), 2.0)
 
 
-# --- trouble ---
-
-
 @pytest.mark.parametrize("before_flask", [True, False])
 def test_redis_is_gone(
     start_redis: Callable[[], RedisServer],
@@ -330,9 +322,6 @@ def test_redis_hangs(start_redis: Callable[[], RedisServer]) -> None:
         assert 0.4 < time.monotonic() - began < 0.9
     finally:
         server.resume()
-
-
-# --- what it takes ---
 
 
 def send(app: Flask, path: str) -> None:

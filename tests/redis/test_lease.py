@@ -11,7 +11,9 @@ from multiprocessing.connection import Connection
 
 import pytest
 import redis
+from flask import Flask
 
+from flask_larder import Cache
 from flask_larder.budget import Budget
 from flask_larder.coalesce import UNSHARED
 from flask_larder.errors import StoreUnavailable
@@ -277,9 +279,6 @@ def test_a_request_without_time_gives_its_lease_back_all_the_same(
     budget.left = 0.0
     lease.release()
     wait_until(lambda: not redis_client.exists("p_k#lease"), 5)
-
-
-# --- together with the store ---
 
 
 @pytest.fixture
@@ -596,3 +595,35 @@ def test_a_child_does_not_end_its_parents_lease(links: Links) -> None:
         os._exit(0 if is_stored else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert leases.holder("k")
+
+
+def test_a_thread_knows_its_own_leases(links: Links, redis_server: RedisServer) -> None:
+    """Also those that it has got by other links; nobody else's, nor one that it has given back."""
+    mine, others = leases_along(links), leases_at(redis_server.url)
+    lease = mine.acquire("k")
+    assert lease
+    holder = mine.holder("k")
+    assert mine.is_own(holder)
+    assert others.is_own(holder)
+    assert not mine.is_own(None)
+    with ThreadPoolExecutor(1) as pool:
+        assert not pool.submit(mine.is_own, holder).result()
+    lease.release()
+    assert not mine.is_own(holder)
+
+
+def test_two_caches_in_one_redis_do_not_wait_for_each_other(redis_server: RedisServer) -> None:
+    """Where one decorates what the other has decorated, both have the same key."""
+    app = Flask(__name__)
+    config = {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": redis_server.url}
+    first, second = (Cache(app, config=config, name=name) for name in ("first", "second"))
+
+    @app.get("/")
+    @first.cached()
+    @second.cached()
+    def view() -> str:
+        return "x"
+
+    began = time.monotonic()
+    assert app.test_client().get("/").text == "x"
+    assert time.monotonic() - began < 5

@@ -56,9 +56,6 @@ def store_at(port: int, *, timeout: float) -> RedisStore:
     return RedisStore(Links(Address(f"redis://127.0.0.1:{port}", timeout=timeout)), "")
 
 
-# --- it refuses connections ---
-
-
 def test_a_database_that_is_not_there_is_no_outage_that_ends(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,9 +68,6 @@ def test_a_database_that_is_not_there_is_no_outage_that_ends(
             links.ping(5.0)
     (line,) = caplog.messages
     assert line.endswith(" is away, views answer without it: DB index is out of range")
-
-
-# --- it hangs ---
 
 
 @pytest.mark.usefixtures("_rests_briefly")
@@ -263,9 +257,6 @@ def test_who_waits_for_a_connection_gets_it_when_it_is_given_back(server: RedisS
         assert waiter.result(timeout=10) is taken
 
 
-# --- the process is busy ---
-
-
 class Busy:
     """A socket whose thread comes to read only *late* seconds after there is something to read."""
 
@@ -351,9 +342,6 @@ def test_a_connection_that_is_free_too_late_is_kept(
     assert server.connections_made() == made + 1  # which is that of the question itself
 
 
-# --- it dies and comes back ---
-
-
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_closed_idle_connection_is_replaced(
     server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture, operation: str
@@ -384,9 +372,6 @@ def test_a_connection_with_something_left_to_read_is_not_used_again() -> None:
         store = store_at(port, timeout=5.0)
         assert [store.get("k"), store.get("k")] == [b"a", b"b"]
     assert talked == 2
-
-
-# --- it refuses ---
 
 
 def test_a_full_server_refuses_and_still_answers(
@@ -459,9 +444,6 @@ def test_a_server_without_the_rights_refuses(server: RedisServer, store: RedisSt
         assert store.get("k") is None
 
 
-# --- it is something else ---
-
-
 WRONG_SHAPES = [
     b":1\r\n", b"+OK\r\n", b"$3\r\nabc\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n",
     b"*1\r\n:5\r\n", b"*1\r\n*0\r\n", b"*1\r\n-ERR no\r\n", b"*3\r\n$-1\r\n$-1\r\n$-1\r\n",
@@ -483,9 +465,6 @@ def test_a_reply_of_any_shape_raises_nothing_else(answer: bytes, operation: str)
     """What fits by chance is taken; whatever does not is an outage, and never a TypeError."""
     with listening(saying(answer)) as port, suppress(StoreUnavailable):
         OPERATIONS[operation](store_at(port, timeout=TIMEOUT))
-
-
-# --- threads ---
 
 
 def test_a_machine_that_lets_no_thread_start_is_an_outage(

@@ -49,9 +49,6 @@ def client(server: RedisServer) -> Iterator[redis.Redis]:
         yield client
 
 
-# --- it reaches every process ---
-
-
 def test_a_purge_is_known_after_the_next_look_up(server: RedisServer) -> None:
     """Also where no thread follows; and it holds for what was stored before it alone."""
     ours, others = (process_at(server).without_follower() for _ in range(2))
@@ -196,9 +193,6 @@ def test_clear_leaves_the_log(server: RedisServer, client: redis.Redis) -> None:
     ours.store.clear()
     assert client.keys() == [LOG.encode()]
     assert alls(client) == 1
-
-
-# --- processes and threads ---
 
 
 GREEN = """

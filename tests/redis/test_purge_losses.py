@@ -28,9 +28,6 @@ def client(server: RedisServer) -> Iterator[redis.Redis]:
         yield client
 
 
-# --- it has lost some ---
-
-
 def test_a_log_that_is_gone_begins_anew_once(
     server: RedisServer,
     client: redis.Redis,
@@ -196,9 +193,6 @@ def test_another_type_of_key_is_an_outage(
     assert [line for line in caplog.messages if " refuses, " not in line] == []
 
 
-# --- another server has it ---
-
-
 def is_replaced(client: redis.Redis, *processes: Process) -> None:
     """Have it become another server, as a replica that takes over does, and all connect anew."""
     client.execute_command("REPLICAOF", "127.0.0.1", "1")
@@ -284,9 +278,6 @@ def test_a_server_that_was_started_again(name: str) -> None:
             assert client.xlen(LOG) == 3
     finally:
         node.remove()
-
-
-# --- a master and its replica ---
 
 
 @pytest.fixture(params=["valkey-server", "redis-server"])

@@ -60,9 +60,6 @@ def test_a_clock_that_is_behind_makes_no_age_below_0() -> None:
     assert 0 <= rendered.changes_in <= 1.0
 
 
-# --- in front of an app ---
-
-
 class Silent(LocalPurges):
     """Purges of which nothing is heard from a moment on."""
 

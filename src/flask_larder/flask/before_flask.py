@@ -11,7 +11,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
-from flask import Flask, Request, Response, current_app
+from flask import Flask, Request, Response
 from flask.ctx import RequestContext
 from flask.sessions import SecureCookieSessionInterface
 from flask.signals import (
@@ -74,18 +74,19 @@ def _teach(call: Call, context: RequestContext, ask: Ask, names: frozenset[str])
     pupil = environ.get(PLACED)
     if pupil is None:
         return False
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    app = context.app
     if pupil.learner is not app.extensions.get(EXTENSION):
         return False
     endpoint, blueprints = context.request.endpoint or "", context.request.blueprints
     is_forced = call.options.before_flask is True
     around = Surroundings(app, endpoint, call.decorated, blueprints, is_forced=is_forced)
-    if not (around.are_bare() or _log.isEnabledFor(logging.DEBUG)):
+    is_bare = around.are_bare()
+    if not (is_bare or _log.isEnabledFor(logging.DEBUG)):
         return False  # as in most apps
     session = _session_of(app)
     if "HTTP_HOST" not in environ or session in environ.get("HTTP_COOKIE", ""):
         return True  # to which no lesson would apply, and most of what is asked inside Flask has it
-    reason = why_inside(app, call, context.request.url_rule, around)
+    reason = why_inside(app, call, context.request.url_rule, None if is_bare else around)
     if reason is not None:
         call.tell_inside(reason)
         return False
@@ -179,16 +180,17 @@ _NONE_OR_OWN: Final[tuple[list[Any], ...]] = ([], [invalidate_unsafe])
 _NONE_OR_ONLY_OWN: Final[tuple[dict[Any, Any], ...]] = ({None: [invalidate_unsafe]}, {})
 
 
-# --- each rule ---
-
-
-def why_inside(app: Flask, call: Call, rule: Rule | None, around: Surroundings) -> Reason | None:
+def why_inside(
+    app: Flask, call: Call, rule: Rule | None, around: Surroundings | None
+) -> Reason | None:
     """Why hits of a view are answered inside Flask, or ``None``."""
     return (
         is_switched_off(call)
         or needs_functions(call.options)
         or needs_signals(call)
-        or around.why_not_bare()  # first of those that take longer: it is what most apps have
+        or (
+            around and around.why_not_bare()
+        )  # first of those that take longer: it is what most apps have
         or is_overridden(app)
         or has_other_sessions(app)
         or has_own_converters(rule)
@@ -261,9 +263,6 @@ def _is_plain(kind: type, base: type) -> bool:
 
 def _is_data(held: Any) -> bool:
     return not (callable(held) or hasattr(held, "__get__"))
-
-
-# --- what is taught ---
 
 
 def _session_of(app: Flask) -> str:

@@ -22,6 +22,7 @@ from flask_larder.flask.before_flask import teach
 from flask_larder.flask.call import Call, OptionFailed, is_view
 from flask_larder.flask.conditions import is_conditional, on_condition
 from flask_larder.flask.known_hits import find_known, know
+from flask_larder.flask.named_reads import Read
 from flask_larder.flask.outcome import Outcome, tell_in_fields
 from flask_larder.flask.reads import (
     Watch,
@@ -56,7 +57,7 @@ from flask_larder.flask.unkeyed import (
 from flask_larder.flask.view import ViewAnswer, is_application, looks_at_environ
 from flask_larder.headers import Fields, parse_vary
 from flask_larder.learned import LOOKED_UP
-from flask_larder.policy import Directives, Policy, Reason, is_about_field
+from flask_larder.policy import GET_AND_HEAD, Directives, Policy, Reason, is_about_field
 from flask_larder.requested import NO_DIRECTIVES, directives_of, wants_only_stored
 from flask_larder.status import CacheStatus
 
@@ -134,6 +135,9 @@ class _Visit:
         outcome, started = self._outcome, perf_counter()
         try:
             refused = self._reason_not_to_ask()
+            if not refused and self._context.request.method not in GET_AND_HEAD:
+                outcome.status = CacheStatus("method")
+                return self._run()
             revalidation = revalidation_of(self._context.request.environ, self._call.decorated)
             if not (refused or revalidation):
                 known = find_known(self._call, self._context)
@@ -157,8 +161,9 @@ class _Visit:
         outcome.whole = True
         selecting = frozenset[str]()  # without those of the option, which the key has already
         try:
-            if ask.is_stale is not None or is_conditional(self._context.request):
-                self._surround()  # else nobody looks, but for the view
+            has_conditions = is_conditional(self._context.request)
+            if ask.is_stale is not None or has_conditions:
+                self._surround(is_conditional=has_conditions)  # else nobody looks, but for the view
             forward = self._forwarding(ask, watch)
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if isinstance(answer, Hit):
@@ -166,6 +171,9 @@ class _Visit:
             else:
                 selecting = watch.selecting()
                 outcome.vary |= selecting
+        except BaseException:
+            self._drop_made()
+            raise
         finally:
             self._restore()
         outcome.tags = tuple(self._tags)
@@ -235,9 +243,12 @@ class _Visit:
         ask = replace(ask, refresh=False, replaces=at, directives=NO_DIRECTIVES)
         watch = Watch(self._context)
         try:
-            self._surround()
+            self._surround(is_conditional=is_conditional(self._context.request))
             forward = self._forwarding(ask, watch)
             made = self._call.wiring.engine.revalidate(ask, forward, revalidation.claim)
+        except BaseException:
+            self._drop_made()
+            raise
         finally:
             self._restore()
         if isinstance(made, str):
@@ -251,15 +262,19 @@ class _Visit:
             self._call.tell_failure(made[0].failure)
         return self._returned(made[0])
 
-    def _surround(self) -> None:
+    def _surround(self, *, is_conditional: bool) -> None:
         """Collect tags, and set the client's conditions aside, if that is not done already.
 
         Until :meth:`_restore`, and so also while a body that streams is read.
         """
         if not self._around:
-            for around in (Tagging(self._tags), on_condition(self._context.request, ())):
-                around.__enter__()
-                self._around.append(around)
+            self._enter(Tagging(self._tags))
+            if is_conditional:
+                self._enter(on_condition(self._context.request, ()))
+
+    def _enter(self, around: AbstractContextManager[None]) -> None:
+        around.__enter__()
+        self._around.append(around)
 
     def _restore(self) -> None:
         """End what :meth:`_surround` has begun, if it has."""
@@ -268,29 +283,36 @@ class _Visit:
 
     def _forwarding(self, ask: Ask, watch: Watch) -> Callable[[CacheStatus, Fields], ViewAnswer]:
         def forward(status: CacheStatus, conditions: Fields) -> ViewAnswer:
-            if wants_only_stored(ask.directives):
+            if ask.directives and wants_only_stored(ask.directives):
                 self._outcome.status = replace(status, detail="only-if-cached")
                 self._outcome.send = False  # nothing is forwarded (RFC 9211 section 2)
                 raise GatewayTimeout("Nothing that is stored will do.")
             self._outcome.status = replace(status, detail="error")  # holds where the view raises
             # Only where something stale is there does it matter which exceptions are errors.
             asks_handler = status.fwd == "stale"
-            if self._made is not None:
-                self._made.close()  # nobody gets it
-            self._surround()
+            self._drop_made()
+            self._surround(is_conditional=False)
+            if not conditions:  # the client's are set aside already
+                self._made = self._run_view(ask, watch, asks_handler=asks_handler)
+                return self._made
             with on_condition(self._context.request, conditions):
                 self._made = self._run_view(ask, watch, asks_handler=asks_handler)
             return self._made
 
         return forward
 
+    def _drop_made(self) -> None:
+        """Close what the view has made, if anything: nobody gets it."""
+        made, self._made = self._made, None
+        if made is not None:
+            made.close()
+
     def _returned(self, answer: Hit | ViewAnswer) -> Any:
         """What Flask gets. Raises what the view has raised."""
         if isinstance(answer, Hit):
             if not answer.is_validated:
                 self._tell_failure(answer)
-            if self._made is not None:
-                self._made.close()  # nobody gets it
+            self._drop_made()
             return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised
@@ -319,7 +341,11 @@ class _Visit:
         if detail.startswith("read-") and (options.asks_for_key or is_by_unless):
             remedy = "let the function of vary= read it" if options.vary_by else "give vary="
             what = detail.removeprefix("read-")
-            self._call.warn(f"{what} was read, which its key does not hold; {remedy}")
+            # Once, whatever it is: where all fields are read, clients say which there are.
+            if self._call.wiring.is_first(
+                f"{self._call.name} lacks a reading in its key; {remedy}"
+            ):
+                self._call.warn(f"{what} was read, which its key does not hold; {remedy}")
 
     def _tell_failure(self, hit: Hit) -> None:
         """Tell of what *hit* is sent in place of, if it is."""
@@ -341,8 +367,6 @@ class _Visit:
         """Whether Flask itself calls what was decorated, and nothing stands between."""
         return is_view(self._call.decorated, self._context)
 
-    # --- before the engine is asked ---
-
     def _reason_not_to_ask(self) -> Reason | None:
         if not is_watched(self._context):
             track_requests(self._context.app)  # its class was replaced after init_app
@@ -359,19 +383,22 @@ class _Visit:
         environ = context.request.environ
         try:
             watch = Watch(context)
-            if call.bypasses():
-                return "unless"
-            by_unless = watch.named()
-            self._harmless = self._harmless_reads(watch)
-            refresh = call.is_forced()
+            refresh, by_unless = False, frozenset[Read]()
             if not call.options.asks_before_view:
                 self._watch = watch  # all that it will see is the view's
+            else:
+                if call.bypasses():
+                    return "unless"
+                by_unless = watch.named()
+                self._harmless = self._harmless_reads(watch)
+                refresh = call.is_forced()
             request = core_request(context.request)
             # Where no function makes the key, nobody wants to know what it has read.
             making_key = Watch(context) if call.options.asks_for_key else watch
             asked = call.asked(request, is_view=True)
             covered = covered_by(call.options, making_key)
-            self._of_key = fields_of_key(call.options, making_key, environ)
+            if call.options.asks_for_key:
+                self._of_key = fields_of_key(call.options, making_key, environ)
             if watch.is_naming:
                 by_unless = present_fields(by_unless, environ, _NAMES_NOBODY)
                 self._known = Known(watch.named_before(), making_key.named(), by_unless)
@@ -410,8 +437,6 @@ class _Visit:
 
     def _finds_stale(self, stored: StoredResponse) -> bool:
         return self._call.finds_stale(response_of(self._context.app, stored))
-
-    # --- the view ---
 
     def _run_view(self, ask: Ask, watch: Watch, *, asks_handler: bool) -> ViewAnswer:
         call, tags = self._call, self._tags

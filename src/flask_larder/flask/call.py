@@ -86,14 +86,18 @@ class Call(Struct, frozen=True):
         options, settings = self.options, self.wiring.settings
         left_out = self.wiring.left_out
         is_left_out = bool(left_out) and time.monotonic() < left_out.get(self.name, 0.0)
-        window = settings["CACHE_STALE_WHILE_REVALIDATE"]
+        while_revalidate, if_error = options.stale_while_revalidate, options.stale_if_error
+        if while_revalidate is None:
+            while_revalidate = settings["CACHE_STALE_WHILE_REVALIDATE"]
+        if if_error is None:
+            if_error = settings["CACHE_STALE_IF_ERROR"]
         return Policy(
             timeout=self.timeout,
             statuses=options.statuses,
             covered=covered,
             body_limit=settings["CACHE_MAX_BODY_BYTES"],
-            stale_while_revalidate=_given(options.stale_while_revalidate, window),
-            stale_if_error=_given(options.stale_if_error, settings["CACHE_STALE_IF_ERROR"]),
+            stale_while_revalidate=while_revalidate,
+            stale_if_error=if_error,
             keep=settings["CACHE_KEEP_STALE"],
             targeted=settings["CACHE_TARGETED_FIELDS"],
             jitter=self.jitter,
@@ -104,9 +108,8 @@ class Call(Struct, frozen=True):
     @property
     def jitter(self) -> float:
         """Which part of its lifetime chance may take away."""
-        return _given(self.options.jitter, self.wiring.settings["CACHE_JITTER"])
-
-    # --- the functions among the options; where one raises, the cache does not make it worse ---
+        jitter, setting = self.options.jitter, self.wiring.settings["CACHE_JITTER"]
+        return setting if jitter is None else jitter
 
     def bypasses(self) -> bool:
         """Whether ``unless`` keeps this call away from the cache. Raises ``OptionFailed``."""
@@ -259,10 +262,6 @@ class Call(Struct, frozen=True):
         """Log that its answers are errors which nobody sees, and *how*; once a minute at most."""
         if self.wiring.may_tell(self.name):
             tell(f"{self.name} fails, and what was stored is sent: {how}")
-
-
-def _given(option: float | None, setting: float) -> float:
-    return setting if option is None else option
 
 
 def answers_request(function: Callable[..., Any], context: RequestContext) -> bool:

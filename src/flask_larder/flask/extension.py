@@ -100,8 +100,6 @@ class Cache(PurgeMethods):
             place(app)
         self._apps.add(app)
 
-    # --- responses ---
-
     def cached(  # noqa: PLR0913, PLR0917 - the options of Flask-Caching, and ours
         self,
         timeout: Timeout | None = None,
@@ -303,8 +301,6 @@ class Cache(PurgeMethods):
                 self._check_tags(caches_of(app)[self])
         return decorated
 
-    # --- values ---
-
     def get(self, key: str) -> Any:
         """The value under *key*; ``None`` where there is none, or where the store is away."""
         return self.get_many(key)[0]
@@ -383,8 +379,6 @@ class Cache(PurgeMethods):
     def ping(self, timeout: float = 1.0) -> None:
         """Return if the store answers within *timeout* seconds, else raise ``StoreUnavailable``."""
         self._wiring().store.ping(timeout)
-
-    # --- the app that is meant ---
 
     def _check_tags(self, wiring: Wiring) -> None:
         if self._tagged is not None and not wiring.has_purges:

@@ -85,9 +85,6 @@ def wants_names(app: Flask) -> bool:
     return app.debug or bool(app.extensions.get(_COLLECTORS))
 
 
-# --- requests ---
-
-
 class _OfNames:
     """A mapping that belongs to the request, which notes what is taken from it."""
 
@@ -153,8 +150,6 @@ def query_of(request: Any) -> bytes:
     query: bytes = request.query_string
     return query
 
-
-# --- mappings ---
 
 _OF_ONE: Final = (
     "__contains__",

@@ -110,9 +110,6 @@ def _canonical(path: str) -> str:
     return encode_path(unquote_to_bytes(path))
 
 
-# --- functions ---
-
-
 def name_of(function: Callable[..., Any]) -> str:
     """The name of a function, for purges, keys and logs; the same in all processes."""
     module = function.__module__

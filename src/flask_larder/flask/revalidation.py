@@ -83,7 +83,7 @@ def revalidation_of(
 def revalidate_later(call: Call, environ: Mapping[str, Any], ask: Ask, hit: Hit) -> None:
     """Have what *hit* found made anew in the background, if nobody does that already."""
     key, background = key_in_store(ask, hit.names), call.wiring.background
-    owned = (id(call.wiring), key)
+    owned = (call.wiring.number, key)
     if not background.takes(owned):
         return
     app, stored_at, replay = _this_app(), hit.response.stored_at, replayed(environ)

@@ -187,28 +187,33 @@ class TrackedRequest(FlaskRequest):
 
     def larder_begin(self, rule: Rule | None) -> None:
         """Note what the app reads, now that *rule* matches the URL: next to nothing as yet."""
-        read_in_matching = self._larder_read_in_matching(rule)
+        context = request_context()
+        read_in_matching = self._larder_read_in_matching(rule, context)
         kept = self._larder_read_in_init | read_in_matching
         self.larder_reads.forget_all_but(kept)
         if self._larder_outer_reads is not None:
-            self._larder_note_in(self._larder_outer_reads, kept)
+            self._larder_note_in(self._larder_outer_reads, kept, context)
         if self.larder_is_first:
             self._larder_begin_first()
         self._larder_load_positions()
-        self._larder_name_reads()
+        if context is not None and wants_names(context.app):
+            self._larder_name_reads(context)
 
-    def _larder_note_in(self, outer: ReadLog[str], read: frozenset[str]) -> None:
+    def _larder_note_in(
+        self, outer: ReadLog[str], read: frozenset[str], context: RequestContext | None
+    ) -> None:
         """Note what is *read*, until now and from now on, in *outer*, too."""
         self.larder_reads.outer = outer
         for name in read:
             outer.note(name)
-        context = request_context()
         if context is not None and context.request is self:
             track_session(context, self.larder_reads)
 
-    def _larder_read_in_matching(self, rule: Rule | None) -> frozenset[str]:
+    def _larder_read_in_matching(
+        self, rule: Rule | None, context: RequestContext | None
+    ) -> frozenset[str]:
         """What the app may have read to match the URL: all by which Flask opened no session."""
-        read, context = self.larder_reads.since(), request_context()
+        read = self.larder_reads.since()
         if not read or context is None:
             return frozenset()
         if not (has_converters_of_app(rule) or _has_own_adapter(context.app)):
@@ -224,11 +229,9 @@ class TrackedRequest(FlaskRequest):
                 for has in self.larder_caches.values():
                     tell_misplaced(context.app, has.options)
 
-    def _larder_name_reads(self) -> None:
-        """Note by name, too, what is read from now on, where that is wanted."""
-        context, fields = request_context(), self._headers
-        if context is None or not wants_names(context.app):
-            return
+    def _larder_name_reads(self, context: RequestContext) -> None:
+        """Note by name, too, what is read from now on."""
+        fields = self._headers
         if context.request is not self or not isinstance(fields, TrackedHeaders):
             return
         reads = fields.named_reads = name_reads(self)

@@ -190,9 +190,6 @@ def _remedy(options: Options, read: Read) -> str:
     return "let the function that makes its key, or vary=, read it"
 
 
-# --- what is answered from the cache ---
-
-
 def remember(call: Call, reads: frozenset[Read]) -> None:
     """Keep in mind what the function reads, for when it is not run."""
     if reads:

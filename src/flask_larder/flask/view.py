@@ -155,7 +155,7 @@ class ViewAnswer:
         response = self._response
         if response is None:
             return None
-        if not (response.is_streamed or response.direct_passthrough):
+        if response.is_sequence and not response.direct_passthrough:
             body = response.get_data()
             return body if len(body) <= limit else None
         if (response.content_length or 0) > limit:

@@ -1,5 +1,6 @@
 """Which store and which clock are used: decided here, once for each cache and app."""
 
+import itertools
 import logging
 import time
 from collections.abc import Collection, Hashable, Mapping, MutableMapping
@@ -96,6 +97,7 @@ class Wiring:
     coalescer_of_values: Coalescer[StoredValue]
     background: Background
     enabled: bool
+    number: int = field(default_factory=itertools.count().__next__)
     warned: set[str] = field(default_factory=set)
     left_out: dict[str, float] = field(default_factory=dict)
     failures_told: dict[str, float] = field(default_factory=dict)

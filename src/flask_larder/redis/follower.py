@@ -138,8 +138,6 @@ class Follower:
         with self._reader.turn:
             self._reader.catch_up(ask, server)
 
-    # --- which server it is ---
-
     def _greet(self, ask: Ask) -> None:
         """Read the log, and look whether another server has it now.
 

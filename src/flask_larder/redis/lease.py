@@ -50,7 +50,7 @@ class RedisLeases:
     ) -> None:
         self._links = links
         self._prefix = prefix
-        self._life_seconds = life_seconds
+        self._life_ms = _milliseconds(life_seconds)
         self._most_seconds = most_seconds
         self._keeper = PerProcess(lambda: _Keeper(links, life_seconds))
         self._is_script_refused = False
@@ -75,8 +75,7 @@ class RedisLeases:
         if self._links.are_many or self._is_script_refused:
             return UNASKED, look()  # where there are many, the key may be on another node
         wish = self._wish(key)
-        life = _milliseconds(self._life_seconds)
-        asked = Tried(("EVAL", _LEAD, 2, wish.name, wish.at, wish.token, life))
+        asked = Tried(("EVAL", _LEAD, 2, wish.name, wish.at, wish.token, self._life_ms))
         try:
             found = self._links.ahead_of(look, asked)
             if not asked.was_asked or asked.reply == _STORED:
@@ -94,7 +93,7 @@ class RedisLeases:
         return RedisLease(self._links, self._keeper(), self._prefix + key)
 
     def _to_acquire(self, wish: "RedisLease") -> Command:
-        return ("SET", wish.name, wish.token, "NX", "PX", _milliseconds(self._life_seconds))
+        return ("SET", wish.name, wish.token, "NX", "PX", self._life_ms)
 
     def _asked_for(self, wish: "RedisLease") -> "RedisLease | None":
         try:

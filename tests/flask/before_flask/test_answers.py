@@ -11,8 +11,6 @@ from flask_larder import Cache
 from tests.flask.answers import Counter, Get, status_of
 from tests.flask.before_flask.passing import Passing, learn
 
-# --- what is answered ---
-
 
 def test_answers_of_other_kinds(app: Flask, cache: Cache, get: Get, flask: Passing) -> None:
     """Errors that are stored when asked for, none at all, and redirections."""
@@ -103,9 +101,6 @@ def test_a_name_is_deleted(
     assert get("/page").text == "2"
 
 
-# --- what is held of URLs is bounded ---
-
-
 def sizes(app: Flask) -> tuple[int, int]:
     recent = app.wsgi_app._learned  # type: ignore[attr-defined]
     return len(recent), recent.size_bytes
@@ -147,7 +142,7 @@ def test_a_url_that_cannot_be_learned_is_answered_all_the_same(
         raise RuntimeError("a bug")
 
     app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
-    monkeypatch.setattr("flask_larder.wsgi.BeforeFlask._learn", fail)
+    monkeypatch.setattr("flask_larder.wsgi.learn", fail)
     assert [get("/page").text for _ in range(3)] == ["page"] * 3
 
 
@@ -241,3 +236,15 @@ def test_a_wsgi_app_of_flask_itself_that_is_patched_runs(
     for _ in range(3):
         app.test_client().get("/page")
     assert seen.runs == 3
+
+
+def test_a_response_that_names_what_it_gives_the_server(app: Flask, cache: Cache, get: Get) -> None:
+    """As a class of the app's own may do."""
+
+    class Naming(Response):
+        def __call__(self, environ: Any, start_response: Any) -> Any:
+            start_response(status="200 OK", fields=[], exc_info=None)
+            return [b"named"]
+
+    app.add_url_rule("/", "view", cache.cached()(lambda: Naming("x")))
+    assert [get("/").text for _ in range(2)] == ["named"] * 2

@@ -13,8 +13,6 @@ from flask_larder.wsgi import BeforeFlask
 from tests.flask.answers import Counter, Get
 from tests.flask.before_flask.passing import Passing, learn, stays_inside
 
-# --- the app itself ---
-
 
 @pytest.mark.parametrize(
     "name",
@@ -100,9 +98,6 @@ def test_a_test_that_looks_at_the_context(app: Flask, get: Get, flask: Passing, 
     with app.test_client() as client, flask.one():
         client.get(page)
         assert request.path == page
-
-
-# --- caches, apps, processes ---
 
 
 def test_two_caches_of_one_app(app: Flask, get: Get, flask: Passing) -> None:

@@ -14,8 +14,6 @@ from flask_larder import Cache
 from tests.flask.answers import Get, is_hit
 from tests.flask.before_flask.passing import Passing, learn, stays_inside
 
-# --- options ---
-
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "unless": lambda: False,
     "vary": lambda: 1,
@@ -75,8 +73,6 @@ def test_what_may_be_due_goes_to_flask(app: Flask, cache: Cache, get: Get, flask
     with flask.one():  # 2,100 times its cost of 1 ms is more than its lifetime
         get("/slow")
 
-
-# --- what a request brings along ---
 
 BROUGHT: dict[str, tuple[bool, dict[str, Any]]] = {
     "authorization": (True, {"headers": {"Authorization": "Bearer x"}}),
@@ -222,9 +218,6 @@ def test_head_is_learned_by_itself(get: Get, flask: Passing, page: str) -> None:
     learn(get, flask, page)
     head = learn(get, flask, page, method="HEAD")
     assert (head.data, head.headers["Content-Length"]) == (b"", "4")
-
-
-# --- what selects ---
 
 
 def test_the_query(app: Flask, cache: Cache, get: Get, flask: Passing) -> None:

@@ -28,8 +28,6 @@ def test_the_second_request_is_answered_before(get: Get, flask: Passing, page: s
     assert learn(get, flask, page).text == "page"
 
 
-# --- functions that the app runs ---
-
 HOOKS = ("before_request", "after_request", "teardown_request", "url_value_preprocessor")
 SCOPES = {"app": None, "blueprint": "outer", "nested": "outer.inner"}
 
@@ -154,9 +152,6 @@ def test_signals_of_the_cache(app: Flask, get: Get, flask: Passing) -> None:
     cache = Cache(app, config={"CACHE_ENABLE_SIGNALS": True})
     app.add_url_rule("/page", "page", cache.cached()(lambda: "page"))
     stays_inside(get, flask, "/page")
-
-
-# --- what stands around the view ---
 
 
 def only_ann(view: Callable[..., Any]) -> Callable[..., Any]:
