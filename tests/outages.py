@@ -19,7 +19,6 @@ OPERATIONS: dict[str, Callable[[Store], object]] = {
     "get_many": lambda store: store.get_many(["k", "l"]),
     "set": lambda store: store.set("k", b"v", LONG),
     "add": lambda store: store.add("k", b"v", LONG),
-    "has": lambda store: store.has("k"),
     "delete": lambda store: store.delete(["k"]),
     "clear": lambda store: store.clear(),
     "ping": lambda store: store.ping(TIMEOUT),

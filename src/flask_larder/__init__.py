@@ -1,6 +1,7 @@
 """Flask-Larder: a cache for the responses of HTTP APIs written in Flask, on Redis."""
 
 from flask_larder.errors import InvalidConfig as InvalidConfig
+from flask_larder.errors import InvalidKey as InvalidKey
 from flask_larder.errors import InvalidPolicy as InvalidPolicy
 from flask_larder.errors import InvalidPurge as InvalidPurge
 from flask_larder.errors import LarderError as LarderError

@@ -17,6 +17,10 @@ class InvalidPurge(LarderError, ValueError):
     """What is to be purged is named so that nothing can be meant. Nothing was purged."""
 
 
+class InvalidKey(LarderError, TypeError):
+    """A key is no text."""
+
+
 class NotInitialised(LarderError, RuntimeError):
     """The cache was used for an app that it was not initialised for, or for none."""
 

@@ -79,11 +79,6 @@ class FileStore:
         with self._writing() as files:
             return not files.has(key) and _put(files, key, value, ttl)
 
-    def has(self, key: str) -> bool:
-        """See :class:`~flask_larder.store.Store`."""
-        files = self._readable()
-        return files is not None and files.has(key)
-
     def delete(self, keys: Sequence[str]) -> int:
         """See :class:`~flask_larder.store.Store`."""
         if not keys:

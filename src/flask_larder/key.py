@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes
 
 from flask_larder.credentials import may_tell_who_asks
 from flask_larder.entry import Request, RequestFields, Targets
+from flask_larder.errors import InvalidKey
 
 FORMAT: Final = "larder1:"
 """Begins each key, behind the prefix of the configuration: the version of keys and values."""
@@ -215,7 +216,7 @@ def named_view_key(name: str) -> str:
 
 def _encode_name(name: str) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"a key is {name!r}; give a text")
+        raise InvalidKey(f"a key is {name!r}; give a text")
     return quote(name, safe=_SAFE_IN_NAME, errors="surrogatepass")
 
 

@@ -50,7 +50,7 @@ class Lookups:
 
     def at_hand(self, ask: Ask) -> Hit | Miss | None:
         """As :meth:`find`, or ``None`` where the store is to be asked."""
-        if reason := may_reuse(ask.request, ask.policy):
+        if reason := may_reuse(ask.request):
             is_method = reason == "method"
             status = CacheStatus("method") if is_method else CacheStatus("bypass", detail=reason)
             return Miss(status, may_store=False, may_share=False)

@@ -102,10 +102,6 @@ class MemcachedStore:
         """See :class:`~flask_larder.store.Store`."""
         return self._put("add", key, value, ttl)
 
-    def has(self, key: str) -> bool:
-        """See :class:`~flask_larder.store.Store`. Reads the value, which memcached must send."""
-        return self.get(key) is not None
-
     def delete(self, keys: Sequence[str]) -> int:
         """See :class:`~flask_larder.store.Store`."""
         deleted = 0

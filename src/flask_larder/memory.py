@@ -79,10 +79,6 @@ class MemoryStore:
         with here.lock:
             return self._live(here, key) is None and self._put(here, key, value, ttl)
 
-    def has(self, key: str) -> bool:
-        """See :class:`~flask_larder.store.Store`."""
-        return self.get(key) is not None
-
     def delete(self, keys: Sequence[str]) -> int:
         """See :class:`~flask_larder.store.Store`."""
         here = self._here()
@@ -142,10 +138,6 @@ class NullStore:
     def add(self, key: str, value: bytes, ttl: float) -> bool:  # noqa: ARG002
         """Pretend that nothing was there."""
         return True
-
-    def has(self, key: str) -> bool:  # noqa: ARG002
-        """Nothing is ever there."""
-        return False
 
     def delete(self, keys: Sequence[str]) -> int:  # noqa: ARG002
         """Nothing was there."""

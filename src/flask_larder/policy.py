@@ -69,7 +69,6 @@ class Policy(Struct, frozen=True):
 
     timeout: float | None
     statuses: frozenset[int] = DEFAULT_STATUSES
-    methods: frozenset[str] = GET_AND_HEAD
     covered: frozenset[str] = frozenset()
     body_limit: int = 1024 * 1024
     stale_while_revalidate: float = 0.0
@@ -97,18 +96,16 @@ def storable_statuses(statuses: Iterable[int]) -> frozenset[int]:
     return chosen
 
 
-def may_reuse(request: Request, policy: Policy) -> Reason | None:
+def may_reuse(request: Request) -> Reason | None:
     """Why this request goes past the cache, or ``None``."""
     return (
-        method_is_not_cached(request, policy)
-        or safe_request_has_body(request)
-        or has_precondition(request)
+        method_is_not_cached(request) or safe_request_has_body(request) or has_precondition(request)
     )
 
 
-def method_is_not_cached(request: Request, policy: Policy) -> Reason | None:
-    """Only the policy's methods are looked up and stored (RFC 9111 section 3)."""
-    return None if request.method in policy.methods else "method"
+def method_is_not_cached(request: Request) -> Reason | None:
+    """Only what these retrieve is looked up and stored (RFC 9111 section 3)."""
+    return None if request.method in GET_AND_HEAD else "method"
 
 
 def safe_request_has_body(request: Request) -> Reason | None:

@@ -69,10 +69,6 @@ class SignedStore:
             self._store.delete([key])
         return self._store.add(key, signed, ttl)
 
-    def has(self, key: str) -> bool:
-        """See :class:`~flask_larder.store.Store`. Reads the value, to see whether it is ours."""
-        return self.get(key) is not None
-
     def delete(self, keys: Sequence[str]) -> int:
         """See :class:`~flask_larder.store.Store`."""
         return self._store.delete(keys)

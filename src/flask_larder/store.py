@@ -32,10 +32,6 @@ class Store(Protocol):
         """Keep *value* if nothing is there, atomically. Returns whether it was kept."""
         ...
 
-    def has(self, key: str) -> bool:
-        """Whether there is something under *key*."""
-        ...
-
     def delete(self, keys: Sequence[str]) -> int:
         """Forget *keys*. Returns how many there were."""
         ...

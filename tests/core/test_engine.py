@@ -623,10 +623,6 @@ class FailingStore:
         self._operate()
         return not self._refuses and self._store.add(key, value, ttl)
 
-    def has(self, key: str) -> bool:
-        self._operate()
-        return self._store.has(key)
-
     def delete(self, keys: Sequence[str]) -> int:
         self._operate()
         return self._store.delete(keys)

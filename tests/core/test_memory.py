@@ -48,9 +48,9 @@ def test_an_entry_is_there_until_its_ttl_has_passed() -> None:
     memory.set("k", b"v", ttl=2.5)
 
     clock.now = 2.49
-    assert (memory.get("k"), memory.has("k"), memory.get_many(["k"])) == (b"v", True, [b"v"])
+    assert (memory.get("k"), memory.get_many(["k"])) == (b"v", [b"v"])
     clock.now = 2.5
-    assert (memory.get("k"), memory.has("k"), memory.get_many(["k"])) == (None, False, [None])
+    assert (memory.get("k"), memory.get_many(["k"])) == (None, [None])
 
 
 def test_an_expired_entry_is_no_obstacle_and_is_not_counted() -> None:
@@ -85,7 +85,7 @@ def test_the_least_recently_used_entry_goes_first() -> None:
         memory.set(key, b"", ttl=1.0)
     memory.get("a")
     memory.get_many(["b"])
-    memory.has("c")
+    memory.get("c")
 
     memory.set("e", b"", ttl=1.0)
     assert kept(memory, "abcde") == "abce"
@@ -291,7 +291,6 @@ def test_threads_stay_within_the_bounds() -> None:
         for step in range(100):
             memory.set(f"{number % 7}-{step % 11}", b"x" * (step * 7), ttl=1.0)
             memory.get(f"{(number + 1) % 7}-{step % 11}")
-            memory.has(f"{(number + 2) % 7}-{step % 11}")
 
     at_once(work)
 
@@ -532,7 +531,6 @@ def test_the_null_store_keeps_nothing_and_says_that_all_went_well() -> None:
     assert null.add("k", b"v", ttl=1.0)
     assert null.get("k") is None
     assert null.get_many(["k", "l"]) == [None, None]
-    assert not null.has("k")
     assert null.delete(["k"]) == 0
     null.clear()
     null.ping(timeout=0.1)

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask, Response, current_app, g, request, session
 from werkzeug.routing import BaseConverter
 
-from flask_larder import Cache, UnstorableValue
+from flask_larder import Cache, InvalidKey, UnstorableValue
 from flask_larder.entries import Entries
 from flask_larder.entry import StoredValue
 from flask_larder.flask.values import Values
@@ -72,7 +72,7 @@ def test_what_is_no_data(cache: Cache, value: Any) -> None:
 @pytest.mark.parametrize("key", [None, 1, b"a"])
 def test_key_has_to_be_a_text(cache: Cache, key: Any) -> None:
     """A key that is no text is an error that shows it."""
-    with pytest.raises(TypeError, match=f"a key is {key!r}"):
+    with pytest.raises(InvalidKey, match=f"a key is {key!r}"):
         cache.set(key, 1)
 
 

@@ -245,7 +245,7 @@ def test_a_machine_that_lets_no_thread_start(
 ) -> None:
     """Look-ups read the log by themselves, and the thread starts when it can."""
     ours = process_at(server)
-    ours.links.ask("EXISTS", "k")  # there is a connection
+    ours.links.ask("GET", "k")  # there is a connection
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -15,8 +15,9 @@ from flask_larder.codec import encode_value
 from flask_larder.entry import NO_TARGETS, Position, StoredValue, Targets
 from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import Asked, core_request, host_is_refused
-from flask_larder.flask.call import Call, OptionFailed, may_answer_request
+from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.current import request_context
+from flask_larder.flask.endpoints import may_answer_request
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
@@ -29,7 +30,7 @@ from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.unkeyed import NOTHING, Known, recall, remember, tell_unkeyed
 from flask_larder.flask.values import NO_VALUE, decoded
 from flask_larder.freshness import spread_lifetime
-from flask_larder.policy import Policy, is_about_field, may_be_tagged, may_reuse
+from flask_larder.policy import is_about_field, may_be_tagged, may_reuse
 
 
 def answer_value(call: Call) -> Any:
@@ -69,7 +70,7 @@ def _may_be_kept(call: Call, context: RequestContext) -> bool:
     if not (_is_the_only_one(call.function) or _is_hidden_view(call, context)):
         call.warn("it is no view, and there may be several of its name; give key_prefix=")
         return False
-    return may_reuse(core_request(context.request), Policy(timeout=call.timeout)) is None
+    return may_reuse(core_request(context.request)) is None
 
 
 def _is_the_only_one(function: Callable[..., Any]) -> bool:

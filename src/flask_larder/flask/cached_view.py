@@ -9,32 +9,29 @@ from typing import Any, Final
 
 from flask.ctx import RequestContext
 from msgspec.structs import replace
-from werkzeug.datastructures import EnvironHeaders
-from werkzeug.exceptions import GatewayTimeout, HTTPException
+from werkzeug.exceptions import GatewayTimeout
 
 from flask_larder.ask import Ask, Hit
 from flask_larder.codec import decode_value
 from flask_larder.engine import OTHER_KEY, is_error
-from flask_larder.entry import Reads, Request, StoredResponse
+from flask_larder.entry import Request, StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.before_flask import teach
-from flask_larder.flask.call import Call, OptionFailed, is_view
+from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.conditions import is_conditional, on_condition
+from flask_larder.flask.endpoints import is_view
 from flask_larder.flask.known_hits import find_known, know
 from flask_larder.flask.named_reads import Read
 from flask_larder.flask.outcome import Outcome, tell_in_fields
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
-    credentials_among,
     fields_of_key,
     is_anonymous,
     is_watched,
-    note_environ,
     note_selecting,
     position_of,
-    registered_functions,
 )
 from flask_larder.flask.responses import response_of
 from flask_larder.flask.revalidation import (
@@ -54,10 +51,11 @@ from flask_larder.flask.unkeyed import (
     remember,
     tell_unkeyed,
 )
-from flask_larder.flask.view import ViewAnswer, is_application, looks_at_environ
+from flask_larder.flask.view import ViewAnswer
+from flask_larder.flask.view_run import ViewRun
 from flask_larder.headers import Fields, parse_vary
 from flask_larder.learned import LOOKED_UP
-from flask_larder.policy import GET_AND_HEAD, Directives, Policy, Reason, is_about_field
+from flask_larder.policy import GET_AND_HEAD, Directives, Reason, is_about_field
 from flask_larder.requested import NO_DIRECTIVES, directives_of, wants_only_stored
 from flask_larder.status import CacheStatus
 
@@ -129,6 +127,7 @@ class _Visit:
             send_tags=self._settings["CACHE_SEND_TAGS"],
             hit_indication=call.options.response_hit_indication,
         )
+        self._view = ViewRun(call, context, self._outcome, self._tags)
 
     def answer(self) -> Any:
         """What Flask is to get. The outcome is recorded, also where the view raises."""
@@ -137,7 +136,7 @@ class _Visit:
             refused = self._reason_not_to_ask()
             if not refused and self._context.request.method not in GET_AND_HEAD:
                 outcome.status = CacheStatus("method")
-                return self._run()
+                return self._view.run()
             revalidation = revalidation_of(self._context.request.environ, self._call.decorated)
             if not (refused or revalidation):
                 known = find_known(self._call, self._context)
@@ -149,7 +148,7 @@ class _Visit:
             if isinstance(ask, Ask):
                 return self._answer(ask)
             outcome.status = CacheStatus("bypass", detail=ask)
-            return self._run()
+            return self._view.run()
         finally:
             # It knows of this visit: both would be kept until garbage is collected.
             self._made = None
@@ -293,10 +292,14 @@ class _Visit:
             self._drop_made()
             self._surround(is_conditional=False)
             if not conditions:  # the client's are set aside already
-                self._made = self._run_view(ask, watch, asks_handler=asks_handler)
+                self._made = self._view.answer(
+                    ask, watch, self._harmless, asks_handler=asks_handler
+                )
                 return self._made
             with on_condition(self._context.request, conditions):
-                self._made = self._run_view(ask, watch, asks_handler=asks_handler)
+                self._made = self._view.answer(
+                    ask, watch, self._harmless, asks_handler=asks_handler
+                )
             return self._made
 
         return forward
@@ -437,87 +440,6 @@ class _Visit:
 
     def _finds_stale(self, stored: StoredResponse) -> bool:
         return self._call.finds_stale(response_of(self._context.app, stored))
-
-    def _run_view(self, ask: Ask, watch: Watch, *, asks_handler: bool) -> ViewAnswer:
-        call, tags = self._call, self._tags
-        functions_before = registered_functions(self._context)
-
-        def reads() -> Reads:
-            own, before = watch.unkeyed(), watch.unkeyed_before() - self._harmless
-            all_fields = "headers" in own | before
-            if call.options.by_response and "headers" not in ask.policy.covered:
-                names = EnvironHeaders(self._context.request.environ).keys()
-                own, before = credentials_among(own, names), credentials_among(before, names)
-            return Reads(
-                unkeyed=own | before,
-                before=before - own,
-                selecting=watch.selecting(),
-                all_fields=all_fields,
-                after_this_request=registered_functions(self._context) != functions_before,
-            )
-
-        began, refusal = perf_counter(), self._give_tags()
-        value, raised = self._value(ask, asks_handler=asks_handler)
-        if is_application(value):
-            note_environ(self._context)  # which Flask runs it with
-        if raised is not None and (
-            call.options.by_response or not isinstance(raised, HTTPException)
-        ):
-            refusal = "error"
-        if refusal is None:
-            refusal = call.refusal_of(value)
-        return ViewAnswer(
-            value,
-            raised,
-            reads,
-            began=began,
-            targets=lambda: call.targets(tags, ask.url),
-            refusal=refusal,
-            is_outermost=self._is_outermost(),
-        )
-
-    def _value(self, ask: Ask, *, asks_handler: bool) -> tuple[Any, Exception | None]:
-        """What the view returned; or what becomes of what it has raised, and that."""
-        try:
-            return self._run(), None
-        except HTTPException as error:
-            if looks_at_environ(error):
-                note_environ(self._context)
-            value = error.get_response(self._context.request.environ)
-            if self._may_store(ask.policy, value.status_code):
-                # Asked for: what the app's error handler makes of it is the response to store.
-                handled = self._context.app.handle_user_exception(error)
-                # Where no handler took it, Flask would read the body that it may have once more.
-                if isinstance(handled, HTTPException):
-                    handled = handled.get_response(self._context.request.environ)
-                return handled, None
-            return value, error
-        except Exception as error:
-            if not (asks_handler and ask.policy.stale_if_error):
-                raise
-            # Only what the app makes of it tells whether it is an error or, say, a 404.
-            return self._context.app.handle_user_exception(error), error
-
-    def _may_store(self, policy: Policy, status: int) -> bool:
-        """Whether what becomes of an ``abort`` may be stored; a decorator gets what was raised."""
-        if policy.timeout is None:
-            return self._is_outermost()
-        return status in policy.statuses
-
-    def _give_tags(self) -> Reason | None:
-        """Tag what is made as the option says; if that fails, the reason not to store it."""
-        try:
-            give_tags(self._call.tags())
-        except OptionFailed:
-            return "option-failed"
-        return None
-
-    def _run(self) -> Any:
-        started = perf_counter()
-        try:
-            return self._call.run()
-        finally:
-            self._outcome.view_ms = (perf_counter() - started) * 1000
 
     def _send_signal(self, key: str, answer: Hit | ViewAnswer) -> None:
         if self._settings["CACHE_ENABLE_SIGNALS"]:

@@ -4,19 +4,14 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from functools import partial
-from types import FunctionType, MethodType
 from typing import Any, Final
 
 from flask import current_app, has_app_context
-from flask.ctx import RequestContext
 from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
 from flask_larder.entry import Request, Targets
 from flask_larder.flask.asking import Asked, asked_of, source_of
-from flask_larder.flask.endpoints import functions_of, wraps
 from flask_larder.flask.named_reads import unnamed
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import arguments_of, is_plain, name_of
@@ -262,77 +257,3 @@ class Call(Struct, frozen=True):
         """Log that its answers are errors which nobody sees, and *how*; once a minute at most."""
         if self.wiring.may_tell(self.name):
             tell(f"{self.name} fails, and what was stored is sent: {how}")
-
-
-def answers_request(function: Callable[..., Any], context: RequestContext) -> bool:
-    """Whether *function* is the view of the request in *context*, maybe beneath further decorators.
-
-    What it is decorated with does not tell a view from a function that a view calls.
-    """
-    if is_view(function, context):
-        return True
-    return any(wraps(view, function) for view in _views_of(context))
-
-
-def is_view(function: Callable[..., Any], context: RequestContext) -> bool:
-    """Whether Flask itself calls *function* for the request in *context*, undecorated."""
-    return context.app.view_functions.get(context.request.endpoint or "") is function
-
-
-def may_answer_request(function: Callable[..., Any], context: RequestContext) -> bool:
-    """Whether *function* may be that view beneath a decorator that does not say what it decorates.
-
-    Such a decorator, without ``functools.wraps``, takes any arguments, and holds the function, in
-    whatever way; but it may hold others, too, which it calls.
-    """
-    candidates, seen = _views_of(context), set[int]()
-    while candidates and len(seen) < _MOST_HELD:
-        outer = candidates.pop()
-        if outer is function:
-            return True
-        if id(outer) not in seen:
-            seen.add(id(outer))
-            candidates += [getattr(outer, "__wrapped__", None), *_held_by(outer)]
-    return False
-
-
-_MOST_HELD: Final = 100
-"""At how many objects is looked for a function that one of them may hold."""
-
-
-def _held_by(outer: Any) -> list[Any]:
-    """What *outer* holds, where that may be what it decorates: it takes any arguments."""
-    if isinstance(outer, partial):
-        return [outer.func, *outer.args]
-    if isinstance(outer, MethodType):
-        return [*_held_by(outer.__func__), *_attributes(outer.__self__)]
-    if isinstance(outer, list | tuple | dict):
-        return list(outer.values() if isinstance(outer, dict) else outer)
-    if isinstance(outer, FunctionType):
-        return _captured(outer) if _takes_any(outer) else []
-    return _attributes(outer) if _takes_any(getattr(type(outer), "__call__", None)) else []  # noqa: B004
-
-
-def _captured(function: FunctionType) -> list[Any]:
-    held = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # it is empty
-            held.append(cell.cell_contents)
-    return held
-
-
-def _takes_any(function: Any) -> bool:
-    code = getattr(function, "__code__", None)
-    return code is not None and bool(code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS))
-
-
-def _attributes(instance: Any) -> list[Any]:
-    slots = [name for kind in type(instance).__mro__ for name in vars(kind).get("__slots__", ())]
-    own = [getattr(instance, name, None) for name in slots if isinstance(name, str)]
-    return [*getattr(instance, "__dict__", {}).values(), *own]
-
-
-def _views_of(context: RequestContext) -> list[Any]:
-    """What Flask calls for the request in *context*, or may come to call for it in the end."""
-    view = context.app.view_functions.get(context.request.endpoint or "")
-    return functions_of(view, context.request.method)

@@ -12,8 +12,9 @@ from flask_larder.errors import InvalidConfig, InvalidPolicy, NotInitialised, St
 from flask_larder.flask.cached_function import CachedFunction
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
-from flask_larder.flask.call import Call, answers_request
+from flask_larder.flask.call import Call
 from flask_larder.flask.current import request_context
+from flask_larder.flask.endpoints import answers_request
 from flask_larder.flask.invalidation import register_invalidation
 from flask_larder.flask.options import (
     URL_PREFIX,
@@ -334,8 +335,7 @@ class Cache(PurgeMethods):
 
     def has(self, key: str) -> bool:
         """Whether there is something under *key*, be it a value or a response."""
-        values = self._wiring().values
-        return any(values.has(stored) for stored in _keys_of(key))
+        return self._wiring().values.has(*_keys_of(key))
 
     def delete(self, key: str) -> bool:
         """Forget what is under *key*, be it a value or a response; whether there was something.

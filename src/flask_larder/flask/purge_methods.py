@@ -10,9 +10,8 @@ from flask import current_app, has_app_context, has_request_context, request
 
 from flask_larder.errors import InvalidPurge
 from flask_larder.flask.asking import core_request
-from flask_larder.flask.call import answers_request
 from flask_larder.flask.current import request_context
-from flask_larder.flask.endpoints import decorated_in, wraps
+from flask_larder.flask.endpoints import answers_request, decorated_in, wraps
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import (
     call_target,

@@ -91,13 +91,13 @@ class Values:
         except StoreUnavailable:
             return False
 
-    def has(self, key: str) -> bool:
-        """Whether something is there, a value or a response."""
+    def has(self, *keys: str) -> bool:
+        """Whether something is under one of them, a value or a response."""
         try:
-            data = self._store.get(self.stored(key))
+            found = self._store.get_many([self.stored(key) for key in keys])
         except StoreUnavailable:
             return False
-        return data is not None and self._is_there(data)
+        return any(data is not None and self._is_there(data) for data in found)
 
     def delete(self, *keys: str) -> int:
         """Forget what is there; returns how many were. Raises ``StoreUnavailable``."""

@@ -85,7 +85,6 @@ def _is_records(command: Command, reply: Any) -> bool:
 _SHAPES: Final[Mapping[str, Callable[[Command, Any], bool]]] = {
     "ASKING": lambda _, reply: bool(reply == b"OK"),
     "EVAL": lambda _, reply: isinstance(reply, int),
-    "EXISTS": lambda _, reply: isinstance(reply, int),
     "GET": lambda _, reply: isinstance(reply, bytes | None),
     "INFO": lambda _, reply: isinstance(reply, bytes),
     "MGET": _is_values,

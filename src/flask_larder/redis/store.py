@@ -52,10 +52,6 @@ class RedisStore:
         """See :class:`~flask_larder.store.Store`."""
         return self._put(key, value, ttl, "NX")
 
-    def has(self, key: str) -> bool:
-        """See :class:`~flask_larder.store.Store`."""
-        return bool(self._links.ask("EXISTS", self._prefix + key))
-
     def delete(self, keys: Sequence[str]) -> int:
         """See :class:`~flask_larder.store.Store`."""
         if not keys:
