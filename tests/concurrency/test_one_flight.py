@@ -52,7 +52,7 @@ def test_a_purge_parts_nobody(start_redis: Callable[[], RedisServer]) -> None:
 
     It is not waited for what the purge hits, other than for its lease.
     """
-    with running(*FOUR, redis_url=start_redis().url, view_seconds=1.5, **PATIENT) as proof:
+    with running(*FOUR, redis_url=start_redis().url, view_seconds=4.0, **PATIENT) as proof:
         ports = [server.port for server in proof.servers]
         before = proof.crowd("/slow/k", CLIENTS // 2)
         # Of each 25, all but the one that leads or looks whether another still does.
@@ -63,7 +63,7 @@ def test_a_purge_parts_nobody(start_redis: Callable[[], RedisServer]) -> None:
         wait_until(lambda: all(ask(port, "/latest-purge").body == latest for port in ports))
         answers = proof.crowd("/slow/k", CLIENTS // 2).answers()
         assert {answer.status for answer in answers + before.answers()} == {200}
-        assert max(answer.seconds for answer in answers) < 1.5 + 1.5 + 2
+        assert max(answer.seconds for answer in answers) < 4 + 4 + 2
         pids = proof.pids("k")
         assert len(pids) <= len(FOUR) + 1
         print(f"\n{CLIENTS} callers and a purge: {len(pids)} runs in {len(FOUR)} processes")

@@ -272,3 +272,11 @@ def test_long_names_are_kept_short(kind: Kind) -> None:
     for query in ("", None):
         assert table.verdict(BEGUN, targets(site="http://a", path=path, query=query)).is_gone
     assert table.verdict(BEGUN, targets(site="http://a", path=path[:-1], query="")) == VALID
+
+
+def test_a_long_prefix_hits_what_begins_so() -> None:
+    """It is kept as it is: what stands for it is the beginning of nothing."""
+    table, prefix = begun(PurgeTable(100)), "/" + "p" * 300
+    table.apply(NOW, Purge((("prefix", prefix),)))
+    assert table.verdict(BEGUN, targets(path=prefix + "q", query="")).is_gone
+    assert table.verdict(BEGUN, targets(path=prefix[:-1] + "q", query="")) == VALID
