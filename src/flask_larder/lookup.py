@@ -6,7 +6,7 @@ from functools import partial
 from flask_larder.ask import Ask, Hit, Miss, key_in_store
 from flask_larder.credentials import telling_who_asks
 from flask_larder.entries import Entries
-from flask_larder.entry import NO_TARGETS, Entry, Position, StoredResponse, Variants
+from flask_larder.entry import Entry, Position, StoredResponse, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import origin_of, stored_key
 from flask_larder.policy import may_reuse
@@ -147,8 +147,8 @@ class Lookups:
         table = self._purges.known()
         if since is None or table is None or table.last == since:
             return False
-        expected = NO_TARGETS if ask.expected is None else ask.expected()
-        return table.verdict(since, ask.url, expected).is_gone
+        expected = ask.url if ask.expected is None else ask.expected()
+        return table.verdict(since, expected).is_gone
 
     def stale_if_error(self, ask: Ask, miss: Miss) -> Hit | None:
         """What is stale and may be sent if forwarding fails (RFC 5861 section 4), or ``None``."""

@@ -11,6 +11,7 @@ from flask_larder.ask import Ask, Hit, LookedUp
 from flask_larder.entry import StoredResponse
 from flask_larder.headers import Fields
 from flask_larder.key import stored_key
+from flask_larder.purges import Purge
 from flask_larder.status import CacheStatus
 from tests.core.test_coalesce import until, waiting
 from tests.core.test_engine import POLICY, Answer, FailingStore, House, ask, varying
@@ -149,6 +150,27 @@ def test_who_comes_after_a_purge_does_not_wait_for_what_it_hits(gate: Gate) -> N
     assert gate.runs == 2
     gate.open()
     assert new.result(SOON) == (b"new", "fwd=uri-miss; stored; ttl=50")
+
+
+def test_who_has_looked_knows_what_its_process_had_not_heard_of(gate: Gate) -> None:
+    """It came after the purge, though its position does not tell."""
+    earlier = now(gate.house)
+    gate.first(earlier, Answer(b"old", tagged=("cat",)))
+    gate.house.purges.add(CAT)
+    key = stored_key(ask().key, ask().hash_method)
+    gate.house.engine._coalescer._flights().guess(key, is_stored=True)  # so that it looks
+    late = gate.behind(earlier, Answer(b"new", tagged=("cat",)))
+    gate.open()
+    assert late.result(SOON) == (b"new", "fwd=uri-miss; detail=purged")
+
+
+def test_who_comes_after_a_purge_of_the_url_does_not_wait(gate: Gate) -> None:
+    """It tells that by itself."""
+    url = targets(path="/square/4", query="")
+    gate.first(replace(now(gate.house), url=url), Answer(b"old"))
+    gate.house.purges.add(Purge((("path", "/square/4"),)))
+    gate.first(replace(now(gate.house), url=url), Answer(b"new"))
+    assert gate.runs == 2
 
 
 @pytest.fixture

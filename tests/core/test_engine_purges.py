@@ -245,6 +245,26 @@ def test_who_came_before_a_purge_may_be_given_what_it_hits(house: House) -> None
     assert not given(None)
 
 
+def test_who_came_before_a_purge_of_the_url(house: House) -> None:
+    """Of which what was made does not tell, as under a key of its own."""
+    made = shared(house, now(house), Answer())
+    url = targets(path="/square/4", query="")
+    house.purges.add(Purge((("path", "/square/4"),)))
+    asked = replace(now(house), url=url)
+    lookups, seen = house.engine.lookups, house.purges.position()
+    assert isinstance(lookups.judge_shared(asked, made.names, made.response, seen), Miss)
+
+
+def test_who_came_before_a_purge_while_nobody_can_tell() -> None:
+    """What is shared then is judged as without that."""
+    house = Away()
+    made = shared(house, ask(), TAGGED)
+    house.log.is_away = True
+    house.purges.add(CAT)
+    lookups, asked = house.engine.lookups, now(house)
+    assert isinstance(lookups.judge_shared(asked, made.names, made.response, BEGINNING), Miss)
+
+
 def test_what_a_process_has_heard_of_is_enough_where_it_remembers() -> None:
     """And where no other one purges; else a request has to look."""
     remembers, asks = House(memory_bytes=10_000), House()
