@@ -473,7 +473,8 @@ def test_who_does_not_know_since_when_waits_as_ever(crowd: Crowd) -> None:
 
 def test_work_that_purges_what_it_makes_still_does_not_wait_for_itself() -> None:
     """It would hold the lease for which it waits."""
-    by, work = coalescer(SharedLeases()), Work()
+    leases, work = SharedLeases(), Work()
+    by = coalescer(leases)
     inner = work.task(since=LATER)
 
     def make() -> str:
@@ -483,6 +484,7 @@ def test_work_that_purges_what_it_makes_still_does_not_wait_for_itself() -> None
 
     work.make = make
     assert by.run(work.task()) == "outer inner"
+    assert not leases.pollers
 
 
 def test_before_a_purge_a_process_waits_for_no_other(crowd: Crowd) -> None:
@@ -502,6 +504,19 @@ def test_before_a_purge_a_process_waits_for_no_other(crowd: Crowd) -> None:
     go.set()
     assert sorted(crowd.results()) == ["adopted old"] * 9 + ["old"]
     assert len(work.runs) == 1
+
+
+def test_before_a_purge_a_process_still_takes_what_is_newer(crowd: Crowd) -> None:
+    """Where that is stored by then, nothing is made."""
+    leases = SharedLeases()
+    leases.acquire("k")
+    work, by = Work(), coalescer(leases)
+    crowd.call(by, *(work.task() for _ in range(5)))
+    until(lambda: len(leases.pollers) > 3 and waiting(by) == 5)
+    work.stored["k"] = "new"
+    work.purged = LATER
+    assert crowd.results() == ["adopted new"] * 5
+    assert not work.runs
 
 
 def test_who_comes_after_a_purge_waits_for_one_who_does_elsewhere(crowd: Crowd) -> None:

@@ -4,13 +4,13 @@ import pytest
 from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Hit, Miss, Shared
-from flask_larder.engine import Engine
+from flask_larder.engine import Engine, _Attempt
 from flask_larder.entries import Entries
 from flask_larder.entry import Position
 from flask_larder.headers import Fields
 from flask_larder.purges import Purge, PurgeLog, PurgeTable, Target
 from flask_larder.status import CacheStatus
-from tests.core.test_engine import BEGINNING, Answer, House, ask
+from tests.core.test_engine import BEGINNING, Answer, FailingStore, House, ask
 from tests.targets import targets
 
 CAT = Purge((("tag", "cat"),))
@@ -263,6 +263,15 @@ def test_who_came_before_a_purge_while_nobody_can_tell() -> None:
     house.purges.add(CAT)
     lookups, asked = house.engine.lookups, now(house)
     assert isinstance(lookups.judge_shared(asked, made.names, made.response, BEGINNING), Miss)
+
+
+def test_a_look_that_has_failed_has_seen_nothing() -> None:
+    """What a process has heard of may be less than what was purged before the request came."""
+    house = House(FailingStore(lambda _: True))
+    house.purges.is_local = False  # type: ignore[misc]
+    attempt = _Attempt(house.engine, now(house), Miss(CacheStatus("uri-miss")), lambda *_: TAGGED)
+    assert attempt.find() is None
+    assert attempt._seen is None
 
 
 def test_what_a_process_has_heard_of_is_enough_where_it_remembers() -> None:
