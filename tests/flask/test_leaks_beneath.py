@@ -520,6 +520,7 @@ def test_a_response_that_functions_of_the_view_hold(app: Flask, cache: Cache, ge
         answer = get(path)
         assert answer.text == "abc"
         assert "x=1" in answer.headers["Set-Cookie"]
+        assert "Cache-Status" in answer.headers
 
 
 class Uncopied(Response):
@@ -815,6 +816,19 @@ def test_a_view_that_has_another_one_answer_for_the_same_request(
     assert [ask_as(app, who).text for who in ("ann", "bob")] == ["for ann", "for bob"]
 
 
+def test_what_matches_a_url_for_the_same_request(app: Flask, cache: Cache) -> None:
+    """A converter may look at who asks, too, before that view is found."""
+
+    class OfUser(BaseConverter):
+        def to_python(self, value: str) -> str:
+            return f"{value} of {request.cookies['user']}"
+
+    app.url_map.converters["of_user"] = OfUser
+    app.add_url_rule("/<of_user:what>", "what", lambda what: what)
+    app.add_url_rule("/", "view", cache.cached()(lambda: asked_of_the_app(app)))
+    assert [ask_as(app, who).text for who in ("ann", "bob")] == ["me of ann", "me of bob"]
+
+
 def test_a_request_of_the_views_own_tells_nothing(app: Flask, cache: Cache, get: Get) -> None:
     """It has an environ of its own, and no user."""
     app.add_url_rule("/me", "me", lambda: str(session.get("user")))
@@ -823,18 +837,25 @@ def test_a_request_of_the_views_own_tells_nothing(app: Flask, cache: Cache, get:
     assert is_hit(get("/"))
 
 
-@pytest.mark.parametrize("field", [("Set-Cookie", "sid=ann"), ("Cache-Control", "private")])
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda headers: headers.add("Set-Cookie", "sid=ann"),
+        lambda headers: headers.add("Cache-Control", "private"),
+        lambda headers: headers.set("Cache-Tier", "ann's"),
+    ],
+)
 def test_what_is_told_while_a_body_streams_is_not_stored(
-    app: Flask, cache: Cache, get: Get, field: tuple[str, str]
+    app: Flask, cache: Cache, get: Get, tell: Callable[[Any], None]
 ) -> None:
     """No rule has looked at it."""
 
     def view() -> Response:
-        response = Response()
+        response = Response(headers={"Cache-Tier": "all"})
 
         def body() -> Any:
             yield "a"
-            response.headers.add(*field)
+            tell(response.headers)
 
         response.response = body()
         return response

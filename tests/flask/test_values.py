@@ -19,6 +19,7 @@ from flask_larder.flask.values import Values
 from flask_larder.local_purges import LocalPurges
 from flask_larder.memory import NullStore
 from flask_larder.purges import ALL, Purge
+from tests.core.test_engine import FailingStore
 from tests.core.test_engine_purges import Known
 from tests.flask.answers import Counter, Get, is_hit
 
@@ -261,6 +262,16 @@ def test_who_waits_shares_a_value_while_nobody_can_tell() -> None:
     assert values.is_valid(value, values.position())
     log.add(Purge((ALL,)))
     assert not values.is_valid(value, values.position())
+
+
+def test_a_look_for_a_value_that_has_failed_has_seen_nothing() -> None:
+    """Else it would be taken for one that came before a purge of which nobody has heard here."""
+    log, store = LocalPurges(10, lambda: 1000.0), FailingStore(lambda _: True)
+    values = Values(store, Entries(store), log, hashlib.sha256)
+    assert values.look("key") == (None, None)
+    store = FailingStore(lambda _: False)
+    values = Values(store, Entries(store), log, hashlib.sha256)
+    assert values.look("key") == (None, log.position())
 
 
 def repeated(number: Any = 3, times: int = 2) -> str:

@@ -728,11 +728,14 @@ def test_nothing_of_a_miss_is_left_to_the_garbage_collector(app: Flask, cache: C
         gc.enable()
 
 
-def test_a_view_that_calls_itself(app: Flask, cache: Cache, get: Get) -> None:
+@pytest.mark.parametrize("options", [{}, {"make_cache_key": lambda number: str(number)}])
+def test_a_view_that_calls_itself(
+    app: Flask, cache: Cache, get: Get, options: dict[str, Any]
+) -> None:
     """Its answer to the URL is that of the first call; the others run, and return what they do."""
 
     @app.get("/sum/<int:number>")
-    @cache.cached()
+    @cache.cached(**options)
     def total(number: int) -> dict[str, int]:
         return {"sum": number + (total(number - 1)["sum"] if number else 0)}
 
@@ -762,6 +765,32 @@ def test_a_view_that_a_decorator_calls_twice(app: Flask, cache: Cache, get: Get)
     for _ in range(2):
         assert get("/both/x").text == "x de, x en, x de"
         assert get("/or/none").text == "default de"
+
+
+@pytest.mark.parametrize(
+    ("options", "runs"),
+    [({}, (2, 3)), ({"make_cache_key": lambda word, language: f"{word} {language}"}, (2, 2))],
+)
+def test_a_view_that_a_decorator_calls_again(
+    app: Flask, cache: Cache, get: Get, options: dict[str, Any], runs: tuple[int, int]
+) -> None:
+    """With the same arguments, or with a key of its own for each, it is answered from the cache."""
+    german, english = object(), object()
+    ran: list[object] = []
+
+    @cache.cached(**options)
+    def page(word: str, language: object) -> str:
+        ran.append(language)
+        return word
+
+    @app.get("/<word>")
+    @functools.wraps(page)
+    def both(word: str) -> str:
+        return "".join(page(word, language) for language in (german, english, german))
+
+    for count in runs:
+        assert get("/x").text == "xxx"
+        assert len(ran) == count
 
 
 def test_options_are_not_asked_about_a_method_that_is_not_cached(

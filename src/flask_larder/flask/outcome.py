@@ -120,7 +120,7 @@ def write_fields(response: Response) -> Response:
 def _own_fields(outcome: Outcome, fields: Headers) -> list[tuple[str, str]]:
     """What *fields* lack of what is told of the response itself; without an ``Age`` of others."""
     added = []
-    if outcome.etag is not None and not values_of(fields.to_wsgi_list(), "etag"):
+    if outcome.etag is not None:
         added.append(("ETag", outcome.etag))
     if outcome.age is not None:
         fields.remove("Age")
