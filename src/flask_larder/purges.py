@@ -31,7 +31,7 @@ _MOST_RECENT: Final = 256
 """How many of the latest records can be told apart by when they came."""
 
 _LONGEST_KEPT: Final = 200
-"""In characters: how long a URL or path is at most that is kept as it is."""
+"""In characters: how long a name is at most that is kept as it is."""
 
 _ANY_QUERY: Final = "url of"  # the kind of a URL's path, for what is stored without the query
 
@@ -120,7 +120,7 @@ class PurgeTable:
             self._last_hit = position
         named = set(purge.targets)
         named |= {(_ANY_QUERY, name.partition("?")[0]) for kind, name in named if kind == "url"}
-        hit = frozenset((kind, name if kind == "prefix" else _short(name)) for kind, name in named)
+        hit = frozenset(map(_kept, named))
         for kind, name in hit:
             self._put((kind, name, purge.soft), position)
         self._recent.append((position, hit))
@@ -190,6 +190,9 @@ class PurgeTable:
         return self._latest.get((*target, soft), (0, 0))
 
     def _names_of(self, targets: Targets) -> Iterator[Target]:
+        return map(_kept, self._said_of(targets))
+
+    def _said_of(self, targets: Targets) -> Iterator[Target]:
         for tag in targets.tags:
             yield "tag", tag
         if targets.view:
@@ -201,21 +204,26 @@ class PurgeTable:
             return
         lengths = list(self._prefix_lengths.copy())
         for path in (targets.path, targets.site + targets.path):
-            yield "path", _short(path)
+            yield "path", path
             if targets.query is None:
-                yield _ANY_QUERY, _short(path)
+                yield _ANY_QUERY, path
             else:
-                yield "url", _short(f"{path}?{targets.query}" if targets.query else path)
+                yield "url", f"{path}?{targets.query}" if targets.query else path
             for length in lengths:
                 if length <= len(path):
                     yield "prefix", path[:length]
 
 
-def _short(name: str) -> str:
-    """*name*, or what stands for a long one, of which each process may keep many."""
-    if len(name) <= _LONGEST_KEPT:
-        return name
-    return f"#{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
+def _kept(target: Target) -> Target:
+    """*target*, or what stands for one with a long name, of which each process may keep many.
+
+    Not for a prefix: what stands for it would be the beginning of nothing.
+    """
+    kind, name = target
+    if len(name) <= _LONGEST_KEPT or kind == "prefix":
+        return target
+    data = name.encode("utf-8", "surrogatepass")
+    return kind, f"#{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
 def call_of(view: str, arguments: str) -> str:

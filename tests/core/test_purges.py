@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from flask_larder.entry import Position, Targets
-from flask_larder.purges import ALL, GONE, VALID, Kind, Purge, PurgeTable, Target, Verdict
+from flask_larder.purges import ALL, GONE, KINDS, VALID, Kind, Purge, PurgeTable, Target, Verdict
 from tests.targets import targets
 
 BEGUN: Position = (1000, 0)
@@ -280,3 +280,24 @@ def test_a_long_prefix_hits_what_begins_so() -> None:
     table.apply(NOW, Purge((("prefix", prefix),)))
     assert table.verdict(BEGUN, targets(path=prefix + "q", query="")).is_gone
     assert table.verdict(BEGUN, targets(path=prefix[:-1] + "q", query="")) == VALID
+
+
+@pytest.mark.parametrize("length", [1, 150, 199, 200, 201, 250, 300, 1000])
+@pytest.mark.parametrize("kind", sorted(KINDS - {"all"}))
+def test_names_of_any_length_hit(kind: Kind, length: int) -> None:
+    """However they are kept, and nothing else is hit."""
+    name = "/" * (kind in {"path", "url", "prefix"}) + "n" * length
+    field = kind if kind in {"view", "key"} else "path"
+
+    def having(name: str) -> Targets:
+        if kind == "tag":
+            return targets(name)
+        return targets(**{"query": "", field: name})
+
+    table = begun(PurgeTable(100))
+    table.apply(NOW, Purge(((kind, name),)))
+    assert table.verdict(BEGUN, having(name)) == GONE
+    assert table.hits_between(BEGUN, NOW, having(name))
+    other = having(name[:-1] + "m")
+    assert table.verdict(BEGUN, other) == VALID
+    assert not table.hits_between(BEGUN, NOW, other)

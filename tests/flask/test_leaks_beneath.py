@@ -35,6 +35,7 @@ from werkzeug.routing import BaseConverter
 
 from flask_larder import Cache
 from flask_larder.errors import InvalidPolicy
+from flask_larder.flask.responses import copied
 from flask_larder.flights import Flights
 from tests.flask.answers import Get, is_hit, status_of
 
@@ -901,3 +902,125 @@ def test_a_response_that_the_app_changes_gets_another_tag(
         answer = get("/", headers={"If-None-Match": old})
         assert (answer.status_code, answer.text) == (200, "two")
         assert answer.headers["ETag"] != old
+
+
+@pytest.mark.parametrize("of_instance", [False, True])
+def test_an_error_that_a_handler_returns(app: Flask, cache: Cache, of_instance: bool) -> None:
+    """It may answer by the request as one that the view raises, and by a method of its own alone."""
+
+    def body(environ: Any = None, scope: Any = None) -> str:
+        return str(environ["HTTP_COOKIE"].partition("user=")[2].partition(";")[0])
+
+    class Own(NotFound):
+        def get_body(self, environ: Any = None, scope: Any = None) -> str:
+            return body(environ)
+
+    def handle(_: Any) -> Any:
+        error = NotFound() if of_instance else Own()
+        error.get_body = body  # type: ignore[method-assign, assignment]
+        return error
+
+    app.register_error_handler(NotFound, handle)
+    app.add_url_rule("/", "view", cache.cached(statuses=(200, 404))(lambda: abort(404)))
+    assert [ask_as(app, who).text for who in ("ann", "bob")] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("read", ["get", "in", "pop", "items", "dict", "jwt"])
+def test_what_an_error_reads_of_the_request(app: Flask, cache: Cache, get: Get, read: str) -> None:
+    """Whichever way it looks, it is noted; and one that looks at the URL only is stored."""
+    ways: dict[str, Callable[[Any], Any]] = {
+        "get": lambda environ: environ.get("HTTP_X_USER"),
+        "in": lambda environ: "HTTP_X_USER" in environ,
+        "pop": lambda environ: environ.pop("HTTP_X_USER", None),
+        "items": lambda environ: [value for name, value in environ.items() if "USER" in name],
+        "dict": lambda environ: dict(environ).get("HTTP_X_USER"),
+        "jwt": lambda environ: environ.get("middleware.user"),
+    }
+
+    class Own(NotFound):
+        def get_body(self, environ: Any = None, scope: Any = None) -> str:
+            looks = environ["PATH_INFO"] == "/looks"
+            return str(ways[read](environ)) if looks else environ["PATH_INFO"]
+
+    def view() -> Any:
+        raise Own
+
+    for path in ("/looks", "/other"):
+        app.add_url_rule(path, path, cache.cached(statuses=(404,))(view))
+    for _ in range(2):
+        assert "detail=read-" in status_of(get("/looks"))
+    get("/other")
+    assert is_hit(get("/other"))
+
+
+def test_a_request_that_the_view_makes_of_its_environ(app: Flask, cache: Cache) -> None:
+    """What it reads of that is read of its own."""
+
+    def view() -> str:
+        return str(app.request_class(request.environ).cookies["user"])
+
+    app.add_url_rule("/", "view", cache.cached()(view))
+    assert [ask_as(app, who).text for who in ("ann", "bob")] == ["ann", "bob"]
+
+
+def test_another_response_than_the_views(app: Flask, cache: Cache, get: Get) -> None:
+    """What was made for the view's is not told of it, so that no client takes one for the other."""
+    is_closed: list[bool] = []
+
+    @app.before_request
+    def register() -> None:
+        @after_this_request
+        def replace(response: Response) -> Response:
+            return Response("closed for today") if is_closed else response
+
+    app.add_url_rule("/", "view", cache.cached(response_filter=lambda _: False)(lambda: "page"))
+    app.add_url_rule("/open", "open", cache.cached()(lambda: "page"))
+    tag = get("/open").headers["ETag"]
+    is_closed.append(True)
+    for path in ("/", "/open"):
+        answer = get(path, headers={"If-None-Match": tag})
+        assert (answer.status_code, answer.text) == (200, "closed for today")
+
+
+def test_a_response_that_hooks_hold(app: Flask, cache: Cache, get: Get) -> None:
+    """What they put into it is sent, also where the cache stores nothing."""
+
+    @app.after_request
+    def sign(response: Response) -> Response:
+        g.response.headers["X-Signed"] = "yes"
+        return response
+
+    def view() -> Response:
+        g.response = Response("page")
+        return g.response
+
+    app.add_url_rule("/", "view", cache.cached()(view), methods=["GET", "POST"])
+    for method in ("POST", "GET"):
+        assert get("/", method=method).headers["X-Signed"] == "yes"
+
+
+def test_a_copy_of_a_response_holds_it() -> None:
+    """Something may wait for its end, as to close a file."""
+    gone: list[bool] = []
+    response = Response("x")
+    weakref.finalize(response, gone.append, True)
+    its_copy = copied(response)
+    del response
+    gc.collect()
+    assert (its_copy.get_data(), gone) == (b"x", [])
+
+
+def test_a_hook_that_calls_the_view(app: Flask, cache: Cache, get: Get) -> None:
+    """With other arguments, its answer is none to the URL."""
+
+    @cache.cached()
+    def page(number: int) -> str:
+        return f"page {number}"
+
+    app.add_url_rule("/<int:number>", "page", page)
+    app.before_request(lambda: page(number=0) and None)
+    for number in (5, 6, 5):
+        answer = get(f"/{number}")
+        assert answer.text == f"page {number}"
+        assert status_of(answer) == "larder; fwd=bypass; detail=other-arguments"
+        assert "ETag" not in answer.headers

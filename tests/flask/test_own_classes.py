@@ -274,3 +274,24 @@ def test_a_response_that_is_changed_when_it_is_sent(app: Flask, cache: Cache, ge
     get("/")
     assert is_hit(again := get("/"))
     assert again.headers["Content-Security-Policy"] == "report-uri /"
+
+
+def test_a_class_of_responses_beneath_the_apps_own(app: Flask, cache: Cache, get: Get) -> None:
+    """It is sent as hits are, which are of the app's class."""
+
+    class Secure(Response):
+        def get_wsgi_headers(self, environ: Any) -> Any:
+            fields = super().get_wsgi_headers(environ)
+            fields["Content-Security-Policy"] = "default-src 'none'"
+            return fields
+
+    class Xml(Secure):
+        default_mimetype = "text/xml"
+
+    app.response_class = Secure
+    app.add_url_rule("/", "view", cache.cached()(lambda: Xml("<a/>")))
+    for hit in (False, True):
+        answer = get("/")
+        assert is_hit(answer) == hit
+        assert answer.mimetype == "text/xml"
+        assert answer.headers["Content-Security-Policy"] == "default-src 'none'"

@@ -158,3 +158,36 @@ def test_a_body_that_nobody_may_make_a_list_of(app: Flask, cache: Cache, get: Ge
     assert len(get("/").data) == 2000
     assert is_hit(again := get("/"))
     assert len(again.data) == 2000
+
+
+def test_a_wsgi_application_that_fails_runs_once(app: Flask, cache: Cache, get: Get) -> None:
+    """As without the cache."""
+    runs: list[int] = []
+
+    def application(environ: object, start_response: object) -> list[bytes]:
+        runs.append(1)
+        raise RuntimeError(f"run {len(runs)}")
+
+    app.register_error_handler(RuntimeError, lambda error: (str(error), 500))
+    app.add_url_rule("/", "view", cache.cached()(lambda: application))
+    assert get("/").text == "run 1"
+    assert len(runs) == 1
+
+
+def test_a_stream_that_fails_is_closed_once(app: Flask, cache: Cache, get: Get) -> None:
+    """What happens when it is closed does not hide what has happened before."""
+
+    class Broken(Source):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"x"
+            raise RuntimeError("the source is gone")
+
+        def close(self) -> None:
+            assert not self.closed
+            super().close()
+
+    source = Broken(1)
+    app.register_error_handler(RuntimeError, lambda error: (str(error), 500))
+    app.add_url_rule("/", "view", cache.cached()(lambda: Response(source)))
+    assert get("/").text == "the source is gone"
+    assert source.closed

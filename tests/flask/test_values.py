@@ -446,11 +446,31 @@ class Stock:
     __call__ = total
 
 
-def by_default(number: int) -> Callable[[], int]:
-    def total(number: int = number) -> int:
-        return number
+def by_default(number: Any) -> Callable[[], int]:
+    def total(number: Any = number) -> int:
+        return number[0] if isinstance(number, list) else int(number)
 
     return total
+
+
+def test_functions_of_one_name_are_told_apart_by_their_defaults(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """As those that a loop has made."""
+    runs = app.extensions["runs"] = Counter()
+
+    def made(number: int) -> Callable[[], str]:
+        @cache.cached()
+        def total(number: int = number) -> str:
+            return f"{number} by run {current_app.extensions['runs']()}"
+
+        return total
+
+    totals = [made(number) for number in (1, 2)]
+    app.add_url_rule("/", "view", lambda: ", ".join(total() for total in totals))
+    for _ in range(2):
+        assert get("/").text == "1 by run 1, 2 by run 2"
+    assert runs() == 3
 
 
 @pytest.mark.parametrize(
@@ -460,7 +480,7 @@ def by_default(number: int) -> Callable[[], int]:
         lambda number: Stock(number).total,
         Stock,
         lambda number: functools.partial(double, number, 1),
-        by_default,
+        lambda number: by_default([number]),
         lambda number: eval(f"lambda: {number}"),
     ],
 )
@@ -530,3 +550,19 @@ def test_what_clients_send_makes_no_lines(
     told = [wiring.is_first(str(number)) for number in range(2000)]
     assert told == sorted(told, reverse=True)
     assert len(wiring.warned) == 1000
+
+
+def test_head_parts_nobody(app: Flask, cache: Cache, get: Get) -> None:
+    """What it makes is kept for nobody, and is no failure after which all run."""
+    runs = app.extensions["runs"] = Counter()
+
+    @cache.cached()
+    def rows() -> int:
+        return current_app.extensions["runs"]()
+
+    app.add_url_rule("/", "view", lambda: str(rows()))
+    for _ in range(3):
+        get("/", method="HEAD")
+    coalescer = next(iter(app.extensions["flask_larder"].values())).coalescer_of_values
+    assert not coalescer._flights()._failures
+    assert runs() == 4

@@ -18,6 +18,7 @@ from flask_larder.flask.asking import Asked, core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.current import request_context
 from flask_larder.flask.endpoints import may_answer_request
+from flask_larder.flask.purging import defaults_of
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
@@ -76,12 +77,13 @@ def _may_be_kept(call: Call, context: RequestContext) -> bool:
 def _is_the_only_one(function: Callable[..., Any]) -> bool:
     """Whether its name tells it from others that do something else.
 
-    Not so a closure, a method of an object, a ``partial``, one of several ``lambda``; nor what a
-    loop has made, with what it is about in its defaults, since it is not found by its name.
+    Not so a closure, a method of an object, a ``partial``, one of several ``lambda``; nor what has
+    defaults that no key can hold, as of a loop, and is not found by its name.
     """
+    function = inspect.unwrap(function)
     if not isinstance(function, FunctionType) or function.__closure__:
         return False
-    if not (function.__defaults__ or function.__kwdefaults__):
+    if defaults_of(function) is not None:
         return "<lambda>" not in function.__qualname__
     found: Any = sys.modules.get(function.__module__)
     for name in function.__qualname__.split("."):
@@ -141,7 +143,11 @@ class _Evaluation:
         """Who asks for the same key can share a value."""
         return self._call.wiring.values.stored(self._key)
 
-    is_for_one: Final = False
+    @property
+    def is_for_one(self) -> bool:
+        """Whether it would be kept under a URL for which GET may have another one."""
+        is_to_head = self._context is not None and self._context.request.method == "HEAD"
+        return is_to_head and self._call.options.is_template
 
     finds_nothing: Final = False
     """It asks for values each time, and does not know whether that has failed."""
@@ -198,7 +204,7 @@ class _Evaluation:
                 return _Answer(_joined(call.run())), None
             result, reason = self._run()
         is_nothing = result is None and not call.options.cache_none
-        if is_nothing or self._is_for_head or call.refusal_of(result):
+        if is_nothing or self.is_for_one or call.refusal_of(result):
             return _Answer(result), None
         if reason is not None:
             if self._watch is not None and self._lacks_field:
@@ -249,12 +255,6 @@ class _Evaluation:
         call, context = self._call, self._context
         is_view = context is not None and may_answer_request(call.decorated, context)
         return call.options.is_template or is_view
-
-    @property
-    def _is_for_head(self) -> bool:
-        """Whether it would be kept under a URL for which GET may have another one."""
-        is_to_head = self._context is not None and self._context.request.method == "HEAD"
-        return is_to_head and self._call.options.is_template
 
     def _run(self) -> tuple[Any, str | None]:
         """What the function returns, and why that is not to be kept."""

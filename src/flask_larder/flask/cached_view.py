@@ -87,18 +87,19 @@ class _Answering:
 def answer_view(call: Call, context: RequestContext) -> Any:
     """The stored response where there is one, else what the view answers.
 
-    That is the answer to the URL: a view that calls itself meanwhile runs, and so does one that is
-    called again with other arguments, where its key is the URL.
+    Where its key is the URL, it has one answer for a request: if it calls itself meanwhile, it
+    runs, and if it is called again with other arguments, the cache is not asked.
     """
-    answering = vars(context).setdefault(_ANSWERING, {})
-    first = answering.get(call.decorated)
-    if first is not None and (first.is_under_way or not call.has_the_key_of(first.call)):
-        return call.run()
-    first = answering.setdefault(call.decorated, _Answering(call))
-    first.is_under_way = True
     tell_in_fields(context)
+    answering = vars(context).setdefault(_ANSWERING, {})
+    first = answering.setdefault(call.decorated, _Answering(call))
+    is_by_url = call.options.is_template
+    if first.is_under_way:
+        return call.run() if is_by_url else _Visit(call, context, is_nested=True).answer()
+    first.is_under_way = True
     try:
-        return _Visit(call, context).answer()
+        is_other = is_by_url and first.call is not call and not call.has_arguments_of(first.call)
+        return _Visit(call, context).answer("other-arguments" if is_other else None)
     finally:
         first.is_under_way = False
 
@@ -109,7 +110,7 @@ _ANSWERING: Final = "_flask_larder_answering"
 class _Visit:
     """One request's way through the cache to a view, or not as far as that."""
 
-    def __init__(self, call: Call, context: RequestContext) -> None:
+    def __init__(self, call: Call, context: RequestContext, *, is_nested: bool = False) -> None:
         self._call = call
         self._context = context
         self._settings = call.wiring.settings
@@ -127,13 +128,21 @@ class _Visit:
             send_tags=self._settings["CACHE_SEND_TAGS"],
             hit_indication=call.options.response_hit_indication,
         )
-        self._view = ViewRun(call, context, self._outcome, self._tags)
+        # Whether Flask itself calls what was decorated, and nothing stands between.
+        self._is_outermost = not is_nested and is_view(call.decorated, context)
+        self._is_nested = is_nested
+        self._view = ViewRun(
+            call, context, self._outcome, self._tags, is_outermost=self._is_outermost
+        )
 
-    def answer(self) -> Any:
-        """What Flask is to get. The outcome is recorded, also where the view raises."""
+    def answer(self, refused: Reason | None = None) -> Any:
+        """What Flask is to get. The outcome is recorded, also where the view raises.
+
+        The cache is not asked where it is *refused* for a reason.
+        """
         outcome, started = self._outcome, perf_counter()
         try:
-            refused = self._reason_not_to_ask()
+            refused = refused or self._reason_not_to_ask()
             if not refused and self._context.request.method not in GET_AND_HEAD:
                 outcome.status = CacheStatus("method")
                 return self._view.run()
@@ -162,7 +171,7 @@ class _Visit:
         try:
             has_conditions = is_conditional(self._context.request)
             if ask.is_stale is not None or has_conditions:
-                self._surround(is_conditional=has_conditions)  # else nobody looks, but for the view
+                self._surround(has_conditions=has_conditions)  # else nobody looks, but for the view
             forward = self._forwarding(ask, watch)
             answer, outcome.status = self._call.wiring.engine.answer(ask, forward)
             if isinstance(answer, Hit):
@@ -215,7 +224,7 @@ class _Visit:
         if not self._key_has_arguments():
             self._call.tell_ignored_arguments(hit.response.targets)
         self._outcome.age = hit.age
-        self._outcome.is_as_stored = self._is_outermost()
+        self._outcome.is_as_stored = self._is_outermost
 
     def _key_has_arguments(self) -> bool:
         """Whether the key tells all arguments apart: the URL, if there are none but its own."""
@@ -242,7 +251,7 @@ class _Visit:
         ask = replace(ask, refresh=False, replaces=at, directives=NO_DIRECTIVES)
         watch = Watch(self._context)
         try:
-            self._surround(is_conditional=is_conditional(self._context.request))
+            self._surround(has_conditions=is_conditional(self._context.request))
             forward = self._forwarding(ask, watch)
             made = self._call.wiring.engine.revalidate(ask, forward, revalidation.claim)
         except BaseException:
@@ -261,14 +270,14 @@ class _Visit:
             self._call.tell_failure(made[0].failure)
         return self._returned(made[0])
 
-    def _surround(self, *, is_conditional: bool) -> None:
+    def _surround(self, *, has_conditions: bool) -> None:
         """Collect tags, and set the client's conditions aside, if that is not done already.
 
         Until :meth:`_restore`, and so also while a body that streams is read.
         """
         if not self._around:
             self._enter(Tagging(self._tags))
-            if is_conditional:
+            if has_conditions:
                 self._enter(on_condition(self._context.request, ()))
 
     def _enter(self, around: AbstractContextManager[None]) -> None:
@@ -290,16 +299,10 @@ class _Visit:
             # Only where something stale is there does it matter which exceptions are errors.
             asks_handler = status.fwd == "stale"
             self._drop_made()
-            self._surround(is_conditional=False)
-            if not conditions:  # the client's are set aside already
-                self._made = self._view.answer(
-                    ask, watch, self._harmless, asks_handler=asks_handler
-                )
-                return self._made
+            self._surround(has_conditions=False)
             with on_condition(self._context.request, conditions):
-                self._made = self._view.answer(
-                    ask, watch, self._harmless, asks_handler=asks_handler
-                )
+                answer = self._view.answer
+                self._made = answer(ask, watch, self._harmless, asks_handler=asks_handler)
             return self._made
 
         return forward
@@ -308,7 +311,8 @@ class _Visit:
         """Close what the view has made, if anything: nobody gets it."""
         made, self._made = self._made, None
         if made is not None:
-            made.close()
+            with suppress(Exception):  # what has failed before is what is told
+                made.close()
 
     def _returned(self, answer: Hit | ViewAnswer) -> Any:
         """What Flask gets. Raises what the view has raised."""
@@ -319,8 +323,7 @@ class _Visit:
             return self._of_hit(answer.response)
         if answer.raised is not None:
             raise answer.raised
-        outcome = self._outcome
-        outcome.made, outcome.is_own, outcome.etag = answer.made, answer.is_own, answer.etag
+        self._outcome.made, self._outcome.is_own = answer.made, answer.is_own
         return answer.returned
 
     def _tell_unkeyed(self, made: ViewAnswer, watch: Watch) -> None:
@@ -358,17 +361,18 @@ class _Visit:
             self._call.tell_failure(self._made.failure)
 
     def _of_hit(self, stored: StoredResponse) -> Any:
-        """What the view returned, where a decorator waits for that; else the response."""
-        if stored.value is not None and not self._is_outermost():
+        """What the view returned, where a decorator waits for that; else the response.
+
+        A view that calls itself would not know what to do with that: it runs where nothing is kept.
+        """
+        if stored.value is not None and not self._is_outermost:
             with suppress(CorruptEntry):
                 return decode_value(stored.value)
+        if self._is_nested:
+            return self._view.run()
         made = response_of(self._context.app, stored)
         self._outcome.made, self._outcome.is_own = made, True
         return made
-
-    def _is_outermost(self) -> bool:
-        """Whether Flask itself calls what was decorated, and nothing stands between."""
-        return is_view(self._call.decorated, self._context)
 
     def _reason_not_to_ask(self) -> Reason | None:
         if not is_watched(self._context):

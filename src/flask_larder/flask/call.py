@@ -14,7 +14,7 @@ from flask_larder.entry import Request, Targets
 from flask_larder.flask.asking import Asked, asked_of, source_of
 from flask_larder.flask.named_reads import unnamed
 from flask_larder.flask.options import Options, call_with_fitting
-from flask_larder.flask.purging import arguments_of, is_plain, name_of
+from flask_larder.flask.purging import arguments_of, defaults_of, is_plain, name_of
 from flask_larder.flask.tagging import checked_tags
 from flask_larder.flask.wiring import Wiring, tell
 from flask_larder.policy import Policy, Reason
@@ -46,13 +46,8 @@ class Call(Struct, frozen=True):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def has_the_key_of(self, other: "Call") -> bool:
-        """Whether it asks for what *other*, a call of the same view in the same request, does.
-
-        Where the key is the URL, it is that of the first call, whatever the arguments.
-        """
-        if not self.options.is_template:
-            return True
+    def has_arguments_of(self, other: "Call") -> bool:
+        """Whether its arguments are the same as those of *other*, as far as that can be told."""
         own, others = self.args, other.args
         names = self.kwargs.keys()
         if len(own) != len(others) or names != other.kwargs.keys():
@@ -203,7 +198,9 @@ class Call(Struct, frozen=True):
 
     def asked(self, request: Request | None, *, is_view: bool) -> Asked:
         """What this call asks for. Raises ``OptionFailed``."""
-        owner = None if is_view else self.name
+        owner = (
+            None if is_view else f"{self.name}{defaults_of(inspect.unwrap(self.function)) or ''}"
+        )
         checked = self.options.source_check
         if checked is None:
             checked = self.wiring.settings["CACHE_SOURCE_CHECK"]

@@ -7,12 +7,12 @@ from typing import Any, Final, cast
 
 from flask import Flask, Request, Response, request
 from flask.ctx import RequestContext
-from werkzeug.datastructures import EnvironHeaders, Headers
+from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.conditional import is_not_modified
 from flask_larder.flask.current import request_context
 from flask_larder.flask.partial import apply_range
-from flask_larder.flask.responses import append_fields, copied, fields_of
+from flask_larder.flask.responses import copied, fields_of, forget_told, tell, tell_vary
 from flask_larder.headers import values_of, with_vary
 from flask_larder.key import encode_path
 from flask_larder.policy import GET_AND_HEAD
@@ -23,7 +23,6 @@ from flask_larder.wsgi import OUTCOME
 _log = logging.getLogger("flask_larder")
 
 _ONCE: Final = "_flask_larder_once"
-_TOLD: Final = "_flask_larder_told"
 
 # What a client may make its request depend on. If-Range counts beside a Range only.
 _ASKED_ABOUT: Final = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE"})
@@ -36,8 +35,7 @@ class Outcome:
     *age* is in seconds and ``None`` unless the answer was stored; the times that the cache and
     the view took are in milliseconds, *view_ms* ``None`` where the view did not run. *vary* are
     the header fields that select. *made* is the response that goes to Flask, until its fields are
-    written, and it *is_own* where nobody but the cache has it; else it may lack the *etag* that was
-    made for it. *send* tells whether the client may
+    written, and it *is_own* where nobody but the cache has it. *send* tells whether the client may
     see the status, *whole* that the whole was made or found, though the client may want a part, and
     *is_as_stored* that no decorator around the cache has changed what was stored.
     """
@@ -55,7 +53,6 @@ class Outcome:
     is_as_stored: bool = False
     made: Any = None
     is_own: bool = False
-    etag: str | None = None
 
     def __str__(self) -> str:
         return str(self.status)
@@ -88,26 +85,20 @@ def write_fields(response: Response) -> Response:
     outcome = environ.get(OUTCOME)
     if not isinstance(outcome, Outcome):
         return response
-    is_own = outcome.is_own and response is outcome.made
+    is_made = response is outcome.made
+    is_own = outcome.is_own and is_made
     outcome.made = None  # it may lead back to the environ
     is_asked_about = not environ.keys().isdisjoint(_ASKED_ABOUT)
-    if not is_own and (is_asked_about or not _is_held(context)):
+    was_sent = not is_made and forget_told(response)
+    if not is_own and (is_asked_about or was_sent):
         response = copied(response)  # the app may send it to others
-    _forget_told(response)
-    fields, told = fields_of(response), list[tuple[str, str]]()
-    added = _own_fields(outcome, fields)
+    fields = fields_of(response)
+    if outcome.age is not None:
+        fields.remove("Age")
     if outcome.vary:
         selecting = with_vary(fields.to_wsgi_list(), outcome.vary)
-        fields["Vary"] = ", ".join(values_of(selecting, "vary"))
-    if outcome.send:
-        # Lists, to which each cache on the way appends (RFC 9211 section 2).
-        told += ("Cache-Status", str(outcome)), ("Server-Timing", outcome.server_timing)
-    if outcome.send_tags and (tags := cache_tag(outcome.tags)):
-        told.append(("Cache-Tag", tags))
-    append_fields(fields, added + told)
-    vars(response)[_TOLD] = told
-    if outcome.hit_indication and outcome.status.is_hit:
-        fields["hit_cache"] = "True"
+        tell_vary(response, ", ".join(values_of(selecting, "vary")))
+    tell(response, _told(outcome))
     if is_asked_about:
         now = time()
         made_at = now - outcome.age if outcome.is_as_stored and outcome.age is not None else None
@@ -117,28 +108,17 @@ def write_fields(response: Response) -> Response:
     return response
 
 
-def _own_fields(outcome: Outcome, fields: Headers) -> list[tuple[str, str]]:
-    """What *fields* lack of what is told of the response itself; without an ``Age`` of others."""
-    added = []
-    if outcome.etag is not None:
-        added.append(("ETag", outcome.etag))
-    if outcome.age is not None:
-        fields.remove("Age")
-        added.append(("Age", str(int(outcome.age))))
-    return added
-
-
-def _is_held(context: RequestContext | None) -> bool:
-    """Whether a function of the request is still to be given the response, which it may hold."""
-    functions = [] if context is None else context._after_request_functions  # noqa: SLF001
-    return functions != [write_fields]
-
-
-def _forget_told(response: Response) -> None:
-    """Take away what was told of *response* when the app sent it before."""
-    if told := vars(response).pop(_TOLD, None):
-        kept = [field for field in fields_of(response).to_wsgi_list() if field not in told]
-        response.headers = Headers(kept)
+def _told(outcome: Outcome) -> list[tuple[str, str]]:
+    """The fields that tell of *outcome*."""
+    told = [] if outcome.age is None else [("Age", str(int(outcome.age)))]
+    if outcome.send:
+        # Lists, to which each cache on the way appends (RFC 9211 section 2).
+        told += ("Cache-Status", str(outcome)), ("Server-Timing", outcome.server_timing)
+    if outcome.send_tags and (tags := cache_tag(outcome.tags)):
+        told.append(("Cache-Tag", tags))
+    if outcome.hit_indication and outcome.status.is_hit:
+        told.append(("hit_cache", "True"))
+    return told
 
 
 def make_responses_once(app: Flask) -> None:

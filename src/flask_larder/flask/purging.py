@@ -162,6 +162,21 @@ def arguments_of(
     return digest_of([part for pair in sorted(pairs) for part in pair])
 
 
+def defaults_of(function: Callable[..., Any]) -> str | None:
+    """What tells it from others of its name by the defaults of its arguments, if it has any.
+
+    ``None`` where one of them is not plain.
+    """
+    defaults = getattr(function, "__defaults__", None) or ()
+    named = getattr(function, "__kwdefaults__", None) or {}
+    if not (defaults or named):
+        return ""
+    try:
+        return digest_of(map(_text, (*defaults, *named.values())))
+    except TypeError:
+        return None
+
+
 def is_plain(value: Any) -> bool:
     """Whether a purge can name it by itself."""
     return type(value) in _PLAIN

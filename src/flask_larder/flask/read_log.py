@@ -16,8 +16,8 @@ class ReadLog(Generic[Name]):
 
     __slots__ = ("_count", "_first", "_latest", "outer")
 
-    def __init__(self) -> None:
-        self.outer: ReadLog[Name] | None = None
+    def __init__(self, outer: "ReadLog[Name] | None" = None) -> None:
+        self.outer = outer
         self._count = itertools.count(1)
         self._first: dict[Name, int] = {}
         self._latest: dict[Name, int] = {}

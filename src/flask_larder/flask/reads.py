@@ -20,6 +20,7 @@ from flask_larder.flask.tracking import (
     BODY,
     REMOTE_USER,
     SESSION,
+    NotedEnviron,
     TrackedHeaders,
     TrackedRequest,
     track_session,
@@ -47,13 +48,6 @@ def note_selecting(names: Collection[str]) -> None:
     if context is not None and isinstance(context.request.headers, TrackedHeaders):
         for name in names:
             context.request.headers.note(name)
-
-
-def note_environ(context: RequestContext) -> None:
-    """Note as read whatever may tell who asks: it went to somebody who may look at any of it."""
-    assert isinstance(context.request, TrackedRequest)  # noqa: S101 - others are not watched
-    for name in (ALL_FIELDS, "cookie", REMOTE_USER):
-        context.request.larder_reads.note(name)
 
 
 def is_watched(context: RequestContext) -> bool:
@@ -98,6 +92,15 @@ class Watch:
         """What was read before, by name."""
         log = self._named_log
         return frozenset() if log is None else log.before(self._named_start)
+
+    def noted(self, environ: dict[str, Any]) -> dict[str, Any]:
+        """*environ* for somebody of whom it is noted what he reads of that."""
+        return NotedEnviron(environ, self._log)
+
+    def note_all(self) -> None:
+        """Note as read whatever may tell who asks: it went to who may look at any of it."""
+        for name in (ALL_FIELDS, "cookie", REMOTE_USER):
+            self._log.note(name)
 
     def names(self) -> frozenset[str]:
         """The names of the header fields, and of the rest, that were read since."""

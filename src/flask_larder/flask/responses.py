@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from copy import copy
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from flask import Flask, Response
 from werkzeug.datastructures import Headers
@@ -38,7 +38,43 @@ def copied(response: Response) -> Response:
         its_copy.headers = copy(response.headers)
     except Exception:  # noqa: BLE001 - a class of the app's may do whatever it likes
         return response
+    own = vars(its_copy)
+    own[_ORIGINAL] = response  # which somebody may wait to see go
+    if told := own.get(_TOLD):
+        own[_TOLD] = copy(told)
     return its_copy
+
+
+_ORIGINAL: Final = "_flask_larder_original"
+_TOLD: Final = "_flask_larder_told"
+_VARY: Final = "_flask_larder_vary"
+
+
+def tell(response: WerkzeugResponse, fields: Iterable[tuple[str, str]]) -> None:
+    """Add well-formed *fields* to *response*, of this answer only: the app may keep it."""
+    added = tuple(fields)
+    append_fields(fields_of(response), added)
+    vars(response)[_TOLD] = (*vars(response).get(_TOLD, ()), *added)
+
+
+def tell_vary(response: WerkzeugResponse, vary: str) -> None:
+    """As :func:`tell`, of a ``Vary`` that takes the place of the one that is there."""
+    headers = fields_of(response)
+    vars(response)[_VARY] = vary, headers.getlist("Vary")
+    headers["Vary"] = vary
+
+
+def forget_told(response: WerkzeugResponse) -> bool:
+    """Take away what was told of *response* when the app sent it before; whether it did."""
+    own = vars(response)
+    told, (vary, before) = own.pop(_TOLD, None), own.pop(_VARY, ("", []))
+    if told is None:
+        return False
+    kept = Headers([field for field in fields_of(response).to_wsgi_list() if field not in told])
+    if kept.getlist("Vary") == [vary]:
+        kept.setlist("Vary", before)
+    response.headers = kept
+    return True
 
 
 def fields_of(response: WerkzeugResponse) -> Headers:

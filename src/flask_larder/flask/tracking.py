@@ -102,6 +102,74 @@ def _noted_name(name: str) -> str:
     return name if is_name else ALL_FIELDS
 
 
+_OF_ALL: Final = frozenset(
+    {
+        *("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL"),
+        *("SERVER_NAME", "SERVER_PORT", "CONTENT_TYPE", "CONTENT_LENGTH"),
+    }
+)
+"""What an environ has that tells of nobody."""
+
+
+class NotedEnviron(dict[str, Any]):
+    """An environ of which is noted, in *reads*, what is read that tells who asks."""
+
+    def __init__(self, environ: dict[str, Any], reads: ReadLog[str]) -> None:
+        super().__init__(environ)
+        self._reads = reads
+
+    def __getitem__(self, key: str) -> Any:
+        self._note(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self._note(str(key))
+        return super().__contains__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As that of a dict; so are the others."""
+        self._note(key)
+        return super().get(key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:  # noqa: D102
+        self._note(key)
+        return super().pop(key, *default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:  # noqa: D102
+        self._note(key)
+        return super().setdefault(key, default)
+
+    def __iter__(self) -> Iterator[str]:
+        self._note_all()
+        return super().__iter__()
+
+    def keys(self) -> Any:  # noqa: D102
+        self._note_all()
+        return super().keys()
+
+    def items(self) -> Any:  # noqa: D102
+        self._note_all()
+        return super().items()
+
+    def values(self) -> Any:  # noqa: D102
+        self._note_all()
+        return super().values()
+
+    def copy(self) -> dict[str, Any]:  # noqa: D102
+        self._note_all()
+        return super().copy()
+
+    def _note(self, key: str) -> None:
+        if key.startswith("HTTP_"):
+            self._reads.note(key.removeprefix("HTTP_").replace("_", "-").lower())
+        elif not (key in _OF_ALL or key.startswith("wsgi.")):
+            self._note_all()  # what the server or middleware has put there
+
+    def _note_all(self) -> None:
+        for name in (ALL_FIELDS, "cookie", REMOTE_USER):
+            self._reads.note(name)
+
+
 def _reads_around(environ: dict[str, Any]) -> ReadLog[str] | None:
     """What notes the reads of the request in which *environ* was made of that request's own."""
     context = request_context()
@@ -161,14 +229,13 @@ class TrackedRequest(FlaskRequest):
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.__dict__.update(url_rule=None, routing_exception=None)
-        self.larder_reads: ReadLog[str] = ReadLog()
+        self.larder_reads: ReadLog[str] = ReadLog(_reads_around(environ))
         # Before anything is read, by hooks or by the view, that a purge may be about.
         self._larder_positions = {
             cache: has.purges.position() for cache, has in self.larder_caches.items()
         }
         super().__init__(environ, *args, **kwargs)
         self._larder_read_in_init = self.larder_reads.since()
-        self._larder_outer_reads = _reads_around(environ)
 
     def larder_position(self, cache: object) -> Position | None:
         """The latest purge of *cache* that was known when the request came, if any was."""
@@ -189,25 +256,14 @@ class TrackedRequest(FlaskRequest):
         """Note what the app reads, now that *rule* matches the URL: next to nothing as yet."""
         context = request_context()
         read_in_matching = self._larder_read_in_matching(rule, context)
-        kept = self._larder_read_in_init | read_in_matching
-        self.larder_reads.forget_all_but(kept)
-        if self._larder_outer_reads is not None:
-            self._larder_note_in(self._larder_outer_reads, kept, context)
+        self.larder_reads.forget_all_but(self._larder_read_in_init | read_in_matching)
+        if self.larder_reads.outer is not None and context is not None:
+            track_session(context, self.larder_reads)
         if self.larder_is_first:
             self._larder_begin_first()
         self._larder_load_positions()
         if context is not None and wants_names(context.app):
             self._larder_name_reads(context)
-
-    def _larder_note_in(
-        self, outer: ReadLog[str], read: frozenset[str], context: RequestContext | None
-    ) -> None:
-        """Note what is *read*, until now and from now on, in *outer*, too."""
-        self.larder_reads.outer = outer
-        for name in read:
-            outer.note(name)
-        if context is not None and context.request is self:
-            track_session(context, self.larder_reads)
 
     def _larder_read_in_matching(
         self, rule: Rule | None, context: RequestContext | None

@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Any, Final
 
 from flask import Response, current_app
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -15,7 +14,7 @@ from flask_larder.codec import encode_value
 from flask_larder.conditional import entity_tag_of
 from flask_larder.entry import Reads, Targets
 from flask_larder.errors import UnstorableValue
-from flask_larder.flask.responses import append_fields, fields_of
+from flask_larder.flask.responses import copied, fields_of, forget_told, tell
 from flask_larder.headers import Fields
 from flask_larder.policy import SERVER_ERRORS, Reason
 
@@ -48,7 +47,6 @@ class ViewAnswer:
         self.returned = value
         self.made: Response | None = None  # where Flask gets that
         self.is_own = False  # and nobody else has it
-        self.etag: str | None = None  # else it is told here, and not in its fields
         self.raised = raised
         self.reads = reads
         self.targets = targets
@@ -62,6 +60,8 @@ class ViewAnswer:
             response = current_app.make_response(self.returned)
         except (TypeError, ValueError):
             return None
+        if response is self.returned and forget_told(response):
+            response = copied(response)  # the app keeps it, and has sent it before
         if self._is_outermost and not self.raised:
             self.is_own = response is not self.returned
             self.returned = self.made = response
@@ -73,9 +73,10 @@ class ViewAnswer:
         return f"{self.status}" if self.raised is None else f"{self.status}, {self.raised!r}"
 
     def close(self) -> None:
-        """Close the response, which nobody gets."""
-        if self._response is not None:
-            self._response.close()
+        """Close the response, which nobody gets, if it was made."""
+        response: Response | None = vars(self).get("_response")
+        if response is not None:
+            response.close()
 
     def cost(self) -> float:
         """For how long it has been made until now, in seconds."""
@@ -128,8 +129,7 @@ class ViewAnswer:
         """The header fields."""
         if self._response is None:
             return ()
-        fields = fields_of(self._response).to_wsgi_list()
-        return fields if self.etag is None else [*fields, ("ETag", self.etag)]
+        return fields_of(self._response).to_wsgi_list()
 
     def read_body(self, limit: int) -> bytes | None:
         """The whole body, or ``None`` where it is longer than *limit* bytes.
@@ -142,14 +142,8 @@ class ViewAnswer:
             headers = self._response.headers
             # Werkzeug would raise and catch an error to tell that it is not there.
             if "etag" not in {name.lower() for name, _ in headers}:
-                self._add_etag(headers, entity_tag_of(body))
+                tell(self._response, [("ETag", entity_tag_of(body))])
         return body
-
-    def _add_etag(self, headers: Headers, tag: str) -> None:
-        if self.is_own:
-            append_fields(headers, [("ETag", tag)])
-        else:
-            self.etag = tag
 
     def _whole_body(self, limit: int) -> bytes | None:
         response = self._response
@@ -167,24 +161,18 @@ class ViewAnswer:
 def is_application(value: Any) -> bool:
     """Whether Flask runs what a view has returned as a WSGI application, to have a response."""
     made = value[0] if isinstance(value, tuple) and value else value
-    return callable(made) and not isinstance(made, WerkzeugResponse)
+    if isinstance(made, str | bytes | bytearray | dict | list | WerkzeugResponse):
+        return False
+    return callable(made) and type(made).__module__ != HTTPException.__module__
 
-
-def looks_at_environ(error: HTTPException) -> bool:
-    """Whether an error may answer by what its request has: it answers in its own way."""
-    ways = (getattr(type(error), name).__module__ for name in _WAYS_OF_ERRORS)
-    return not all(module.startswith("werkzeug.") for module in ways)
-
-
-_WAYS_OF_ERRORS: Final = ("get_response", "get_body", "get_headers", "get_description")
 
 _is_sent: Final = attrgetter("__call__", "get_wsgi_headers", "get_app_iter", "get_wsgi_response")
 
 
 def _is_sent_its_own_way(response: WerkzeugResponse) -> bool:
-    """Whether its class, which is none that the app has for all, makes more of it when sent."""
-    kind = type(response)
-    return kind is not current_app.response_class and _is_sent(kind) != _is_sent(WerkzeugResponse)
+    """Whether its class makes more of it when it is sent than the one that hits are made of."""
+    own = _is_sent(type(response))
+    return own not in (_is_sent(WerkzeugResponse), _is_sent(current_app.response_class))
 
 
 def _collect(response: Response, limit: int) -> bytes | None:
@@ -201,6 +189,7 @@ def _collect(response: Response, limit: int) -> bytes | None:
                 response.response = _Resumed(chunks, rest, stream)
                 return None
     except BaseException:
+        response.response = ()
         _close(stream)
         raise
     _close(stream)

@@ -11,30 +11,38 @@ from werkzeug.exceptions import HTTPException
 from flask_larder.ask import Ask
 from flask_larder.entry import Reads
 from flask_larder.flask.call import Call, OptionFailed
-from flask_larder.flask.endpoints import is_view
 from flask_larder.flask.outcome import Outcome
 from flask_larder.flask.reads import (
     Watch,
     credentials_among,
-    note_environ,
     registered_functions,
 )
 from flask_larder.flask.tagging import Tags, give_tags
-from flask_larder.flask.view import ViewAnswer, is_application, looks_at_environ
+from flask_larder.flask.view import ViewAnswer, is_application
 from flask_larder.policy import Policy, Reason
 
 
 class ViewRun:
     """Runs the view of a *call*, and tells *outcome* how long that took.
 
-    *tags* are those that are given meanwhile.
+    *tags* are those that are given meanwhile. It *is outermost* where what it returns goes to
+    Flask, and to no decorator or caller.
     """
 
-    def __init__(self, call: Call, context: RequestContext, outcome: Outcome, tags: Tags) -> None:
+    def __init__(
+        self,
+        call: Call,
+        context: RequestContext,
+        outcome: Outcome,
+        tags: Tags,
+        *,
+        is_outermost: bool,
+    ) -> None:
         self._call = call
         self._context = context
         self._outcome = outcome
         self._tags = tags
+        self._is_outermost = is_outermost
 
     def run(self) -> Any:
         """What the view returns."""
@@ -56,9 +64,9 @@ class ViewRun:
         call, tags = self._call, self._tags
         began, refusal = perf_counter(), self._give_tags()
         reads = self._reads(ask, watch, harmless)
-        value, raised = self._value(ask, asks_handler=asks_handler)
+        value, raised = self._value(ask, watch, asks_handler=asks_handler)
         if is_application(value):
-            note_environ(self._context)  # which Flask runs it with
+            watch.note_all()
         if raised is not None and (
             call.options.by_response or not isinstance(raised, HTTPException)
         ):
@@ -72,7 +80,7 @@ class ViewRun:
             began=began,
             targets=lambda: call.targets(tags, ask.url),
             refusal=refusal,
-            is_outermost=self._is_outermost(),
+            is_outermost=self._is_outermost,
         )
 
     def _reads(self, ask: Ask, watch: Watch, harmless: frozenset[str]) -> Callable[[], Reads]:
@@ -95,20 +103,19 @@ class ViewRun:
 
         return reads
 
-    def _value(self, ask: Ask, *, asks_handler: bool) -> tuple[Any, Exception | None]:
+    def _value(self, ask: Ask, watch: Watch, *, asks_handler: bool) -> tuple[Any, Exception | None]:
         """What the view returned; or what becomes of what it has raised, and that."""
+        environ = self._context.request.environ
         try:
             return self.run(), None
         except HTTPException as error:
-            if looks_at_environ(error):
-                note_environ(self._context)
-            value = error.get_response(self._context.request.environ)
+            value = error.get_response(watch.noted(environ))
             if self._may_store(ask.policy, value.status_code):
                 # Asked for: what the app's error handler makes of it is the response to store.
                 handled = self._context.app.handle_user_exception(error)
                 # Where no handler took it, Flask would read the body that it may have once more.
                 if isinstance(handled, HTTPException):
-                    handled = handled.get_response(self._context.request.environ)
+                    handled = handled.get_response(watch.noted(environ))
                 return handled, None
             return value, error
         except Exception as error:
@@ -120,12 +127,8 @@ class ViewRun:
     def _may_store(self, policy: Policy, status: int) -> bool:
         """Whether what becomes of an ``abort`` may be stored; a decorator gets what was raised."""
         if policy.timeout is None:
-            return self._is_outermost()
+            return self._is_outermost
         return status in policy.statuses
-
-    def _is_outermost(self) -> bool:
-        """Whether Flask itself calls what was decorated, and nothing stands between."""
-        return is_view(self._call.decorated, self._context)
 
     def _give_tags(self) -> Reason | None:
         """Tag what is made as the option says; if that fails, the reason not to store it."""
