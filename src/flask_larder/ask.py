@@ -28,7 +28,8 @@ class Ask(Struct, frozen=True):
     *refresh* means that a stored response is not to be used but replaced, and *replaces* that the
     one is which was stored then. *is_stale* may call a fresh one stale. *directives* are
     those of the request, where they count. *looked_up* spares the first look-up. *expected* tells
-    by what purges is hit what the view would make, as far as that is known before.
+    by what purges is hit what the view makes, as far as that is known by now; whether functions may
+    be asked for that, it is told.
     """
 
     request: Request
@@ -42,7 +43,7 @@ class Ask(Struct, frozen=True):
     is_stale: Callable[[StoredResponse], bool] | None = None
     directives: Directives = NO_DIRECTIVES
     looked_up: LookedUp | None = None
-    expected: Callable[[], Targets] | None = None
+    expected: Callable[[bool], Targets] | None = None
 
 
 class Hit(Struct, frozen=True):
@@ -80,11 +81,15 @@ class Miss(Struct, frozen=True):
 
 
 class Shared(Struct, frozen=True):
-    """A response that may be stored, and under which key: what requests like it can share."""
+    """A response that may be stored, and under which key: what requests like it can share.
+
+    *began* is the latest purge that was known when the work for it began.
+    """
 
     at: str
     names: frozenset[str]
     response: StoredResponse
+    began: Position | None = None
 
 
 def selected_key(ask: Ask, names: frozenset[str]) -> str:

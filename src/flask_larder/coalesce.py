@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from flask_larder.chance import CHANCE
-from flask_larder.entry import Position
 from flask_larder.errors import StoreUnavailable
-from flask_larder.flights import Flight, Flights
+from flask_larder.flights import Flight, Flights, Work
 from flask_larder.per_process import PerProcess
 from flask_larder.store import UNASKED, Lease, Leases, Unasked
 
@@ -29,7 +28,7 @@ LOOK_SECONDS: Final = 1.0
 """How long a caller waits for one who only looks, before it leads."""
 
 
-class Task(Protocol[T, R_co]):
+class Task(Work, Protocol[T, R_co]):
     """What one caller wants. *T* is what callers can share, *R* what this one returns."""
 
     @property
@@ -48,12 +47,12 @@ class Task(Protocol[T, R_co]):
         ...
 
     @property
-    def since(self) -> Position | None:
-        """The latest purge that was known when it began; what it makes may be hit by later ones."""
+    def is_overtaken(self) -> bool:
+        """Whether a purge since the request came hits what it makes, as far as that is known."""
         ...
 
-    def is_too_old(self, since: Position | None) -> bool:
-        """Whether a purge after *since* hits what it wants, as far as that is known."""
+    def is_too_old(self, work: Work) -> bool:
+        """Whether what another's *work* makes is certainly older than what it would make."""
         ...
 
     def find(self) -> R_co | None:
@@ -164,7 +163,7 @@ class Coalescer(Generic[T]):
         here, key, deadline = self._flights(), task.key, self._deadline()
         flight: Flight[T] | None = None
         if not (task.is_for_one or here.is_likely_stored(key) or here.rests(key, self._clock())):
-            joined, leads = here.join(key, task.since, is_look=True, is_too_old=task.is_too_old)
+            joined, leads = here.join(key, task, is_look=True, is_too_old=task.is_too_old)
             flight = joined if leads else None
             if self._clock() < joined.nothing_until:
                 return self.run(task, has_looked=False)
@@ -201,7 +200,7 @@ class Coalescer(Generic[T]):
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
             key = task.key
             flight, leads = here.join(
-                key, task.since, leaders, passes_looks=has_let_look, is_too_old=task.is_too_old
+                key, task, leaders, passes_looks=has_let_look, is_too_old=task.is_too_old
             )
             if leads:
                 return self._lead(here, key, flight, task, deadline)
@@ -311,7 +310,7 @@ class Coalescer(Generic[T]):
                 # Who has just gone, here or elsewhere, may have left a result.
                 if asked is not UNASKED:
                     lease, shared, asked = asked, None, UNASKED
-                elif task.is_too_old(flight.since):  # it is for those who wait here, and no others
+                elif task.is_overtaken:  # it is for those who wait here, and no others
                     lease, shared = UNSHARED, task.look()
                 elif may_lead:
                     lease, shared = self._leases.acquire_and_look(key, task.look)
@@ -330,7 +329,7 @@ class Coalescer(Generic[T]):
                     return answer
                 if not may_lead or not self._foreign_leader_ends(here, key, flight, task, deadline):
                     break
-                flight.leaders += not task.is_too_old(flight.since)
+                flight.leaders += not task.is_overtaken
         finally:
             if has_led or shared is not None:
                 here.note(key, self._clock(), failed=shared is None)
@@ -364,7 +363,7 @@ class Coalescer(Generic[T]):
     ) -> bool:
         """Wait until who has the lease has it no more; false if that is not so at *deadline*.
 
-        What this one makes is of no use to others once it is too old: then it need not wait.
+        What this one makes is of no use to others once a purge has hit it: then it need not wait.
         """
         try:
             holder = self._leases.holder(key)
@@ -375,7 +374,7 @@ class Coalescer(Generic[T]):
                 if holder is None or left <= 0:
                     break
                 here.lands(flight, min(delay, left))
-                if task.is_too_old(flight.since) or self._leases.holder(key) != holder:
+                if task.is_overtaken or self._leases.holder(key) != holder:
                     return True
         except StoreUnavailable:
             return True  # nobody knows, so it is our turn

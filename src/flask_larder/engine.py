@@ -15,8 +15,9 @@ from flask_larder.ask import Ask, Hit, Miss, Shared, judging_once, key_in_store,
 from flask_larder.coalesce import Claim, Coalescer
 from flask_larder.conditional import conditions_for, is_confirmed_by_head, validates
 from flask_larder.entries import Entries
-from flask_larder.entry import Entry, Forwarded, Position, StoredResponse, Variants
+from flask_larder.entry import Entry, Forwarded, Position, StoredResponse, Targets, Variants
 from flask_larder.errors import StoreUnavailable
+from flask_larder.flights import Work
 from flask_larder.freshened import Freshened
 from flask_larder.freshness import (
     current_age,
@@ -217,7 +218,8 @@ class _Attempt(Generic[F]):
         self._ask = ask
         self._miss = miss
         self._forward = forward
-        self._seen = engine.lookups.seen_at_coming(ask)
+        self._seen = engine.lookups.recency.seen_before()
+        self.began: Position | None = None
         self._key: tuple[frozenset[str], str] | None = None
 
     @property
@@ -250,9 +252,26 @@ class _Attempt(Generic[F]):
         """See :class:`~flask_larder.coalesce.Task`."""
         return self._ask.position
 
-    def is_too_old(self, since: Position | None) -> bool:
+    def expects(self) -> Targets:
+        """See :class:`~flask_larder.flights.Work`."""
+        return self._expected(asks=False)
+
+    def _expected(self, *, asks: bool) -> Targets:
+        ask = self._ask
+        return ask.url if ask.expected is None else ask.expected(asks)
+
+    @property
+    def is_overtaken(self) -> bool:
         """See :class:`~flask_larder.coalesce.Task`."""
-        return self._engine.lookups.is_hit_since(since, self._ask)
+        since, lookups = self._ask.position, self._engine.lookups
+        return lookups.recency.are_purged_since(since) and lookups.is_hit_since(
+            since, self._expected(asks=True)
+        )
+
+    def is_too_old(self, work: Work) -> bool:
+        """See :class:`~flask_larder.coalesce.Task`."""
+        came, recency = self._ask.position, self._engine.lookups.recency
+        return recency.is_too_old(work, came, self._seen)
 
     def find(self) -> tuple[Hit | F, CacheStatus] | None:
         """The first look."""
@@ -300,7 +319,7 @@ class _Attempt(Generic[F]):
         if not shows_nobody(shared.response, self._ask, shared.names):
             return None
         lookups = self._engine.lookups
-        found = lookups.judge_shared(self._ask, shared.names, shared.response, self._seen)
+        found = lookups.judge_shared(self._ask, shared, self._seen)
         if not isinstance(found, Hit):
             return None
         missed = self._miss.status
@@ -322,7 +341,7 @@ class _Attempt(Generic[F]):
 
         Where that fails, what is stale is sent if it may be.
         """
-        miss = self._miss
+        miss, self.began = self._miss, self._engine.lookups.seen()
         try:
             forwarded, confirmed = self._forwarded()
             if confirmed is not None:
@@ -344,10 +363,12 @@ class _Attempt(Generic[F]):
                 raise
             return answer, None
         is_fresh = (status.ttl or 0.0) > 0
-        return (forwarded, status), made if is_fresh else self._shared(made)
+        return (forwarded, status), self._shared(made, is_fresh=is_fresh)
 
-    def _shared(self, made: Shared | None) -> Shared | None:
-        return made if made is not None and self._engine.is_shareable(made) else None
+    def _shared(self, made: Shared | None, *, is_fresh: bool = False) -> Shared | None:
+        if made is None or not (is_fresh or self._engine.is_shareable(made)):
+            return None
+        return replace(made, began=self.began)
 
     def _forwarded(self) -> tuple[F, StoredResponse | None]:
         """What forwarding has brought, and the stored response that it finds to be the same.

@@ -4,9 +4,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-from flask_larder.entry import Position
+from flask_larder.entry import Position, Targets
 
 T = TypeVar("T")
 
@@ -21,23 +21,41 @@ _MOST_MARKS: Final = 10_000
 _MOST_GUESSES: Final = 2**16
 
 
+class Work(Protocol):
+    """What a leader does, as others see it that would wait for it."""
+
+    @property
+    def since(self) -> Position | None:
+        """The latest purge that was known when the request came."""
+        ...
+
+    @property
+    def began(self) -> Position | None:
+        """The latest purge that was known when the work began; ``None`` before that."""
+        ...
+
+    def expects(self) -> Targets:
+        """By what purges is hit what it makes, as far as that is known by now."""
+        ...
+
+
 class Flight(Generic[T]):
     """Work under way in this process.
 
     *leaders* are those that it has waited for or had, *before* those of its leader's earlier wait.
     While it *is_look*, its leader has only begun to look, and may find that there is nothing to do.
-    What comes of it knows of purges until *since*.
+    Its *work* is not known where it is only claimed.
     Until *nothing_until*, by the coalescer's clock, nobody else need look: there was nothing.
     *landing* is for who waits, and there where somebody does.
     """
 
     __slots__ = (
         *("before", "has_landed", "is_look", "landing", "leader", "leaders", "nothing_until"),
-        *("result", "since"),
+        *("result", "work"),
     )
 
-    def __init__(self, before: int, since: Position | None, *, is_look: bool) -> None:
-        self.since = since
+    def __init__(self, before: int, work: Work | None, *, is_look: bool) -> None:
+        self.work = work
         self.before = self.leaders = before
         self.is_look = is_look
         self.nothing_until = 0.0
@@ -61,6 +79,7 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._under_way: dict[str, Flight[T]] = {}
+        self._led: dict[tuple[int, str], Flight[T]] = {}  # by leader, also if gone past
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
         self._guesses = bytearray(_MOST_GUESSES)
 
@@ -75,29 +94,32 @@ class Flights(Generic[T]):
     def join(
         self,
         key: str,
-        since: Position | None = None,
+        work: Work | None = None,
         leaders: int = 0,
         *,
         is_look: bool = False,
         passes_looks: bool = False,
-        is_too_old: Callable[[Position | None], bool] | None = None,
+        is_too_old: Callable[[Work], bool] = lambda _: False,
     ) -> tuple[Flight[T], bool]:
         """The flight for *key*, and whether this caller, who has waited for *leaders*, leads it.
 
-        So it does where what comes of another's *is_too_old*; and, with *passes_looks*, where
-        another one only looks. Nobody goes past its own.
+        So it does where the work of another *is too old*, and, with *passes_looks*, where another
+        one only looks. Who leads one already gets its own.
         """
-        flight = self._under_way.get(key)
-        passed = None
-        if flight is not None and is_too_old is not None:
-            is_others = flight.leader != threading.get_ident()
-            passed = flight if is_others and is_too_old(flight.since) else None
+        me = threading.get_ident()
+        own = self._led.get((me, key))
+        if own is not None:
+            return own, False
+        flight, passed = self._under_way.get(key), None
+        if flight is not None and flight.work is not None and is_too_old(flight.work):
+            passed = flight
         with self._lock:
             flight = self._under_way.get(key)
             goes_past = flight is passed or (passes_looks and flight is not None and flight.is_look)
             if flight is not None and not goes_past:
                 return flight, False
-            flight = self._under_way[key] = Flight(leaders, since, is_look=is_look)
+            flight = Flight(leaders, work, is_look=is_look)
+            self._under_way[key] = self._led[me, key] = flight
             return flight, True
 
     def lands(self, flight: Flight[T], seconds: float) -> bool:
@@ -122,6 +144,7 @@ class Flights(Generic[T]):
         with self._lock:
             if self._under_way.get(key) is flight:  # else another one has gone past it
                 del self._under_way[key]
+            self._led.pop((flight.leader, key), None)
             flight.has_landed, landing = True, flight.landing
         if landing is not None:
             landing.set()

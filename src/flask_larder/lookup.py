@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
-from flask_larder.ask import Ask, Hit, Miss, key_in_store
+from flask_larder.ask import Ask, Hit, Miss, Shared, key_in_store
 from flask_larder.credentials import telling_who_asks
 from flask_larder.entries import Entries
-from flask_larder.entry import Entry, Position, StoredResponse, Variants
+from flask_larder.entry import Entry, Position, StoredResponse, Targets, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import origin_of, stored_key
 from flask_larder.policy import may_reuse
 from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
+from flask_larder.recency import Recency
 from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
 
@@ -38,6 +40,7 @@ class Lookups:
         clock: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
+        self.recency: Final = Recency(purges, is_heard_enough=entries.are_remembered)
         self._entries = entries
         self._purges = purges
         self._clock = clock
@@ -111,44 +114,26 @@ class Lookups:
         now, verdict = self._clock(), self.verdict(ask, stored)
         return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
 
-    def judge_shared(
-        self, ask: Ask, names: frozenset[str], stored: StoredResponse, seen: Position | None
-    ) -> Hit | Miss:
+    def judge_shared(self, ask: Ask, shared: Shared, seen: Position | None) -> Hit | Miss:
         """As :meth:`judge`, for what another request was answered while this one waited.
 
-        *seen* is the latest purge that this one has seen before it waited: it came before any later
-        one, and may be answered with what such a purge hits.
+        *seen* is the latest purge that this one has seen before it waited.
         """
-        now = self._clock()
-        verdict = VALID if self._was_valid(ask, stored, seen) else self.verdict(ask, stored)
-        return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
-
-    def _was_valid(self, ask: Ask, stored: StoredResponse, seen: Position | None) -> bool:
-        table = self._purges.known()
-        if table is None or stored.position is None or seen is None:
-            return False
-        return not table.hits_between(stored.position, seen, stored.targets, ask.url)
-
-    def seen_at_coming(self, ask: Ask) -> Position | None:
-        """The latest purge that a request has seen which has not looked into the store as yet.
-
-        As for what is in memory, that is what its process had heard of. ``None`` where
-        that is not enough.
-        """
-        is_enough = self._purges.is_local or self._entries.are_remembered
-        return ask.position if is_enough else None
+        now, stored = self._clock(), shared.response
+        is_as_new = self.recency.is_as_new(
+            stored.position, shared.began, ask.position, seen, stored.targets, ask.url
+        )
+        verdict = VALID if is_as_new else self.verdict(ask, stored)
+        return reuse(ask, candidate(stored, shared.names, now), verdict, now, self._chance)
 
     def seen(self) -> Position | None:
         """The latest purge that a request has seen which has just looked into the store."""
         return self._purges.position()
 
-    def is_hit_since(self, since: Position | None, ask: Ask) -> bool:
-        """Whether a purge after *since* hits what is made for *ask*, as far as that is known."""
+    def is_hit_since(self, since: Position | None, targets: Targets) -> bool:
+        """Whether a purge after *since* hits what has *targets*."""
         table = self._purges.known()
-        if since is None or table is None or table.last == since:
-            return False
-        expected = ask.url if ask.expected is None else ask.expected()
-        return table.verdict(since, expected).is_gone
+        return since is not None and table is not None and table.verdict(since, targets).is_gone
 
     def stale_if_error(self, ask: Ask, miss: Miss) -> Hit | None:
         """What is stale and may be sent if forwarding fails (RFC 5861 section 4), or ``None``."""

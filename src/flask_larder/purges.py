@@ -27,8 +27,8 @@ MOST_TARGETS: Final = 100
 LONGEST_NAME: Final = 8000
 """In bytes: how long a URL, path or prefix is at most. Each process keeps those of many purges."""
 
-_MOST_RECENT: Final = 256
-"""How many of the latest records can be told apart by when they came."""
+_MOST_RECENT: Final = 10_000
+"""How many names the latest records have that can be told apart by when they came."""
 
 _LONGEST_KEPT: Final = 200
 """In characters: how long a name is at most that is kept as it is."""
@@ -82,7 +82,8 @@ class PurgeTable:
         self._last_hit: Position = (0, 0)  # the latest purge that hits anything
         self._latest: OrderedDict[tuple[str, str, bool], Position] = OrderedDict()
         self._prefix_lengths: dict[int, int] = {}  # how many prefixes have a length
-        self._recent: deque[tuple[Position, frozenset[Target]]] = deque(maxlen=_MOST_RECENT)
+        self._recent: deque[tuple[Position, frozenset[Target]]] = deque()
+        self._names_recent = 0
 
     def __len__(self) -> int:
         return len(self._latest)
@@ -123,7 +124,7 @@ class PurgeTable:
         hit = frozenset(map(_kept, named))
         for kind, name in hit:
             self._put((kind, name, purge.soft), position)
-        self._recent.append((position, hit))
+        self._remember(position, hit)
         self.last = position
         self.version += 1  # when all else is there: whoever sees the old one asks again
 
@@ -143,23 +144,36 @@ class PurgeTable:
             return GONE
         return Verdict(stale_since=latest_soft[0] / 1000) if latest_soft > position else VALID
 
-    def hits_between(self, position: Position, until: Position, *targets: Targets) -> bool:
+    def hits_between(
+        self, position: Position, until: Position, *targets: Targets, unknown: bool = True
+    ) -> bool:
         """Whether a purge after *position*, up to *until*, hits what all of *targets* belong to.
 
-        Also where that is too long ago to be known.
+        *unknown* where that is too long ago to be known.
         """
         if position >= until:
             return False
         recent = self._recent.copy()
+        if position < recent[0][0]:
+            return unknown
         names = {ALL, *(name for each in targets for name in self._names_of(each))}
-        if position < self.floor or position < recent[0][0]:
-            return True
-        return any(position < at <= until and not hit.isdisjoint(names) for at, hit in recent)
+        # All prefixes, also those of which a verdict knows nothing any more.
+        paths = tuple(path for each in targets for path in (each.path, each.site + each.path))
+        return any(
+            position < at <= until and (not hit.isdisjoint(names) or _begins_so(hit, paths))
+            for at, hit in recent
+        )
+
+    def _remember(self, position: Position, hit: frozenset[Target]) -> None:
+        self._recent.append((position, hit))
+        self._names_recent += len(hit) + 1
+        while self._names_recent > _MOST_RECENT:
+            self._names_recent -= len(self._recent.popleft()[1]) + 1
 
     def _begin(self, position: Position) -> None:
         """Forget everything, and with it whatever was stored before *position*."""
         self.floor = position
-        self._recent.append((position, frozenset()))
+        self._remember(position, frozenset({ALL}))
         self._latest.clear()
         self._prefix_lengths.clear()
         self.last = position
@@ -224,6 +238,11 @@ def _kept(target: Target) -> Target:
         return target
     data = name.encode("utf-8", "surrogatepass")
     return kind, f"#{hashlib.blake2b(data, digest_size=16).hexdigest()}"
+
+
+def _begins_so(hit: frozenset[Target], paths: tuple[str, ...]) -> bool:
+    """Whether one of *paths* begins with a prefix that was *hit*."""
+    return any(kind == "prefix" and path.startswith(name) for kind, name in hit for path in paths)
 
 
 def call_of(view: str, arguments: str) -> str:

@@ -9,14 +9,14 @@ from typing import TypeVar
 
 import pytest
 
-from flask_larder import coalesce
+from flask_larder import coalesce, flights
 from flask_larder.coalesce import (
     LOOK_SECONDS,
     UNSHARED,
     Coalescer,
     LocalLeases,
 )
-from flask_larder.entry import Position
+from flask_larder.entry import NO_TARGETS, Position, Targets
 from flask_larder.errors import StoreUnavailable
 from flask_larder.flights import MOST_FAILURES, REST_SECONDS
 from flask_larder.store import UNASKED, Lease, Leases, Unasked
@@ -128,8 +128,17 @@ class Wish:
         self._work = work
         self._wants = wants
 
-    def is_too_old(self, since: Position | None) -> bool:
-        return since is not None and since < self._work.purged
+    began: Position | None = None
+
+    def expects(self) -> Targets:
+        return NO_TARGETS
+
+    @property
+    def is_overtaken(self) -> bool:
+        return self.since < self._work.purged
+
+    def is_too_old(self, work: flights.Work) -> bool:
+        return work.since is not None and work.since < self.since
 
     def find(self) -> str | None:
         found = self.look()
@@ -154,7 +163,7 @@ class Wish:
             made = self._work.make()
         finally:
             self._work.runs.append((began, time.monotonic()))
-        if self._work.storable:
+        if self._work.storable and not self.is_overtaken:
             self._work.stored[self.key] = made
         return made, made if self._work.storable else None
 

@@ -141,12 +141,11 @@ def test_a_purge_does_not_part_those_who_wait(gate: Gate) -> None:
 
 
 def test_who_comes_after_a_purge_does_not_wait_for_what_it_hits(gate: Gate) -> None:
-    """As far as is known before what that will be."""
+    """As far as who makes it knows by then."""
     tagged = Answer(b"old", tagged=("cat",))
-    gate.first(now(gate.house), tagged)
+    gate.first(replace(now(gate.house), expected=lambda _: targets("cat")), tagged)
     gate.house.purges.add(CAT)
-    asked = replace(now(gate.house), expected=lambda: targets("cat"))
-    new = gate.first(asked, Answer(b"new"))
+    new = gate.first(now(gate.house), Answer(b"new"))
     assert gate.runs == 2
     gate.open()
     assert new.result(SOON) == (b"new", "fwd=uri-miss; stored; ttl=50")

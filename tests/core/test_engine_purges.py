@@ -8,7 +8,9 @@ from flask_larder.engine import Engine, _Attempt
 from flask_larder.entries import Entries
 from flask_larder.entry import Position
 from flask_larder.headers import Fields
+from flask_larder.local_purges import LocalPurges
 from flask_larder.purges import Purge, PurgeLog, PurgeTable, Target
+from flask_larder.recency import Recency
 from flask_larder.status import CacheStatus
 from tests.core.test_engine import BEGINNING, Answer, FailingStore, House, ask
 from tests.targets import targets
@@ -228,21 +230,25 @@ def test_who_waits_shares_while_nobody_can_tell() -> None:
 
 
 def test_who_came_before_a_purge_may_be_given_what_it_hits(house: House) -> None:
-    """Not who has seen it, nor who has seen another one that hits the same, and not this one."""
-    made = shared(house, now(house), TAGGED)
-    before = house.purges.position()
+    """Not who came after it; nor who has seen it, unless the work began after it, too."""
+    old, before = shared(house, now(house), TAGGED), now(house)
     house.purges.add(CAT)
-    asked, between = now(house), house.purges.position()
+    late, after = replace(old, began=house.purges.position()), now(house)
     house.purges.add(CAT)
 
-    def given(seen: Position | None) -> bool:
-        judged = house.engine.lookups.judge_shared(asked, made.names, made.response, seen)
-        return isinstance(judged, Hit)
+    def is_shared(made: Shared, asked: Ask, seen: Position | None) -> bool:
+        return isinstance(house.engine.lookups.judge_shared(asked, made, seen), Hit)
 
-    assert given(before)
-    assert not given(between)
-    assert not given(house.purges.position())
-    assert not given(None)
+    assert is_shared(old, before, before.position)
+    assert not is_shared(old, before, after.position)
+    assert not is_shared(old, after, after.position)
+    assert not is_shared(old, before, None)
+    assert is_shared(late, before, after.position)
+    assert not is_shared(late, before, house.purges.position())
+    assert not is_shared(late, after, after.position)
+    house.engine.lookups.recency._is_heard_enough = False  # then it counts when the request came
+    assert is_shared(old, before, before.position)
+    assert not is_shared(late, before, after.position)
 
 
 def test_who_came_before_a_purge_of_the_url(house: House) -> None:
@@ -252,7 +258,7 @@ def test_who_came_before_a_purge_of_the_url(house: House) -> None:
     house.purges.add(Purge((("path", "/square/4"),)))
     asked = replace(now(house), url=url)
     lookups, seen = house.engine.lookups, house.purges.position()
-    assert isinstance(lookups.judge_shared(asked, made.names, made.response, seen), Miss)
+    assert isinstance(lookups.judge_shared(asked, made, seen), Miss)
 
 
 def test_who_came_before_a_purge_while_nobody_can_tell() -> None:
@@ -262,13 +268,13 @@ def test_who_came_before_a_purge_while_nobody_can_tell() -> None:
     house.log.is_away = True
     house.purges.add(CAT)
     lookups, asked = house.engine.lookups, now(house)
-    assert isinstance(lookups.judge_shared(asked, made.names, made.response, BEGINNING), Miss)
+    assert isinstance(lookups.judge_shared(asked, made, BEGINNING), Miss)
 
 
 def test_a_look_that_has_failed_has_seen_nothing() -> None:
     """What a process has heard of may be less than what was purged before the request came."""
     house = House(FailingStore(lambda _: True))
-    house.purges.is_local = False  # type: ignore[misc]
+    house.engine.lookups.recency._is_heard_enough = False
     attempt = _Attempt(house.engine, now(house), Miss(CacheStatus("uri-miss")), lambda *_: TAGGED)
     assert attempt.find() is None
     assert attempt._seen is None
@@ -276,9 +282,9 @@ def test_a_look_that_has_failed_has_seen_nothing() -> None:
 
 def test_what_a_process_has_heard_of_is_enough_where_it_remembers() -> None:
     """And where no other one purges; else a request has to look."""
-    remembers, asks = House(memory_bytes=10_000), House()
-    for house in (remembers, asks):
-        assert house.engine.lookups.seen_at_coming(now(house)) == house.purges.position()
-        house.purges.is_local = False  # type: ignore[misc]
-    assert remembers.engine.lookups.seen_at_coming(now(remembers)) == remembers.purges.position()
-    assert asks.engine.lookups.seen_at_coming(now(asks)) is None
+    for house in (House(memory_bytes=10_000), House()):
+        assert house.engine.lookups.recency.seen_before() == house.purges.position()
+    log = LocalPurges(10, lambda: 1.0)
+    log.is_local = False  # type: ignore[misc]
+    assert Recency(log, is_heard_enough=True).seen_before() == log.position()
+    assert Recency(log, is_heard_enough=False).seen_before() is None

@@ -247,10 +247,13 @@ def test_a_purge_of_everything_hits_between(table: PurgeTable, soft: bool) -> No
 
 def test_what_is_too_long_ago_may_have_been_hit_between(table: PurgeTable) -> None:
     """The purges themselves are known, but no longer in which order they came."""
+    many = tuple(("tag", str(number)) for number in range(99))
     for number in range(1, 301):
-        table.apply((1000 + number, 0), Purge((CAT,)))
+        table.apply((1000 + number, 0), Purge((CAT, *many)))
+    assert len(table._recent) == 10_000 // 101
     assert table.hits_between(BEGUN, (1300, 0), SQUARE)
-    assert not table.hits_between((1100, 0), (1300, 0), SQUARE)
+    assert not table.hits_between(BEGUN, (1300, 0), SQUARE, unknown=False)
+    assert not table.hits_between((1250, 0), (1300, 0), SQUARE)
     assert not table.hits_between(BEGUN, BEGUN, SQUARE)
 
 

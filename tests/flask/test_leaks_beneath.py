@@ -906,7 +906,7 @@ def test_a_response_that_the_app_changes_gets_another_tag(
 
 @pytest.mark.parametrize("of_instance", [False, True])
 def test_an_error_that_a_handler_returns(app: Flask, cache: Cache, of_instance: bool) -> None:
-    """It may answer by the request as one that the view raises, and by a method of its own alone."""
+    """It may answer by the request as one that the view raises, be it by its own method alone."""
 
     def body(environ: Any = None, scope: Any = None) -> str:
         return str(environ["HTTP_COOKIE"].partition("user=")[2].partition(";")[0])

@@ -249,6 +249,126 @@ def test_what_is_made_late_does_not_take_the_place_of_what_is_newer(
     assert get("/").json == {"run": 2}
 
 
+@pytest.mark.parametrize("is_view", [True, False])
+def test_who_purges_by_itself_waits_for_nothing_older(
+    app: Flask, cache: Cache, get: Get, is_view: bool
+) -> None:
+    """It may not be given what it has just purged, though it came before that."""
+    begun, goes = threading.Event(), threading.Event()
+    data = {"version": 1}
+
+    @app.before_request
+    def change() -> None:
+        if "X-Change" in request.headers:
+            data["version"] = 2
+            cache.purge_tags("data")
+
+    @cache.cached(key_prefix="view%s" if is_view else "run")
+    def run() -> dict[str, int]:
+        cache.tag("data")
+        version = data["version"]
+        if version == 1:
+            begun.set()
+            assert goes.wait(10)
+        return {"version": version}
+
+    app.add_url_rule("/", view_func=run if is_view else lambda: run())
+    with ThreadPoolExecutor(2) as pool:
+        old = pool.submit(get, "/")
+        assert begun.wait(10)
+        new = pool.submit(get, "/", headers={"X-Change": "yes"})
+        wait_until(lambda: new.done() or waiting_in(app))
+        goes.set()
+        assert old.result().json == {"version": 1}
+        assert new.result().json == {"version": 2}
+
+
+@pytest.mark.parametrize("purge", [Cache.clear, lambda cache: cache.purge_tags("data")])
+def test_who_came_before_but_asks_after_a_purge_shares(
+    app: Flask, cache: Cache, get: Get, purge: Callable[[Cache], Any]
+) -> None:
+    """What one of them makes then is as new as what each of them would make."""
+    runs, come, goes = itertools.count(1), threading.Semaphore(0), threading.Event()
+    waits = threading.Event()
+
+    @app.before_request
+    def hook() -> None:
+        come.release()
+        assert goes.wait(10)
+
+    @app.get("/")
+    @cache.cached(tags=["data"])
+    def view() -> dict[str, int]:
+        assert waits.wait(10)
+        return {"run": next(runs)}
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(get, "/") for _ in range(8)]
+        for _ in range(8):
+            assert come.acquire(timeout=10)
+        for number in range(3):
+            cache.purge_tags(f"other {number}")
+        purge(cache)
+        cache.purge_tags("another")
+        goes.set()
+        wait_until(lambda: waiting_in(app) == 7)
+        waits.set()
+        assert {each.result().json["run"] for each in asked} == {1}
+
+
+def test_who_waits_asks_no_function_for_tags(app: Flask, cache: Cache, get: Get) -> None:
+    """What the leader has said is known, and what fails is no affair of others."""
+    app.debug = True
+    asked, begun, goes = list[int](), threading.Event(), threading.Event()
+
+    def tags() -> list[str]:
+        asked.append(1)
+        return ["data"]
+
+    @app.get("/")
+    @cache.cached(tags=tags)
+    def view() -> str:
+        begun.set()
+        assert goes.wait(10)
+        return "x"
+
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(get, "/")
+        assert begun.wait(10)
+        cache.purge_tags("another")
+        others = [pool.submit(get, "/") for _ in range(7)]
+        wait_until(lambda: waiting_in(app) == 7)
+        goes.set()
+        assert {each.result().text for each in (first, *others)} == {"x"}
+    assert len(asked) == 1
+
+
+def test_who_was_gone_past_does_not_wait_for_who_waits_for_it(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """Where what it runs asks for itself once more."""
+    begun, goes = threading.Event(), threading.Event()
+
+    @cache.cached(key_prefix="run", tags=["data"])
+    def run() -> str:
+        if not begun.is_set():
+            begun.set()
+            assert goes.wait(10)
+            return f"outer {run()}"
+        return "inner"
+
+    app.add_url_rule("/", "view", lambda: run())
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(get, "/")
+        assert begun.wait(10)
+        cache.purge_tags("data")
+        second = pool.submit(get, "/")
+        wait_until(second.done)
+        goes.set()
+        assert first.result(5).text == "outer inner"
+        assert second.result().text == "inner"
+
+
 def waiting_in(app: Flask) -> int:
     """How many callers wait for what others make."""
     (wiring,) = caches_of(app).values()

@@ -29,7 +29,8 @@ from flask_larder.flask.reads import (
 from flask_larder.flask.tagging import Tagging, Tags, give_tags
 from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.unkeyed import NOTHING, Known, recall, remember, tell_unkeyed
-from flask_larder.flask.values import NO_VALUE, decoded
+from flask_larder.flask.values import NO_VALUE, SharedValue, decoded
+from flask_larder.flights import Work
 from flask_larder.freshness import spread_lifetime
 from flask_larder.policy import is_about_field, may_be_tagged, may_reuse
 
@@ -116,6 +117,8 @@ class _Evaluation:
         self._judged: dict[bytes, _Answer | None] = {}
         self._position: Position | None = None
         self._seen: Position | None = None
+        self.began: Position | None = None
+        self._tags: Tags = {}
 
     def answer(self) -> Any:
         """The value, stored or new."""
@@ -157,35 +160,50 @@ class _Evaluation:
         """The latest purge that was known when the request came."""
         return self._position
 
-    def is_too_old(self, since: Position | None) -> bool:
-        """See :class:`~flask_larder.coalesce.Task`."""
-        return self._call.wiring.values.is_hit_since(since, lambda: self._expected)
+    def expects(self) -> Targets:
+        """See :class:`~flask_larder.flights.Work`."""
+        return self._call.expected(tuple(self._tags), self._targets, asks=False)
 
     @cached_property
     def _expected(self) -> Targets:
-        return self._call.expected(self._targets)
+        return self._call.expected((), self._targets, asks=True)
+
+    @property
+    def is_overtaken(self) -> bool:
+        """See :class:`~flask_larder.coalesce.Task`."""
+        since, values = self._position, self._call.wiring.values
+        return values.recency.are_purged_since(since) and values.is_hit_since(since, self._expected)
+
+    def is_too_old(self, work: Work) -> bool:
+        """See :class:`~flask_larder.coalesce.Task`."""
+        return self._call.wiring.values.recency.is_too_old(work, self._position, self._seen)
 
     def find(self) -> "_Answer | None":
         """The first look."""
         stored, self._seen = self._call.wiring.values.look(self._key)
-        return None if stored is None else self.adopt(stored)
+        return None if stored is None else self.adopt(SharedValue(stored))
 
-    def look(self) -> StoredValue | None:
+    def look(self) -> SharedValue | None:
         """What is stored by now."""
-        return self._call.wiring.values.get_stored(self._key)
+        stored = self._call.wiring.values.get_stored(self._key)
+        return None if stored is None else SharedValue(stored)
 
-    def adopt(self, shared: StoredValue) -> "_Answer | None":
+    def adopt(self, shared: SharedValue) -> "_Answer | None":
         """The value that another call has got, if this one may use it."""
-        if not self._call.wiring.values.is_valid(shared, self._position, self._seen):
+        values, stored = self._call.wiring.values, shared.value
+        is_as_new = values.recency.is_as_new(
+            stored.position, shared.began, self._position, self._seen, stored.targets
+        )
+        if not (is_as_new or values.is_valid(stored, self._position)):
             return None
-        if shared.data not in self._judged:
-            value = decoded(shared)
+        if stored.data not in self._judged:
+            value = decoded(stored)
             is_usable = value is not NO_VALUE and not self._call.finds_stale(value)
-            self._judged[shared.data] = _Answer(value) if is_usable else None
-        answer = self._judged[shared.data]
+            self._judged[stored.data] = _Answer(value) if is_usable else None
+        answer = self._judged[stored.data]
         if answer is not None:
-            self._call.tell_ignored_arguments(shared.targets)
-            give_tags(shared.targets.tags)
+            self._call.tell_ignored_arguments(stored.targets)
+            give_tags(stored.targets.tags)
             if self._context is not None:
                 recall(self._call, self._context)
         return answer
@@ -193,10 +211,11 @@ class _Evaluation:
     def settle(self) -> None:
         """Nothing will do: a value has no time in which it is stale."""
 
-    def lead(self) -> "tuple[_Answer, StoredValue | None]":
+    def lead(self) -> "tuple[_Answer, SharedValue | None]":
         """Run the function, and keep what it returns if it may be kept."""
-        call = self._call
-        tags: Tags = {}
+        call, tags = self._call, self._tags
+        self.began = call.wiring.values.position()
+        tags.clear()
         with Tagging(tags):
             try:
                 give_tags(call.tags())
@@ -225,7 +244,7 @@ class _Evaluation:
         assert call.timeout is not None  # noqa: S101 - else nobody asks for it
         lifetime = spread_lifetime(call.timeout, call.jitter, CHANCE.random())
         call.wiring.values.keep(self._key, value, lifetime)
-        return _Answer(result), value
+        return _Answer(result), SharedValue(value, self.began)
 
     def _ask(self) -> tuple[Asked | None, bool]:
         """What to ask for, ``None`` where the cache is left alone; and whether to replace it."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from werkzeug.exceptions import GatewayTimeout
 from flask_larder.ask import Ask, Hit
 from flask_larder.codec import decode_value
 from flask_larder.engine import OTHER_KEY, is_error
-from flask_larder.entry import Request, StoredResponse
+from flask_larder.entry import Request, StoredResponse, Targets
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.before_flask import teach
@@ -119,6 +119,7 @@ class _Visit:
         self._known = NOTHING
         self._of_key: frozenset[str] = frozenset()
         self._made: ViewAnswer | None = None
+        self._expected_once: Targets | None = None
         self._tags: Tags = {}
         self._around: list[AbstractContextManager[None]] = []
         self._outcome = Outcome(
@@ -422,8 +423,15 @@ class _Visit:
             is_stale=self._finds_stale if call.options.is_stale else None,
             directives=self._directives(request),
             looked_up=environ.pop(LOOKED_UP, None),
-            expected=cache(partial(call.expected, asked.targets)),
+            expected=partial(self._expected, asked.targets),
         )
+
+    def _expected(self, asked: Targets, asks: bool) -> Targets:
+        """By what purges is hit what is made, as far as that is known by now; see ``Ask``."""
+        if asks and not self._tags:  # else the view has begun, and they are given
+            self._expected_once = self._expected_once or self._call.expected((), asked, asks=True)
+            return self._expected_once
+        return self._call.expected(tuple(self._tags), asked, asks=False)
 
     def _directives(self, request: Request) -> Directives:
         """What the client asks of a cache, where that counts."""

@@ -1,7 +1,9 @@
 """Values of the application, by name, in the same store as the responses."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
+
+from msgspec import Struct
 
 from flask_larder import codec
 from flask_larder.entries import Entries
@@ -10,10 +12,18 @@ from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.key import HashMethod, stored_key
 from flask_larder.local_purges import NoPurges
 from flask_larder.purges import VALID, Purge, PurgeLog, Target
+from flask_larder.recency import Recency
 from flask_larder.store import Store
 
 NO_VALUE: Final = object()
 """Stands for "nothing is there", so that a stored ``None`` is a value."""
+
+
+class SharedValue(Struct, frozen=True):
+    """What calls for the same can share: a *value*, and when the work for it *began*."""
+
+    value: StoredValue
+    began: Position | None = None
 
 
 class Values:
@@ -28,6 +38,7 @@ class Values:
     ) -> None:
         self._store = store
         self._entries = entries
+        self.recency: Final = Recency(purges, is_heard_enough=entries.are_remembered)
         self._purges = purges
         self._hash_method = hash_method
 
@@ -120,17 +131,11 @@ class Values:
         """*key* as the store has it."""
         return stored_key(key, self._hash_method)
 
-    def is_valid(
-        self,
-        value: StoredValue,
-        position: Position | None = None,
-        seen: Position | None = None,
-    ) -> bool:
+    def is_valid(self, value: StoredValue, position: Position | None = None) -> bool:
         """Whether no purge hits *value*, as far as is known, for who came at *position*.
 
         As in the engine: what is not stored is as good as what is made while nobody can tell,
-        unless more was known in between; and who came before a purge, having *seen* the ones until
-        then, may have what that hits.
+        unless more was known in between.
         """
         if value.position is None:
             return position is None
@@ -138,16 +143,12 @@ class Values:
         if table is None:
             latest = self._purges.position()
             return latest is None or value.position >= latest
-        if seen is not None and not table.hits_between(value.position, seen, value.targets):
-            return True
         return table.verdict(value.position, value.targets) == VALID
 
-    def is_hit_since(self, since: Position | None, expected: Callable[[], Targets]) -> bool:
-        """Whether a purge after *since* hits a value with the targets *expected*."""
+    def is_hit_since(self, since: Position | None, targets: Targets) -> bool:
+        """Whether a purge after *since* hits a value that has *targets*."""
         table = self._purges.known()
-        if since is None or table is None or table.last == since:
-            return False
-        return table.verdict(since, expected()) != VALID
+        return since is not None and table is not None and table.verdict(since, targets) != VALID
 
     def position(self) -> Position | None:
         """The latest purge that is known now, after a look at the log where none is."""
