@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from flask_larder.ask import Ask, Hit, Miss, Shared
 from flask_larder.engine import Engine, _Attempt
 from flask_larder.entries import Entries
-from flask_larder.entry import Position
+from flask_larder.entry import Position, Targets
 from flask_larder.headers import Fields
 from flask_larder.local_purges import LocalPurges
 from flask_larder.purges import Purge, PurgeLog, PurgeTable, Target
@@ -269,6 +269,24 @@ def test_who_came_before_a_purge_while_nobody_can_tell() -> None:
     house.purges.add(CAT)
     lookups, asked = house.engine.lookups, now(house)
     assert isinstance(lookups.judge_shared(asked, made, BEGINNING), Miss)
+
+
+def test_who_leads_asks_what_will_hit_what_it_makes(house: House) -> None:
+    """Others that would wait for it do not; nor does it, before anything is purged."""
+    asked: list[bool] = []
+
+    def expected(asks: bool) -> Targets:
+        asked.append(asks)
+        return targets("cat") if asks else targets()
+
+    asking = replace(now(house), expected=expected)
+    attempt = _Attempt(house.engine, asking, Miss(CacheStatus("uri-miss")), lambda *_: TAGGED)
+    assert not attempt.is_overtaken
+    assert not asked
+    house.purges.add(CAT)
+    assert attempt.is_overtaken
+    assert attempt.expects() == targets()
+    assert asked == [True, False]
 
 
 def test_a_look_that_has_failed_has_seen_nothing() -> None:

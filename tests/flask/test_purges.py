@@ -283,9 +283,10 @@ def test_who_purges_by_itself_waits_for_nothing_older(
         assert new.result().json == {"version": 2}
 
 
+@pytest.mark.parametrize("is_view", [True, False])
 @pytest.mark.parametrize("purge", [Cache.clear, lambda cache: cache.purge_tags("data")])
 def test_who_came_before_but_asks_after_a_purge_shares(
-    app: Flask, cache: Cache, get: Get, purge: Callable[[Cache], Any]
+    app: Flask, cache: Cache, get: Get, purge: Callable[[Cache], Any], is_view: bool
 ) -> None:
     """What one of them makes then is as new as what each of them would make."""
     runs, come, goes = itertools.count(1), threading.Semaphore(0), threading.Event()
@@ -296,12 +297,12 @@ def test_who_came_before_but_asks_after_a_purge_shares(
         come.release()
         assert goes.wait(10)
 
-    @app.get("/")
-    @cache.cached(tags=["data"])
-    def view() -> dict[str, int]:
+    @cache.cached(key_prefix="view%s" if is_view else "run", tags=["data"])
+    def run() -> dict[str, int]:
         assert waits.wait(10)
         return {"run": next(runs)}
 
+    app.add_url_rule("/", view_func=run if is_view else lambda: run())
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(get, "/") for _ in range(8)]
         for _ in range(8):
