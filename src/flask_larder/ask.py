@@ -81,15 +81,11 @@ class Miss(Struct, frozen=True):
 
 
 class Shared(Struct, frozen=True):
-    """A response that may be stored, and under which key: what requests like it can share.
-
-    *began* is the latest purge that was known when the work for it began.
-    """
+    """A response that may be stored, and under which key: what requests like it can share."""
 
     at: str
     names: frozenset[str]
     response: StoredResponse
-    began: Position | None = None
 
 
 def selected_key(ask: Ask, names: frozenset[str]) -> str:

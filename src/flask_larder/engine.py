@@ -219,7 +219,6 @@ class _Attempt(Generic[F]):
         self._miss = miss
         self._forward = forward
         self._seen = engine.lookups.recency.seen_before()
-        self.began: Position | None = None
         self._key: tuple[frozenset[str], str] | None = None
 
     @property
@@ -270,8 +269,8 @@ class _Attempt(Generic[F]):
 
     def is_too_old(self, work: Work) -> bool:
         """See :class:`~flask_larder.coalesce.Task`."""
-        came, recency = self._ask.position, self._engine.lookups.recency
-        return recency.is_too_old(work, came, self._seen)
+        seen = self._seen or self._ask.position
+        return self._engine.lookups.recency.is_too_old(work, seen)
 
     def find(self) -> tuple[Hit | F, CacheStatus] | None:
         """The first look."""
@@ -341,7 +340,7 @@ class _Attempt(Generic[F]):
 
         Where that fails, what is stale is sent if it may be.
         """
-        miss, self.began = self._miss, self._engine.lookups.seen()
+        miss = self._miss
         try:
             forwarded, confirmed = self._forwarded()
             if confirmed is not None:
@@ -363,12 +362,10 @@ class _Attempt(Generic[F]):
                 raise
             return answer, None
         is_fresh = (status.ttl or 0.0) > 0
-        return (forwarded, status), self._shared(made, is_fresh=is_fresh)
+        return (forwarded, status), made if is_fresh else self._shared(made)
 
-    def _shared(self, made: Shared | None, *, is_fresh: bool = False) -> Shared | None:
-        if made is None or not (is_fresh or self._engine.is_shareable(made)):
-            return None
-        return replace(made, began=self.began)
+    def _shared(self, made: Shared | None) -> Shared | None:
+        return made if made is not None and self._engine.is_shareable(made) else None
 
     def _forwarded(self) -> tuple[F, StoredResponse | None]:
         """What forwarding has brought, and the stored response that it finds to be the same.

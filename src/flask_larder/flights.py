@@ -29,11 +29,6 @@ class Work(Protocol):
         """The latest purge that was known when the request came."""
         ...
 
-    @property
-    def began(self) -> Position | None:
-        """The latest purge that was known when the work began; ``None`` before that."""
-        ...
-
     def expects(self) -> Targets:
         """By what purges is hit what it makes, as far as that is known by now."""
         ...

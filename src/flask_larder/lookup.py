@@ -120,9 +120,7 @@ class Lookups:
         *seen* is the latest purge that this one has seen before it waited.
         """
         now, stored = self._clock(), shared.response
-        is_as_new = self.recency.is_as_new(
-            stored.position, shared.began, ask.position, seen, stored.targets, ask.url
-        )
+        is_as_new = self.recency.is_as_new(stored.position, seen, stored.targets, ask.url)
         verdict = VALID if is_as_new else self.verdict(ask, stored)
         return reuse(ask, candidate(stored, shared.names, now), verdict, now, self._chance)
 

@@ -1,7 +1,5 @@
 """Whether what one request makes is recent enough for another that waits, after a purge."""
 
-from functools import partial
-
 from flask_larder.entry import Position, Targets
 from flask_larder.flights import Work
 from flask_larder.purges import PurgeLog
@@ -19,43 +17,30 @@ class Recency:
         self._is_heard_enough = is_heard_enough or purges.is_local
 
     def seen_before(self) -> Position | None:
-        """The latest purge that is seen without a look into the store; ``None`` for unknown."""
-        return self._purges.position() if self._is_heard_enough else None
+        """The latest purge that is seen without a look into the store; ``None`` for unknown.
 
-    def is_as_new(
-        self,
-        made: Position | None,
-        began: Position | None,
-        came: Position | None,
-        seen: Position | None,
-        *targets: Targets,
-    ) -> bool:
-        """Whether what has *targets* is as new as what a request would make now.
+        So it is where the process has not been able to hear of purges for a while.
+        """
+        table = self._purges.known() if self._is_heard_enough else None
+        return None if table is None else table.last
 
-        Who made it came when *made* was the latest purge, and *began* to when that was; the request
-        came when *came* was, and has *seen* one since, before it waited. It came before any later
-        one, and may be answered with what such a purge hits.
+    def is_as_new(self, made: Position | None, seen: Position | None, *targets: Targets) -> bool:
+        """Whether what has *targets* is as new as a request may demand.
+
+        Who made it came when *made* was the latest purge; the request had *seen* one before it
+        waited. It came before any later one, and may be answered with what such a purge hits.
         """
         table = self._purges.known()
-        if table is None or made is None or came is None or seen is None:
+        if table is None or made is None or seen is None:
             return False
-        if not self._is_heard_enough:
-            return not table.hits_between(made, seen, *targets)
-        return not (
-            table.hits_between(made, came, *targets)
-            or table.hits_between(began or made, seen, *targets)
-        )
+        return not table.hits_between(made, seen, *targets)
 
-    def is_too_old(self, work: Work, came: Position | None, seen: Position | None) -> bool:
+    def is_too_old(self, work: Work, seen: Position | None) -> bool:
         """Whether *work* certainly makes what is not :meth:`as new <is_as_new>`."""
         table, since = self._purges.known(), work.since
-        if since is None or table is None or came is None or table.last == since:
+        if since is None or table is None or seen is None or table.last == since:
             return False
-        hits = partial(table.hits_between, unknown=False)
-        expected, began = work.expects(), work.began
-        return hits(since, came, expected) or (
-            began is not None and hits(began, seen or came, expected)
-        )
+        return table.hits_between(since, seen, work.expects(), unknown=False)
 
     def are_purged_since(self, since: Position | None) -> bool:
         """Whether there was a purge after *since*, of anything."""

@@ -128,8 +128,6 @@ class Wish:
         self._work = work
         self._wants = wants
 
-    began: Position | None = None
-
     def expects(self) -> Targets:
         return NO_TARGETS
 

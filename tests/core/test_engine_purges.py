@@ -230,25 +230,28 @@ def test_who_waits_shares_while_nobody_can_tell() -> None:
 
 
 def test_who_came_before_a_purge_may_be_given_what_it_hits(house: House) -> None:
-    """Not who came after it; nor who has seen it, unless the work began after it, too."""
-    old, before = shared(house, now(house), TAGGED), now(house)
+    """Not who has seen it, or another one that hits the same."""
+    made = shared(house, now(house), TAGGED)
+    before = house.purges.position()
     house.purges.add(CAT)
-    late, after = replace(old, began=house.purges.position()), now(house)
+    asked, between = now(house), house.purges.position()
     house.purges.add(CAT)
 
-    def is_shared(made: Shared, asked: Ask, seen: Position | None) -> bool:
+    def is_shared(seen: Position | None) -> bool:
         return isinstance(house.engine.lookups.judge_shared(asked, made, seen), Hit)
 
-    assert is_shared(old, before, before.position)
-    assert not is_shared(old, before, after.position)
-    assert not is_shared(old, after, after.position)
-    assert not is_shared(old, before, None)
-    assert is_shared(late, before, after.position)
-    assert not is_shared(late, before, house.purges.position())
-    assert not is_shared(late, after, after.position)
-    house.engine.lookups.recency._is_heard_enough = False  # then it counts when the request came
-    assert is_shared(old, before, before.position)
-    assert not is_shared(late, before, after.position)
+    assert is_shared(before)
+    assert not is_shared(between)
+    assert not is_shared(house.purges.position())
+    assert not is_shared(None)
+
+
+def test_what_was_not_heard_of_for_long_is_not_enough() -> None:
+    """A process that cannot hear of purges has seen nothing."""
+    house = Away()
+    assert house.engine.lookups.recency.seen_before() == BEGINNING
+    house.log.is_away = True
+    assert house.engine.lookups.recency.seen_before() is None
 
 
 def test_who_came_before_a_purge_of_the_url(house: House) -> None:

@@ -283,40 +283,6 @@ def test_who_purges_by_itself_waits_for_nothing_older(
         assert new.result().json == {"version": 2}
 
 
-@pytest.mark.parametrize("is_view", [True, False])
-@pytest.mark.parametrize("purge", [Cache.clear, lambda cache: cache.purge_tags("data")])
-def test_who_came_before_but_asks_after_a_purge_shares(
-    app: Flask, cache: Cache, get: Get, purge: Callable[[Cache], Any], is_view: bool
-) -> None:
-    """What one of them makes then is as new as what each of them would make."""
-    runs, come, goes = itertools.count(1), threading.Semaphore(0), threading.Event()
-    waits = threading.Event()
-
-    @app.before_request
-    def hook() -> None:
-        come.release()
-        assert goes.wait(10)
-
-    @cache.cached(key_prefix="view%s" if is_view else "run", tags=["data"])
-    def run() -> dict[str, int]:
-        assert waits.wait(10)
-        return {"run": next(runs)}
-
-    app.add_url_rule("/", view_func=run if is_view else lambda: run())
-    with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(get, "/") for _ in range(8)]
-        for _ in range(8):
-            assert come.acquire(timeout=10)
-        for number in range(3):
-            cache.purge_tags(f"other {number}")
-        purge(cache)
-        cache.purge_tags("another")
-        goes.set()
-        wait_until(lambda: waiting_in(app) == 7)
-        waits.set()
-        assert {each.result().json["run"] for each in asked} == {1}
-
-
 def test_who_waits_asks_no_function_for_tags(app: Flask, cache: Cache, get: Get) -> None:
     """What the leader has said is known, and what fails is no affair of others."""
     app.debug = True

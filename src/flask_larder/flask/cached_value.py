@@ -29,7 +29,7 @@ from flask_larder.flask.reads import (
 from flask_larder.flask.tagging import Tagging, Tags, give_tags
 from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.unkeyed import NOTHING, Known, recall, remember, tell_unkeyed
-from flask_larder.flask.values import NO_VALUE, SharedValue, decoded
+from flask_larder.flask.values import NO_VALUE, decoded
 from flask_larder.flights import Work
 from flask_larder.freshness import spread_lifetime
 from flask_larder.policy import is_about_field, may_be_tagged, may_reuse
@@ -117,7 +117,6 @@ class _Evaluation:
         self._judged: dict[bytes, _Answer | None] = {}
         self._position: Position | None = None
         self._seen: Position | None = None
-        self.began: Position | None = None
         self._tags: Tags = {}
 
     def answer(self) -> Any:
@@ -176,24 +175,21 @@ class _Evaluation:
 
     def is_too_old(self, work: Work) -> bool:
         """See :class:`~flask_larder.coalesce.Task`."""
-        return self._call.wiring.values.recency.is_too_old(work, self._position, self._seen)
+        return self._call.wiring.values.recency.is_too_old(work, self._seen or self._position)
 
     def find(self) -> "_Answer | None":
         """The first look."""
         stored, self._seen = self._call.wiring.values.look(self._key)
-        return None if stored is None else self.adopt(SharedValue(stored))
+        return None if stored is None else self.adopt(stored)
 
-    def look(self) -> SharedValue | None:
+    def look(self) -> StoredValue | None:
         """What is stored by now."""
-        stored = self._call.wiring.values.get_stored(self._key)
-        return None if stored is None else SharedValue(stored)
+        return self._call.wiring.values.get_stored(self._key)
 
-    def adopt(self, shared: SharedValue) -> "_Answer | None":
+    def adopt(self, stored: StoredValue) -> "_Answer | None":
         """The value that another call has got, if this one may use it."""
-        values, stored = self._call.wiring.values, shared.value
-        is_as_new = values.recency.is_as_new(
-            stored.position, shared.began, self._position, self._seen, stored.targets
-        )
+        values = self._call.wiring.values
+        is_as_new = values.recency.is_as_new(stored.position, self._seen, stored.targets)
         if not (is_as_new or values.is_valid(stored, self._position)):
             return None
         if stored.data not in self._judged:
@@ -211,10 +207,9 @@ class _Evaluation:
     def settle(self) -> None:
         """Nothing will do: a value has no time in which it is stale."""
 
-    def lead(self) -> "tuple[_Answer, SharedValue | None]":
+    def lead(self) -> "tuple[_Answer, StoredValue | None]":
         """Run the function, and keep what it returns if it may be kept."""
         call, tags = self._call, self._tags
-        self.began = call.wiring.values.position()
         tags.clear()
         with Tagging(tags):
             try:
@@ -244,7 +239,7 @@ class _Evaluation:
         assert call.timeout is not None  # noqa: S101 - else nobody asks for it
         lifetime = spread_lifetime(call.timeout, call.jitter, CHANCE.random())
         call.wiring.values.keep(self._key, value, lifetime)
-        return _Answer(result), SharedValue(value, self.began)
+        return _Answer(result), value
 
     def _ask(self) -> tuple[Asked | None, bool]:
         """What to ask for, ``None`` where the cache is left alone; and whether to replace it."""

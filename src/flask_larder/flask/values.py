@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from msgspec import Struct
-
 from flask_larder import codec
 from flask_larder.entries import Entries
 from flask_larder.entry import NO_TARGETS, Position, StoredResponse, StoredValue, Targets
@@ -17,13 +15,6 @@ from flask_larder.store import Store
 
 NO_VALUE: Final = object()
 """Stands for "nothing is there", so that a stored ``None`` is a value."""
-
-
-class SharedValue(Struct, frozen=True):
-    """What calls for the same can share: a *value*, and when the work for it *began*."""
-
-    value: StoredValue
-    began: Position | None = None
 
 
 class Values:

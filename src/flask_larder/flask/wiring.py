@@ -18,13 +18,14 @@ from flask_larder.chance import CHANCE
 from flask_larder.coalesce import Coalescer, LocalLeases
 from flask_larder.engine import Engine
 from flask_larder.entries import Entries
+from flask_larder.entry import StoredValue
 from flask_larder.errors import InvalidConfig, StoreUnavailable
 from flask_larder.flask.current import request_context
 from flask_larder.flask.named_reads import Read
 from flask_larder.flask.options import Options
 from flask_larder.flask.settings import Settings, warn_caller
 from flask_larder.flask.topology import links_to
-from flask_larder.flask.values import SharedValue, Values
+from flask_larder.flask.values import Values
 from flask_larder.learned import LEARNED_BYTES, Learned, Selecting, Tier
 from flask_larder.local_purges import LocalPurges, NoPurges
 from flask_larder.memory import L1, MemoryStore, NullStore, Recent
@@ -93,7 +94,7 @@ class Wiring:
     tier: Tier
     engine: Engine
     values: Values
-    coalescer_of_values: Coalescer[SharedValue]
+    coalescer_of_values: Coalescer[StoredValue]
     background: Background
     enabled: bool
     number: int = field(default_factory=itertools.count().__next__)
