@@ -1,6 +1,7 @@
 """Addresses: what is taken, what is refused and with which words, and what is never shown."""
 
 import itertools
+import select
 import socket
 import subprocess
 import sys
@@ -374,13 +375,20 @@ def test_under_gevent_other_greenlets_go_on(redis_url: str) -> None:
     assert (done.returncode, done.stdout) == (0, "inf\n"), done.stderr
 
 
-def test_a_server_that_turns_clients_away_says_why() -> None:
+def test_a_server_that_turns_clients_away_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a password, it says so before it was asked anything."""
 
     def turn_away(client: socket.socket) -> None:
         client.sendall(b"-ERR max number of clients reached\r\n")
         client.recv(1)  # until the other side has gone
 
+    take_over = Connection.__init__
+
+    def take_over_once_told(self: Connection, made: Any) -> None:
+        assert select.select([made._sock.sock], [], [], 5)[0]
+        take_over(self, made)
+
+    monkeypatch.setattr(Connection, "__init__", take_over_once_told)
     with listening(turn_away) as port:
         links = Links(Address(f"redis://127.0.0.1:{port}", timeout=5.0))
         with pytest.raises(StoreUnavailable, match="max number of clients reached"):
