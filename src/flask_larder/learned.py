@@ -172,11 +172,12 @@ class Learned:
     """A *lesson* in use, for a *url*.
 
     *observed* is what Flask has sent when it taught that, where the same is to be sent before it.
+    Answers vary by the fields *names*.
     """
 
     __slots__ = (
         *("_is_head", "_is_open", "_key", "_lesson", "_monotonic", "_observed", "_pid"),
-        *("_records", "_tier", "is_used", "size_bytes"),
+        *("_records", "_tier", "is_used", "names", "size_bytes"),
     )
 
     def __init__(
@@ -192,15 +193,10 @@ class Learned:
         self._observed = None if observed is None else _digest_of(observed)
         self._records: Recent[str, Remembered] | None = memory.here() if memory else None
         self.is_used = False
+        self.names = frozenset(() if lesson.variants is None else lesson.variants[1])
         told = lesson.url
         texts = (lesson.key, lesson.origin, told.site, told.path, told.query, told.key)
         self.size_bytes = _SIZE_BYTES + _length_of((url, texts))
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The fields by which answers vary."""
-        variants = self._lesson.variants
-        return frozenset() if variants is None else frozenset(variants[1])
 
     def selected(self, environ: Environ) -> "Learned":  # noqa: ARG002 - as that of Selecting
         """It: there is one answer for all."""

@@ -21,7 +21,7 @@ from flask import (
     stream_with_context,
 )
 from flask.sessions import SecureCookieSession, SessionInterface
-from werkzeug.datastructures import ImmutableMultiDict, MultiDict
+from werkzeug.datastructures import EnvironHeaders, ImmutableMultiDict, MultiDict
 
 from flask_larder import Cache
 from flask_larder.flask.named_reads import NamedReads, NamingRequest, Read
@@ -850,7 +850,7 @@ def test_app_that_is_debugged_beside_one_that_is_not(lines: Lines, count: Counte
 
 def test_what_no_field_is_called_counts_as_all_of_them() -> None:
     """A client may have made it up, so that its name is told nowhere."""
-    headers = TrackedHeaders({}, ReadLog())
+    headers = TrackedHeaders(EnvironHeaders({}), ReadLog())
     headers.named_reads = NamedReads()
     headers.get("no such field")
     assert headers.named_reads.since() == {Read("headers")}

@@ -2,28 +2,26 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 from flask.ctx import RequestContext
+from msgspec import Struct
 from msgspec.structs import replace
 from werkzeug.exceptions import GatewayTimeout
 
 from flask_larder.ask import Ask, Hit
-from flask_larder.codec import decode_value
 from flask_larder.engine import OTHER_KEY, is_error
 from flask_larder.entry import Request, StoredResponse, Targets
-from flask_larder.errors import CorruptEntry
 from flask_larder.flask.asking import core_request, host_is_refused
 from flask_larder.flask.before_flask import teach
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.conditions import is_conditional, on_condition
-from flask_larder.flask.endpoints import is_view
+from flask_larder.flask.hits import answer_known, given_of, new_outcome, note_hit
 from flask_larder.flask.known_hits import find_known, know
 from flask_larder.flask.named_reads import Read
-from flask_larder.flask.outcome import Outcome, tell_in_fields
+from flask_larder.flask.outcome import tell_in_fields
 from flask_larder.flask.reads import (
     Watch,
     covered_by,
@@ -47,7 +45,6 @@ from flask_larder.flask.unkeyed import (
     NOTHING,
     Known,
     present_fields,
-    recall,
     remember,
     tell_unkeyed,
 )
@@ -76,41 +73,54 @@ _NAMES_NOBODY: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
-class _Answering:
+class _Answering(Struct, eq=False):
     """The first *call* of a view in a request, and whether it *is under way*."""
 
     call: Call
     is_under_way: bool = False
 
 
-def answer_view(call: Call, context: RequestContext) -> Any:
+_ANSWERING: Final = "_flask_larder_answering"
+
+
+def answer_view(call: Call, context: RequestContext, *, is_outermost: bool) -> Any:
     """The stored response where there is one, else what the view answers.
+
+    It *is outermost* where Flask itself calls what was decorated, and nothing stands between.
 
     Where its key is the URL, it has one answer for a request: if it calls itself meanwhile, it
     runs, and if it is called again with other arguments, the cache is not asked.
     """
-    tell_in_fields(context)
     answering = vars(context).setdefault(_ANSWERING, {})
     first = answering.setdefault(call.decorated, _Answering(call))
     is_by_url = call.options.is_template
     if first.is_under_way:
+        tell_in_fields(context)
         return call.run() if is_by_url else _Visit(call, context, is_nested=True).answer()
+    is_other = is_by_url and first.call is not call and not call.has_arguments_of(first.call)
+    began = perf_counter()
+    if not is_other and (known := find_known(call, context)) is not None:
+        return answer_known(call, context, known, began=began, is_outermost=is_outermost)
+    tell_in_fields(context)
     first.is_under_way = True
     try:
-        is_other = is_by_url and first.call is not call and not call.has_arguments_of(first.call)
-        return _Visit(call, context).answer("other-arguments" if is_other else None)
+        visit = _Visit(call, context, is_outermost=is_outermost)
+        return visit.answer("other-arguments" if is_other else None)
     finally:
         first.is_under_way = False
-
-
-_ANSWERING: Final = "_flask_larder_answering"
 
 
 class _Visit:
     """One request's way through the cache to a view, or not as far as that."""
 
-    def __init__(self, call: Call, context: RequestContext, *, is_nested: bool = False) -> None:
+    def __init__(
+        self,
+        call: Call,
+        context: RequestContext,
+        *,
+        is_outermost: bool = False,
+        is_nested: bool = False,
+    ) -> None:
         self._call = call
         self._context = context
         self._settings = call.wiring.settings
@@ -122,15 +132,8 @@ class _Visit:
         self._expected_once: Targets | None = None
         self._tags: Tags = {}
         self._around: list[AbstractContextManager[None]] = []
-        self._outcome = Outcome(
-            CacheStatus("bypass"),
-            send=self._settings["CACHE_SEND_STATUS"],
-            vary=frozenset(call.options.vary_fields),
-            send_tags=self._settings["CACHE_SEND_TAGS"],
-            hit_indication=call.options.response_hit_indication,
-        )
-        # Whether Flask itself calls what was decorated, and nothing stands between.
-        self._is_outermost = not is_nested and is_view(call.decorated, context)
+        self._outcome = new_outcome(call, CacheStatus("bypass"))
+        self._is_outermost = is_outermost
         self._is_nested = is_nested
         self._view = ViewRun(
             call, context, self._outcome, self._tags, is_outermost=self._is_outermost
@@ -148,10 +151,6 @@ class _Visit:
                 outcome.status = CacheStatus("method")
                 return self._view.run()
             revalidation = revalidation_of(self._context.request.environ, self._call.decorated)
-            if not (refused or revalidation):
-                known = find_known(self._call, self._context)
-                if known is not None:
-                    return self._answer_known(known)
             ask = refused or self._ask()
             if revalidation is not None:
                 return self._replace(ask, revalidation)
@@ -189,7 +188,8 @@ class _Visit:
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
-            self._note(answer)
+            at = self._call, self._context, outcome, answer
+            note_hit(*at, is_outermost=self._is_outermost)
             if answer.status.is_hit and not answer.is_validated and (answer.status.ttl or 0) > 0:
                 self._learn(ask, answer.names)
             if answer.is_due:
@@ -202,36 +202,11 @@ class _Visit:
         outcome.vary |= self._of_key
         return self._returned(answer)
 
-    def _answer_known(self, hit: Hit) -> Any:
-        """As if the engine had found *hit*."""
-        outcome = self._outcome
-        outcome.whole, outcome.status = True, hit.status
-        self._give_stored_tags(hit)
-        outcome.tags = tuple(self._tags)
-        note_selecting(outcome.vary)
-        self._note(hit)
-        return self._of_hit(hit.response)
-
     def _give_stored_tags(self, hit: Hit) -> None:
         """Give the tags of what is sent to all that is made of it."""
         if tags := hit.response.targets.tags:
             give_tags(tags)
             self._tags.update(dict.fromkeys(tags))
-
-    def _note(self, hit: Hit) -> None:
-        """Note what whoever called depends on, and what is told of *hit*."""
-        recall(self._call, self._context)
-        note_selecting(hit.names)
-        if not self._key_has_arguments():
-            self._call.tell_ignored_arguments(hit.response.targets)
-        self._outcome.age = hit.age
-        self._outcome.is_as_stored = self._is_outermost
-
-    def _key_has_arguments(self) -> bool:
-        """Whether the key tells all arguments apart: the URL, if there are none but its own."""
-        call, of_url = self._call, self._context.request.view_args or {}
-        are_of_url = all(of_url.get(name) is value for name, value in call.kwargs.items())
-        return call.options.is_template and not call.args and are_of_url
 
     def _learn(self, ask: Ask, names: frozenset[str]) -> None:
         """Have the next such hit be found at less cost: before Flask, or else inside it."""
@@ -366,14 +341,12 @@ class _Visit:
 
         A view that calls itself would not know what to do with that: it runs where nothing is kept.
         """
-        if stored.value is not None and not self._is_outermost:
-            with suppress(CorruptEntry):
-                return decode_value(stored.value)
-        if self._is_nested:
+        app, outcome = self._context.app, self._outcome
+        given = given_of(app, outcome, stored, is_outermost=self._is_outermost)
+        if self._is_nested and outcome.made is not None:
+            outcome.made = None
             return self._view.run()
-        made = response_of(self._context.app, stored)
-        self._outcome.made, self._outcome.is_own = made, True
-        return made
+        return given
 
     def _reason_not_to_ask(self) -> Reason | None:
         if not is_watched(self._context):

@@ -14,7 +14,7 @@ from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
 from flask_larder.flask.call import Call
 from flask_larder.flask.current import request_context
-from flask_larder.flask.endpoints import answers_request
+from flask_larder.flask.endpoints import answers_request, is_view
 from flask_larder.flask.invalidation import register_invalidation
 from flask_larder.flask.options import (
     URL_PREFIX,
@@ -287,8 +287,9 @@ class Cache(PurgeMethods):
                 seconds = self._timeout_of(wiring, decorated, given)
             call = Call(self, wiring, options, seconds, decorated, function, args, kwargs)
             context = request_context()
-            if context is not None and answers_request(decorated, context):
-                return answer_view(call, context)
+            is_outermost = context is not None and is_view(decorated, context)
+            if context is not None and (is_outermost or answers_request(decorated, context)):
+                return answer_view(call, context, is_outermost=is_outermost)
             return answer_value(call)
 
         decorated = cast("CachedFunction[P, R]", wrapper)

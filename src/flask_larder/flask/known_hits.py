@@ -15,6 +15,8 @@ from flask_larder.ask import Ask, Hit
 from flask_larder.flask.before_flask import lesson_of, needs_functions, needs_signals
 from flask_larder.flask.call import Call
 from flask_larder.flask.named_reads import query_of
+from flask_larder.flask.reads import is_watched
+from flask_larder.flask.revalidation import revalidation_of
 from flask_larder.learned import FOR_FLASK, LOOKED_UP, learn
 from flask_larder.reuse import candidate
 
@@ -34,6 +36,8 @@ def find_known(call: Call, context: RequestContext) -> Hit | None:
 
 def _find(call: Call, context: RequestContext) -> Hit | None:
     request = context.request
+    if revalidation_of(request.environ, call.decorated) is not None or not is_watched(context):
+        return None
     known = call.wiring.known_hits().get(_url_of(call.decorated, request))
     if known is None or not _is_as_it_came(request):
         return None

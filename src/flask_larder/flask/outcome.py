@@ -1,12 +1,12 @@
 """What became of a request in the cache: recorded once, and told in the response's fields."""
 
 import logging
-from dataclasses import dataclass, field
 from time import time
 from typing import Any, Final, cast
 
 from flask import Flask, Request, Response, request
 from flask.ctx import RequestContext
+from msgspec import Struct
 from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.conditional import is_not_modified
@@ -28,8 +28,7 @@ _ONCE: Final = "_flask_larder_once"
 _ASKED_ABOUT: Final = frozenset({"HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE"})
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct, eq=False):
     """The record of one answer of a cached view.
 
     *age* is in seconds and ``None`` unless the answer was stored; the times that the cache and
@@ -45,7 +44,7 @@ class Outcome:
     age: float | None = None
     cache_ms: float = 0.0
     view_ms: float | None = None
-    vary: frozenset[str] = field(default_factory=frozenset)
+    vary: frozenset[str] = frozenset()
     hit_indication: bool = False
     send_tags: bool = False
     tags: tuple[str, ...] = ()
@@ -92,13 +91,7 @@ def write_fields(response: Response) -> Response:
     was_sent = not is_made and forget_told(response)
     if not is_own and (is_asked_about or was_sent):
         response = copied(response)  # the app may send it to others
-    fields = fields_of(response)
-    if outcome.age is not None:
-        fields.remove("Age")
-    if outcome.vary:
-        selecting = with_vary(fields.to_wsgi_list(), outcome.vary)
-        tell_vary(response, ", ".join(values_of(selecting, "vary")))
-    tell(response, _told(outcome))
+    _tell(outcome, response)
     if is_asked_about:
         now = time()
         made_at = now - outcome.age if outcome.is_as_stored and outcome.age is not None else None
@@ -108,12 +101,37 @@ def write_fields(response: Response) -> Response:
     return response
 
 
+def tell_at_once(context: RequestContext, outcome: Outcome) -> None:
+    """As :func:`tell_in_fields`, where the response is there and is the cache's own.
+
+    It is told by the end if functions of ``after_this_request`` come first, if the request asks
+    about what these make of it, or if the app makes responses in its own way.
+    """
+    is_asked_about = not context.request.environ.keys().isdisjoint(_ASKED_ABOUT)
+    functions = context._after_request_functions  # noqa: SLF001 - as flask.after_this_request
+    if functions or is_asked_about or hasattr(context.app.make_response, _ONCE):
+        tell_in_fields(context)
+    else:
+        _tell(outcome, outcome.made)
+        outcome.made = None
+
+
+def _tell(outcome: Outcome, response: Response) -> None:
+    fields = fields_of(response)
+    if outcome.age is not None:
+        fields.remove("Age")
+    if outcome.vary:
+        selecting = with_vary(fields.to_wsgi_list(), outcome.vary)
+        tell_vary(response, ", ".join(values_of(selecting, "vary")))
+    tell(response, _told(outcome))
+
+
 def _told(outcome: Outcome) -> list[tuple[str, str]]:
     """The fields that tell of *outcome*."""
     told = [] if outcome.age is None else [("Age", str(int(outcome.age)))]
     if outcome.send:
         # Lists, to which each cache on the way appends (RFC 9211 section 2).
-        told += ("Cache-Status", str(outcome)), ("Server-Timing", outcome.server_timing)
+        told += ("Cache-Status", str(outcome.status)), ("Server-Timing", outcome.server_timing)
     if outcome.send_tags and (tags := cache_tag(outcome.tags)):
         told.append(("Cache-Tag", tags))
     if outcome.hit_indication and outcome.status.is_hit:

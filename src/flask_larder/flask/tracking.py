@@ -55,8 +55,8 @@ _LONGEST_FIELD_NAME: Final = 100
 class TrackedHeaders(EnvironHeaders):
     """Header fields that note in *reads* which of them were asked for, in lower case."""
 
-    def __init__(self, environ: dict[str, Any], reads: ReadLog[str]) -> None:
-        super().__init__(environ)
+    def __init__(self, fields: EnvironHeaders, reads: ReadLog[str]) -> None:
+        self.__dict__.update(fields.__dict__)
         self.reads = reads
         self.named_reads: NamedReads | None = None
 
@@ -249,7 +249,7 @@ class TrackedRequest(FlaskRequest):
     @headers.setter
     def headers(self, fields: Headers) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         if type(fields) is EnvironHeaders:
-            fields = TrackedHeaders(fields.environ, self.larder_reads)
+            fields = TrackedHeaders(fields, self.larder_reads)
         self._headers = fields
 
     def larder_begin(self, rule: Rule | None) -> None:
@@ -261,7 +261,8 @@ class TrackedRequest(FlaskRequest):
             track_session(context, self.larder_reads)
         if self.larder_is_first:
             self._larder_begin_first()
-        self._larder_load_positions()
+        if None in self._larder_positions.values():
+            self._larder_load_positions()
         if context is not None and wants_names(context.app):
             self._larder_name_reads(context)
 
