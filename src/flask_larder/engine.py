@@ -7,6 +7,7 @@ ends in the view's answer.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from msgspec.structs import replace
@@ -262,10 +263,8 @@ class _Attempt(Generic[F]):
     @property
     def is_overtaken(self) -> bool:
         """See :class:`~flask_larder.coalesce.Task`."""
-        since, lookups = self._ask.position, self._engine.lookups
-        return lookups.recency.are_purged_since(since) and lookups.is_hit_since(
-            since, self._expected(asks=True)
-        )
+        recency, expected = self._engine.lookups.recency, partial(self._expected, asks=True)
+        return recency.verdict_since(self._ask.position, expected).is_gone
 
     def is_too_old(self, work: Work) -> bool:
         """See :class:`~flask_larder.coalesce.Task`."""

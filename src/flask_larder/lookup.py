@@ -7,11 +7,11 @@ from typing import Final
 from flask_larder.ask import Ask, Hit, Miss, Shared, key_in_store
 from flask_larder.credentials import telling_who_asks
 from flask_larder.entries import Entries
-from flask_larder.entry import Entry, Position, StoredResponse, Targets, Variants
+from flask_larder.entry import Entry, Position, StoredResponse, Variants
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import origin_of, stored_key
 from flask_larder.policy import may_reuse
-from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
+from flask_larder.purges import PurgeLog, Verdict
 from flask_larder.recency import Recency
 from flask_larder.reuse import candidate, in_place_of_error, reuse
 from flask_larder.status import CacheStatus
@@ -111,27 +111,19 @@ class Lookups:
 
     def judge(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
-        now, verdict = self._clock(), self.verdict(ask, stored)
+        now, judge = self._clock(), self.recency.verdict
+        verdict = judge(stored.position, ask.position, stored.targets, ask.url)
         return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
 
     def judge_shared(self, ask: Ask, shared: Shared, seen: Position | None) -> Hit | Miss:
-        """As :meth:`judge`, for what another request was answered while this one waited.
-
-        *seen* is the latest purge that this one has seen before it waited.
-        """
-        now, stored = self._clock(), shared.response
-        is_as_new = self.recency.is_as_new(stored.position, seen, stored.targets, ask.url)
-        verdict = VALID if is_as_new else self.verdict(ask, stored)
+        """As :meth:`judge`, for what another request was answered; see :class:`Recency`."""
+        now, stored, judge = self._clock(), shared.response, self.recency.verdict_on_shared
+        verdict = judge(stored.position, ask.position, seen, stored.targets, ask.url)
         return reuse(ask, candidate(stored, shared.names, now), verdict, now, self._chance)
 
     def seen(self) -> Position | None:
         """The latest purge that a request has seen which has just looked into the store."""
         return self._purges.position()
-
-    def is_hit_since(self, since: Position | None, targets: Targets) -> bool:
-        """Whether a purge after *since* hits what has *targets*."""
-        table = self._purges.known()
-        return since is not None and table is not None and table.verdict(since, targets).is_gone
 
     def stale_if_error(self, ask: Ask, miss: Miss) -> Hit | None:
         """What is stale and may be sent if forwarding fails (RFC 5861 section 4), or ``None``."""
@@ -141,16 +133,5 @@ class Lookups:
         return in_place_of_error(ask, candidate(miss.stale, miss.names, now), verdict, now)
 
     def verdict(self, ask: Ask, stored: StoredResponse) -> Verdict:
-        """What the purges say of *stored*.
-
-        What is not in the store but shared between requests is judged as far as purges are known:
-        while nobody can tell, it is as good as what the request would have made, unless more was
-        known in between.
-        """
-        if stored.position is None:
-            return VALID if ask.position is None else GONE
-        table = self._purges.known()
-        if table is None:
-            latest = self._purges.position()
-            return VALID if latest is None or stored.position >= latest else GONE
-        return table.verdict(stored.position, stored.targets, ask.url)
+        """What the purges say of *stored*; see :class:`Recency`."""
+        return self.recency.verdict(stored.position, ask.position, stored.targets, ask.url)

@@ -1,12 +1,14 @@
-"""Whether what one request makes is recent enough for another that waits, after a purge."""
+"""Whether what was made is recent enough for who asks, by what was purged since."""
 
-from flask_larder.entry import Position, Targets
+from collections.abc import Callable
+
+from flask_larder.entry import NO_TARGETS, Position, Targets
 from flask_larder.flights import Work
-from flask_larder.purges import PurgeLog
+from flask_larder.purges import GONE, VALID, PurgeLog, Verdict
 
 
 class Recency:
-    """Judges by *purges* what is shared in memory.
+    """Judges by *purges* what is stored, and what is shared in memory.
 
     Where it *is heard enough*, a request need know no later purges than its process had heard of
     when it came, as for what is remembered; else all that had returned by then.
@@ -23,6 +25,52 @@ class Recency:
         """
         table = self._purges.known() if self._is_heard_enough else None
         return None if table is None else table.last
+
+    def verdict(
+        self,
+        made: Position | None,
+        came: Position | None,
+        targets: Targets,
+        url: Targets = NO_TARGETS,
+    ) -> Verdict:
+        """What the purges say of what has *targets*, for a request of *url* that *came* then.
+
+        It was made for one that came at *made*. What is not in the store but shared between
+        requests is judged as far as purges are known: while nobody can tell, it is as good as what
+        the request would have made, unless more was known in between.
+        """
+        if made is None:
+            return VALID if came is None else GONE
+        table = self._purges.known()
+        if table is None:
+            latest = self._purges.position()
+            return VALID if latest is None or made >= latest else GONE
+        return table.verdict(made, targets, url)
+
+    def verdict_on_shared(
+        self,
+        made: Position | None,
+        came: Position | None,
+        seen: Position | None,
+        targets: Targets,
+        url: Targets = NO_TARGETS,
+    ) -> Verdict:
+        """As :meth:`verdict`, for what another request was answered while this one waited.
+
+        *seen* is the latest purge that this one has seen before it waited.
+        """
+        is_as_new = self.is_as_new(made, seen, targets, url)
+        return VALID if is_as_new else self.verdict(made, came, targets, url)
+
+    def verdict_since(self, since: Position | None, targets: Callable[[], Targets]) -> Verdict:
+        """What the purges after *since* say of what has *targets*, asked for if there are any.
+
+        While nobody can tell, there are none.
+        """
+        table = self._purges.known()
+        if since is None or table is None or table.last == since:
+            return VALID
+        return table.verdict(since, targets())
 
     def is_as_new(self, made: Position | None, seen: Position | None, *targets: Targets) -> bool:
         """Whether what has *targets* is as new as a request may demand.
@@ -41,8 +89,3 @@ class Recency:
         if since is None or table is None or seen is None or table.last == since:
             return False
         return table.hits_between(since, seen, work.expects(), unknown=False)
-
-    def are_purged_since(self, since: Position | None) -> bool:
-        """Whether there was a purge after *since*, of anything."""
-        table = self._purges.known()
-        return since is not None and table is not None and table.last != since

@@ -6,8 +6,9 @@ import pytest
 
 from flask_larder.entry import Position, Targets
 from flask_larder.local_purges import LocalPurges
-from flask_larder.purges import Purge
+from flask_larder.purges import ALL, GONE, VALID, Purge, Verdict
 from flask_larder.recency import Recency
+from tests.core.test_engine_purges import Known
 from tests.targets import targets
 
 CAT = targets("cat")
@@ -64,3 +65,49 @@ def test_work_that_tells_nothing_of_itself_is_waited_for() -> None:
     recency = Recency(log, is_heard_enough=True)
     assert not recency.is_too_old(Work(None), at[1])
     assert not recency.is_too_old(Work(at[0]), None)
+
+
+def test_what_is_shared_is_judged_by_what_was_heard_while_nobody_can_tell() -> None:
+    """So it does unless a purge was heard of since it was begun."""
+    log = Known(LocalPurges(10, lambda: 1000.0))
+    recency, made = Recency(log, is_heard_enough=True), log.position()
+    log.is_away = True
+    assert recency.verdict(made, made, CAT) == VALID
+    log.add(Purge((ALL,)))
+    assert recency.verdict(made, log.position(), CAT) == GONE
+
+
+def test_what_was_made_while_nobody_knew_of_purges_is_for_who_came_then() -> None:
+    """Whoever has come since may know of one that hits it."""
+    log, at = log_with("cat")
+    recency = Recency(log, is_heard_enough=True)
+    assert recency.verdict(None, None, CAT) == VALID
+    assert recency.verdict(None, at[0], CAT) == GONE
+
+
+def test_what_is_as_new_as_was_seen_is_shared() -> None:
+    """What a later purge hits, too; else it is judged as what is stored."""
+    log, at = log_with("cat", "dog")
+    recency = Recency(log, is_heard_enough=True)
+    assert recency.verdict_on_shared(at[0], at[0], at[0], CAT) == VALID
+    assert recency.verdict_on_shared(at[0], at[0], at[1], CAT) == GONE
+    assert recency.verdict_on_shared(at[1], at[0], None, CAT) == VALID
+
+
+def test_what_is_hit_since_is_asked_for_only_if_anything_was_purged() -> None:
+    """To ask may cost something. Who knows of no purges knows of none since."""
+    log, at = log_with("cat")
+    away, asked = Known(log), list[Targets]()
+
+    def told() -> Targets:
+        asked.append(CAT)
+        return CAT
+
+    recency = Recency(away, is_heard_enough=True)
+    assert recency.verdict_since(at[1], told) == recency.verdict_since(None, told) == VALID
+    assert not asked
+    assert recency.verdict_since(at[0], told) == GONE
+    log.add(Purge((("tag", "cat"),), soft=True))
+    assert recency.verdict_since(at[1], told) == Verdict(stale_since=1.0)
+    away.is_away = True
+    assert recency.verdict_since(at[0], told) == VALID

@@ -14,13 +14,9 @@ from werkzeug.routing import BaseConverter
 
 from flask_larder import Cache, InvalidKey, UnstorableValue
 from flask_larder.entries import Entries
-from flask_larder.entry import StoredValue
 from flask_larder.flask.values import Values
 from flask_larder.local_purges import LocalPurges
-from flask_larder.memory import NullStore
-from flask_larder.purges import ALL, Purge
 from tests.core.test_engine import FailingStore
-from tests.core.test_engine_purges import Known
 from tests.flask.answers import Counter, Get, is_hit
 
 
@@ -251,17 +247,6 @@ def test_pairs_are_values(app: Flask, cache: Cache) -> None:
         with app.test_request_context("/"):
             assert cache.cached(key_prefix=name)(lambda pair=pair: pair)() == pair
         assert cache.get(name) == pair
-
-
-def test_who_waits_shares_a_value_while_nobody_can_tell() -> None:
-    """Unless a purge was heard of since that was begun."""
-    log = Known(LocalPurges(10, lambda: 1000.0))
-    values = Values(NullStore(), Entries(NullStore()), log, hashlib.sha256)
-    value = StoredValue(b"", values.position())
-    log.is_away = True
-    assert values.is_valid(value, values.position())
-    log.add(Purge((ALL,)))
-    assert not values.is_valid(value, values.position())
 
 
 def test_a_look_for_a_value_that_has_failed_has_seen_nothing() -> None:

@@ -33,6 +33,7 @@ from flask_larder.flask.values import NO_VALUE, decoded
 from flask_larder.flights import Work
 from flask_larder.freshness import spread_lifetime
 from flask_larder.policy import is_about_field, may_be_tagged, may_reuse
+from flask_larder.purges import VALID
 
 
 def answer_value(call: Call) -> Any:
@@ -170,8 +171,8 @@ class _Evaluation:
     @property
     def is_overtaken(self) -> bool:
         """See :class:`~flask_larder.coalesce.Task`."""
-        since, values = self._position, self._call.wiring.values
-        return values.recency.are_purged_since(since) and values.is_hit_since(since, self._expected)
+        recency = self._call.wiring.values.recency
+        return recency.verdict_since(self._position, lambda: self._expected) != VALID
 
     def is_too_old(self, work: Work) -> bool:
         """See :class:`~flask_larder.coalesce.Task`."""
@@ -188,9 +189,8 @@ class _Evaluation:
 
     def adopt(self, stored: StoredValue) -> "_Answer | None":
         """The value that another call has got, if this one may use it."""
-        values = self._call.wiring.values
-        is_as_new = values.recency.is_as_new(stored.position, self._seen, stored.targets)
-        if not (is_as_new or values.is_valid(stored, self._position)):
+        judge = self._call.wiring.values.recency.verdict_on_shared
+        if judge(stored.position, self._position, self._seen, stored.targets) != VALID:
             return None
         if stored.data not in self._judged:
             value = decoded(stored)

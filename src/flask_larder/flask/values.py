@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from flask_larder import codec
 from flask_larder.entries import Entries
-from flask_larder.entry import NO_TARGETS, Position, StoredResponse, StoredValue, Targets
+from flask_larder.entry import NO_TARGETS, Position, StoredResponse, StoredValue
 from flask_larder.errors import CorruptEntry, StoreUnavailable
 from flask_larder.key import HashMethod, stored_key
 from flask_larder.local_purges import NoPurges
@@ -64,7 +64,7 @@ class Values:
         One that nobody could judge later is not, nor one that a purge has hit: something newer may
         be there.
         """
-        if value.position is None or not self.is_valid(value):
+        if not self._is_valid(value):
             return False
         try:
             return self._store.set(self.stored(key), codec.encode_stored_value(value), timeout)
@@ -122,25 +122,6 @@ class Values:
         """*key* as the store has it."""
         return stored_key(key, self._hash_method)
 
-    def is_valid(self, value: StoredValue, position: Position | None = None) -> bool:
-        """Whether no purge hits *value*, as far as is known, for who came at *position*.
-
-        As in the engine: what is not stored is as good as what is made while nobody can tell,
-        unless more was known in between.
-        """
-        if value.position is None:
-            return position is None
-        table = self._purges.known()
-        if table is None:
-            latest = self._purges.position()
-            return latest is None or value.position >= latest
-        return table.verdict(value.position, value.targets) == VALID
-
-    def is_hit_since(self, since: Position | None, targets: Targets) -> bool:
-        """Whether a purge after *since* hits a value that has *targets*."""
-        table = self._purges.known()
-        return since is not None and table is not None and table.verdict(since, targets) != VALID
-
     def position(self) -> Position | None:
         """The latest purge that is known now, after a look at the log where none is."""
         self._purges.load()
@@ -154,7 +135,15 @@ class Values:
             value = codec.decode_stored_value(data)
         except CorruptEntry:
             return None
-        return value if self.is_valid(value) else None
+        return value if self._is_valid(value) else None
+
+    def _is_valid(self, value: StoredValue) -> bool:
+        """Whether no purge hits *value*, as far as is known; a value has no time when it is stale.
+
+        One without a position is not valid: nobody could judge it later.
+        """
+        made = value.position
+        return made is not None and self.recency.verdict(made, made, value.targets) == VALID
 
     def _is_there(self, data: bytes) -> bool:
         """Whether *data* is something that was not purged."""
