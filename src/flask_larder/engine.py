@@ -6,7 +6,7 @@ ends in the view's answer.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -14,36 +14,18 @@ from msgspec.structs import replace
 
 from flask_larder.ask import Ask, Hit, Miss, Shared, judging_once, key_in_store, selected_key
 from flask_larder.coalesce import Claim, Coalescer
-from flask_larder.conditional import conditions_for, is_confirmed_by_head, validates
+from flask_larder.conditional import conditions_for, validates
 from flask_larder.entries import Entries
-from flask_larder.entry import Entry, Forwarded, Position, StoredResponse, Targets, Variants
-from flask_larder.errors import StoreUnavailable
+from flask_larder.entry import Forwarded, Position, StoredResponse, Targets
 from flask_larder.flights import Work
-from flask_larder.freshened import Freshened
-from flask_larder.freshness import (
-    current_age,
-    longest_window,
-    received_age,
-    remaining_lifetime,
-    staleness,
-)
-from flask_larder.headers import Fields, connection_fields, only, parse_vary, with_vary
-from flask_larder.key import origin_of, stored_key
+from flask_larder.headers import Fields
+from flask_larder.key import origin_of
 from flask_larder.lookup import Lookups, shows_nobody
-from flask_larder.policy import (
-    ABOUT_CACHING,
-    SERVER_ERRORS,
-    Exchange,
-    Reason,
-    is_about_request,
-    is_about_resource,
-    is_for_all,
-)
+from flask_larder.policy import SERVER_ERRORS, Reason
 from flask_larder.purges import PurgeLog
 from flask_larder.requested import wants_only_stored
 from flask_larder.status import CacheStatus
-from flask_larder.storing import kept_fields, to_store
-from flask_larder.times import longest_life
+from flask_larder.update import Updates
 
 F = TypeVar("F", bound=Forwarded)
 Forward: TypeAlias = Callable[[CacheStatus, Fields], F]
@@ -66,9 +48,7 @@ class Engine:
         coalescer: Coalescer[Shared],
     ) -> None:
         self.lookups: Final = Lookups(entries, purges, clock, chance)
-        self._entries = entries
-        self._clock = clock
-        self._chance = chance
+        self.updates: Final = Updates(entries, self.lookups, clock, chance)
         self._coalescer = coalescer
 
     def answer(self, ask: Ask, forward: Forward[F]) -> tuple[Hit | F, CacheStatus]:
@@ -112,100 +92,6 @@ class Engine:
         claim.has_worked = True
         answer, claim.result = attempt.lead()
         return answer
-
-    def store(
-        self, ask: Ask, miss: Miss, forwarded: Forwarded
-    ) -> tuple[CacheStatus, Shared | None]:
-        """Keep what the view answered, if everything allows it; say what was done.
-
-        Comes with what was made of it to be kept, which is there where the store is away, too.
-        """
-        made = to_store(ask, miss.names, forwarded, self._clock, self._chance)
-        if isinstance(made, str):
-            if not is_about_request(made):
-                self._discard_stale(ask, miss, forwarded)
-            return (replace(miss.status, detail=made) if miss.may_store else miss.status), None
-        return (self._keep(ask, miss.status, made) if miss.may_store else miss.status), made
-
-    def is_shareable(self, made: Shared) -> bool:
-        """Whether others than who has asked for it may be sent it."""
-        stale_for = staleness(made.response, self._clock(), None)
-        return stale_for is None or stale_for < made.response.stale_while_revalidate
-
-    def _discard_stale(self, ask: Ask, miss: Miss, forwarded: Forwarded) -> None:
-        """Forget what an answer shows to be out of date though it does not take its place."""
-        stored = miss.stale
-        if stored is None or not miss.may_store or ask.request.method == "HEAD":
-            return
-        verdict = self.lookups.verdict(ask, stored)
-        if (
-            not is_about_resource(forwarded.status)
-            or staleness(stored, self._clock(), verdict.stale_since) is None
-        ):
-            return
-        self._discard(ask, miss)
-
-    def _discard(self, ask: Ask, miss: Miss) -> None:
-        """Forget what the request has selected."""
-        with suppress(StoreUnavailable):  # then it goes when its window ends
-            self._entries.delete([key_in_store(ask, miss.names)])
-
-    def freshen(
-        self, ask: Ask, miss: Miss, stored: StoredResponse, confirmation: Forwarded
-    ) -> tuple[Hit, Shared | None]:
-        """*stored* as it is to be sent now that *confirmation* says that it is still the same.
-
-        It is kept so, if it may be.
-        """
-        # What is stored answers GET; a HEAD may have confirmed it.
-        asked = replace(ask, request=replace(ask.request, method="GET"))
-        told = confirmation.fields
-        if not _is_for_all(ask, stored, confirmation):
-            told = only(told, ABOUT_CACHING.union(ask.policy.targeted))
-        status, made = self.store(asked, miss, Freshened(stored, confirmation, told))
-        # Who has asked gets all fields, also those that are not for others.
-        freshened = Freshened(stored, confirmation, confirmation.fields)
-        sent = replace(made.response if made else stored, fields=_fields_of(freshened))
-        age = current_age(sent, self._clock()) if made else received_age(confirmation.fields)
-        return Hit(sent, age, status, made.names if made else miss.names, is_validated=True), made
-
-    def learn_from_head(self, ask: Ask, miss: Miss, head: Forwarded) -> CacheStatus | None:
-        """Freshen or forget what is stored, as a 200 to HEAD tells (RFC 9111 section 4.3.5)."""
-        stored = miss.to_validate
-        is_about_stored = stored is not None and stored.status == head.status == 200
-        if stored is None or not is_about_stored or not miss.may_store:
-            return None
-        is_confirmed = is_confirmed_by_head(stored, head.fields)
-        if is_confirmed is False:
-            self._discard(ask, miss)
-        if is_confirmed and _is_for_all(ask, stored, head):
-            return self.freshen(ask, miss, stored, head)[0].status
-        return None
-
-    def _keep(self, ask: Ask, status: CacheStatus, made: Shared) -> CacheStatus:
-        """Put the response where a later lookup finds it.
-
-        A URL's list of names only grows while it is stored, so that a variant is never found by
-        fewer fields than it depends on; and it is stored for as long as any variant may be.
-        """
-        response, kept = made.response, True
-        if self.lookups.verdict(ask, response).is_gone:
-            return replace(status, detail="purged")
-        ttl = remaining_lifetime(response, self._clock())
-        life = max(ttl, 0.0) + max(longest_window(response), response.keep)
-        try:
-            if made.names:
-                listed = Variants(tuple(sorted(made.names)))
-                kept = self._write(ask, ask.key, listed, max(life, longest_life(ask.policy)))
-            kept = kept and self._write(ask, made.at, response, life)
-        except StoreUnavailable:
-            return replace(status, detail="store-unavailable")
-        if not kept:
-            return replace(status, detail="store-refused")
-        return replace(status, stored=True, ttl=ttl)
-
-    def _write(self, ask: Ask, at: str, entry: Entry, ttl: float) -> bool:
-        return self._entries.keep(stored_key(at, ask.hash_method), entry, ttl)
 
 
 _NOT_LOOKED: Final = Miss(CacheStatus("uri-miss"))
@@ -343,7 +229,7 @@ class _Attempt(Generic[F]):
         try:
             forwarded, confirmed = self._forwarded()
             if confirmed is not None:
-                hit, made = self._engine.freshen(self._ask, miss, confirmed, forwarded)
+                hit, made = self._engine.updates.freshen(self._ask, miss, confirmed, forwarded)
                 status = replace(hit.status, fwd_status=forwarded.status)
                 return (replace(hit, status=status), status), self._shared(made)
             if is_error(forwarded):
@@ -353,9 +239,9 @@ class _Attempt(Generic[F]):
                     return (forwarded, miss.status), None
             if not (miss.may_share or miss.may_store):
                 return (forwarded, miss.status), None
-            status, made = self._engine.store(self._ask, miss, forwarded)
+            status, made = self._engine.updates.store(self._ask, miss, forwarded)
             if self._ask.request.method == "HEAD":
-                status = self._engine.learn_from_head(self._ask, miss, forwarded) or status
+                status = self._engine.updates.learn_from_head(self._ask, miss, forwarded) or status
         except Exception as error:
             if (answer := self._in_place_of(error)) is None:
                 raise
@@ -364,7 +250,7 @@ class _Attempt(Generic[F]):
         return (forwarded, status), made if is_fresh else self._shared(made)
 
     def _shared(self, made: Shared | None) -> Shared | None:
-        return made if made is not None and self._engine.is_shareable(made) else None
+        return made if made is not None and self._engine.updates.is_shareable(made) else None
 
     def _forwarded(self) -> tuple[F, StoredResponse | None]:
         """What forwarding has brought, and the stored response that it finds to be the same.
@@ -388,27 +274,9 @@ class _Attempt(Generic[F]):
         return replace(stale, status=status, error=error), status
 
 
-def _fields_of(freshened: Freshened) -> tuple[tuple[str, str], ...]:
-    fields = freshened.fields
-    return kept_fields(fields, freshened.reads().selecting, connection_fields(fields))
-
-
 def is_error(forwarded: Forwarded) -> bool:
     """Whether the view has failed; an exception counts as that, too (RFC 5861 section 4)."""
     return forwarded.status >= SERVER_ERRORS
-
-
-def _is_for_all(ask: Ask, stored: StoredResponse, confirmation: Forwarded) -> bool:
-    """Whether others may be sent all fields of *confirmation* with what it confirms."""
-    fields = with_vary(confirmation.fields, parse_vary(stored.fields))
-    exchange = Exchange.of(
-        ask.request,
-        confirmation.status,
-        fields,
-        targeted=ask.policy.targeted,
-        unsaid=confirmation.unsaid,
-    )
-    return is_for_all(exchange, confirmation.reads(), ask.policy)
 
 
 def _shared(ask: Ask, hit: Hit) -> Shared:

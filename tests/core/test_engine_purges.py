@@ -70,7 +70,7 @@ def now(house: House, **options: object) -> Ask:
 def shared(house: House, made_for: Ask, answer: Answer) -> Shared:
     """What others may share of what the view answers."""
     missed = Miss(CacheStatus("uri-miss"), may_store=False)
-    _, made = house.engine.store(made_for, missed, answer)
+    _, made = house.engine.updates.store(made_for, missed, answer)
     assert made is not None
     return made
 

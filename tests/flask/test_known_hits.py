@@ -102,7 +102,7 @@ def test_what_expires(
     now = time.time()
     for wiring in app.extensions["flask_larder"].values():
         object.__setattr__(wiring.tier, "clock", lambda: now + 301)
-        monkeypatch.setattr(wiring.engine, "_clock", lambda: now + 301)
+        monkeypatch.setattr(wiring.engine.updates, "_clock", lambda: now + 301)
         monkeypatch.setattr(wiring.engine.lookups, "_clock", lambda: now + 301)
     with engine.one():
         assert get(page).text == "page 2"
