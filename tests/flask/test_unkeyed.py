@@ -26,7 +26,8 @@ from werkzeug.datastructures import EnvironHeaders, ImmutableMultiDict, MultiDic
 from flask_larder import Cache
 from flask_larder.flask.named_reads import NamedReads, NamingRequest, Read
 from flask_larder.flask.read_log import ReadLog
-from flask_larder.flask.tracking import TrackedHeaders, caches_of
+from flask_larder.flask.tracked_fields import TrackedHeaders
+from flask_larder.flask.tracking import caches_of
 from tests.core.test_coalesce import until
 from tests.flask.answers import Counter, Get, is_hit, status_of
 

@@ -40,7 +40,8 @@ from flask_larder.flask.revalidation import (
 )
 from flask_larder.flask.signals import cache_view_hit, cache_view_miss
 from flask_larder.flask.tagging import Tagging, Tags, give_tags
-from flask_larder.flask.tracking import SESSION, track_requests
+from flask_larder.flask.tracked_session import SESSION
+from flask_larder.flask.tracking import track_requests
 from flask_larder.flask.unkeyed import (
     NOTHING,
     Known,

@@ -15,16 +15,15 @@ from flask_larder.entry import Position
 from flask_larder.flask.current import request_context
 from flask_larder.flask.named_reads import Read
 from flask_larder.flask.options import Options
-from flask_larder.flask.tracking import (
+from flask_larder.flask.tracked_fields import (
     ALL_FIELDS,
-    BODY,
     REMOTE_USER,
-    SESSION,
     NotedEnviron,
     TrackedHeaders,
-    TrackedRequest,
-    track_session,
+    note_all,
 )
+from flask_larder.flask.tracked_session import SESSION, track_session
+from flask_larder.flask.tracking import BODY, TrackedRequest
 from flask_larder.policy import NEVER_FOR_ALL
 
 _UNKEYED: Final = {
@@ -99,8 +98,7 @@ class Watch:
 
     def note_all(self) -> None:
         """Note as read whatever may tell who asks: it went to who may look at any of it."""
-        for name in (ALL_FIELDS, "cookie", REMOTE_USER):
-            self._log.note(name)
+        note_all(self._log)
 
     def names(self) -> frozenset[str]:
         """The names of the header fields, and of the rest, that were read since."""

@@ -1,17 +1,16 @@
-"""Requests and sessions that note what is read of them.
+"""Requests that note what is read of them.
 
 What a view takes from ``request.environ`` itself is not seen.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from typing import IO, Any, Final, Protocol
 
 from flask import Flask
 from flask import Request as FlaskRequest
 from flask.ctx import RequestContext
-from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask.sessions import SecureCookieSessionInterface
 from werkzeug.datastructures import (
     EnvironHeaders,
     Headers,
@@ -20,7 +19,6 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule, converters
 
 from flask_larder.entry import Position
-from flask_larder.environ import environ_name
 from flask_larder.flask.current import request_context
 from flask_larder.flask.endpoints import tell_misplaced
 from flask_larder.flask.named_reads import (
@@ -32,142 +30,16 @@ from flask_larder.flask.named_reads import (
     name_mapping,
     name_reads,
     read_of_field,
-    reducing,
-    sets_attributes_itself,
     wants_names,
 )
 from flask_larder.flask.read_log import ReadLog
-from flask_larder.headers import is_field_name
+from flask_larder.flask.tracked_fields import ALL_FIELDS, REMOTE_USER, TrackedHeaders
+from flask_larder.flask.tracked_session import session_of, track_session
 from flask_larder.purges import PurgeLog
 
 # Stand among the names of header fields for what is none.
-ALL_FIELDS: Final = "*"
 BODY: Final = ":body"
 _QUERY: Final = ":query"
-REMOTE_USER: Final = ":remote-user"
-SESSION: Final = ":session"
-
-
-_LONGEST_FIELD_NAME: Final = 100
-"""In characters; what is read under a longer one counts as all fields."""
-
-
-class TrackedHeaders(EnvironHeaders):
-    """Header fields that note in *reads* which of them were asked for, in lower case."""
-
-    def __init__(self, fields: EnvironHeaders, reads: ReadLog[str]) -> None:
-        self.__dict__.update(fields.__dict__)
-        self.reads = reads
-        self.named_reads: NamedReads | None = None
-
-    def __getitem__(self, key: str) -> str:  # type: ignore[override]
-        self.note(key)
-        return super().__getitem__(key)
-
-    def _get_key(self, key: str) -> str:  # what `get` and `in` use
-        self.note(key)
-        return super()._get_key(key)
-
-    def getlist(self, key: str, type: Callable[[str], Any] | None = None) -> list[Any]:  # noqa: A002
-        """The field's value, in a list. Werkzeug goes through all fields, as if reading all."""
-        if type is not None or len(str(key)) > _LONGEST_FIELD_NAME:
-            value = self.get(key, type=type)  # type: ignore[arg-type] # as it is by default
-        else:  # not by an exception where it is missing: Flask asks for cookies in each request
-            self.note(key)
-            value = self.environ.get(environ_name(str(key)))
-        return [] if value is None else [value]
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        self.reads.note(ALL_FIELDS)
-        if self.named_reads is not None:
-            self.named_reads.note(Read(HEADERS))
-        return super().__iter__()
-
-    def note(self, name: str) -> None:
-        """Note that the field was read.
-
-        What no field is called is told nowhere, since a client may have made it up.
-        """
-        name = _noted_name(str(name))
-        self.reads.note(name)
-        if self.named_reads is not None:
-            self.named_reads.note(Read(HEADERS) if name == ALL_FIELDS else read_of_field(name))
-
-
-@lru_cache
-def _noted_name(name: str) -> str:
-    """Under which name it is noted that the field *name* was read."""
-    name = name.lower().replace("_", "-")
-    is_name = len(name) <= _LONGEST_FIELD_NAME and is_field_name(name)
-    return name if is_name else ALL_FIELDS
-
-
-_OF_ALL: Final = frozenset(
-    {
-        *("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL"),
-        *("SERVER_NAME", "SERVER_PORT", "CONTENT_TYPE", "CONTENT_LENGTH"),
-    }
-)
-"""What an environ has that tells of nobody."""
-
-
-class NotedEnviron(dict[str, Any]):
-    """An environ of which is noted, in *reads*, what is read that tells who asks."""
-
-    def __init__(self, environ: dict[str, Any], reads: ReadLog[str]) -> None:
-        super().__init__(environ)
-        self._reads = reads
-
-    def __getitem__(self, key: str) -> Any:
-        self._note(key)
-        return super().__getitem__(key)
-
-    def __contains__(self, key: object) -> bool:
-        self._note(str(key))
-        return super().__contains__(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """As that of a dict; so are the others."""
-        self._note(key)
-        return super().get(key, default)
-
-    def pop(self, key: str, *default: Any) -> Any:  # noqa: D102
-        self._note(key)
-        return super().pop(key, *default)
-
-    def setdefault(self, key: str, default: Any = None) -> Any:  # noqa: D102
-        self._note(key)
-        return super().setdefault(key, default)
-
-    def __iter__(self) -> Iterator[str]:
-        self._note_all()
-        return super().__iter__()
-
-    def keys(self) -> Any:  # noqa: D102
-        self._note_all()
-        return super().keys()
-
-    def items(self) -> Any:  # noqa: D102
-        self._note_all()
-        return super().items()
-
-    def values(self) -> Any:  # noqa: D102
-        self._note_all()
-        return super().values()
-
-    def copy(self) -> dict[str, Any]:  # noqa: D102
-        self._note_all()
-        return super().copy()
-
-    def _note(self, key: str) -> None:
-        if key.startswith("HTTP_"):
-            self._reads.note(key.removeprefix("HTTP_").replace("_", "-").lower())
-        elif not (key in _OF_ALL or key.startswith("wsgi.")):
-            self._note_all()  # what the server or middleware has put there
-
-    def _note_all(self) -> None:
-        for name in (ALL_FIELDS, "cookie", REMOTE_USER):
-            self._reads.note(name)
 
 
 def _reads_around(environ: dict[str, Any]) -> ReadLog[str] | None:
@@ -296,7 +168,7 @@ class TrackedRequest(FlaskRequest):
             if read := _read_in_init(name):
                 reads.note(read)
         track_session(context, self.larder_reads)
-        name_mapping(_session_of(context), reads, SESSION_PART)
+        name_mapping(session_of(context), reads, SESSION_PART)
 
     def _larder_load_positions(self) -> None:
         """Read the logs of which nothing is known, before hooks run, and within the budget."""
@@ -378,61 +250,6 @@ for _attribute, _name in {
     "accept_languages": "accept-language",
 }.items():
     setattr(TrackedRequest, _attribute, _Noted(_attribute, _name))
-
-
-class _TrackedSession(SessionMixin):
-    """Mixed into the class of a session: notes each use, of which Flask keeps only whether."""
-
-    _reads: ReadLog[str]
-
-    @property
-    def accessed(self) -> bool:
-        return bool(self.__dict__.get("accessed", False))
-
-    @accessed.setter
-    def accessed(self, accessed: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.__dict__["accessed"] = accessed
-        if accessed:
-            self._reads.note(SESSION)
-
-
-_tracked_kinds: dict[type[Any], type[Any]] = {}
-
-
-def _tracked_kind(kind: type[Any]) -> type[Any]:
-    if kind not in _tracked_kinds:
-        # An interface may pickle it.
-        reduce_ex = reducing(kind, "_reads", lambda _: None)
-        own = {"__module__": kind.__module__, "__reduce_ex__": reduce_ex}
-        _tracked_kinds[kind] = type(kind.__name__, (_TrackedSession, kind), own)
-    return _tracked_kinds[kind]
-
-
-def track_session(context: RequestContext, reads: ReadLog[str]) -> None:
-    """Let the session note in *reads* when it is used. One that cannot counts as used, always."""
-    session = _session_of(context)
-    if sets_attributes_itself(session):
-        was_used = True
-    elif isinstance(session, _TrackedSession):
-        if session._reads is reads:  # noqa: SLF001
-            return
-        was_used = True  # by another request, to which the same object was handed out
-        session._reads = reads  # noqa: SLF001
-    else:
-        was_used = getattr(session, "accessed", True)
-        try:
-            session.__class__ = _tracked_kind(type(session))
-            session.__dict__["accessed"] = was_used
-            session._reads = reads  # noqa: SLF001
-        except (AttributeError, TypeError):
-            was_used = True
-    if was_used:
-        reads.note(SESSION)
-
-
-def _session_of(context: RequestContext) -> Any:
-    """The session, without the public property, which would count as using it."""
-    return context.__dict__["_session" if "_session" in context.__dict__ else "session"]
 
 
 def track_requests(app: Flask) -> None:
