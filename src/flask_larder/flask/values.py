@@ -108,13 +108,16 @@ class Values:
         count = sum(data is not None and self._is_there(data) for data in found)
         self._entries.delete(stored)
         self._forget_everywhere(
-            key for key, data in zip(stored, found, strict=True) if data and codec.is_entry(data)
+            key for key, data in zip(keys, found, strict=True) if data and codec.is_entry(data)
         )
         return count
 
     def _forget_everywhere(self, keys: Iterable[str]) -> None:
-        """Have all variants of the responses under *keys* forgotten, and in all processes."""
-        targets: tuple[Target, ...] = tuple(("key", key) for key in keys)
+        """Have all variants of the responses under *keys* forgotten, and in all processes.
+
+        A purge names a key as :class:`~flask_larder.entry.Targets` do, whatever the store's digest.
+        """
+        targets: tuple[Target, ...] = tuple(("key", stored_key(key)) for key in keys)
         if targets and not isinstance(self._purges, NoPurges):
             self._purges.add(Purge(targets))
 
