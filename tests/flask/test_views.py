@@ -705,6 +705,37 @@ def test_error_that_needs_the_environ(app: Flask, cache: Cache, get: Get) -> Non
     assert get("/").data == b"GET"
 
 
+@pytest.mark.parametrize(
+    "show",
+    [
+        *(repr, str, lambda environ: f"{environ}", lambda environ: str(environ | {})),
+        lambda environ: str({**environ}),
+        lambda environ: str([environ.popitem() for _ in range(len(environ))]),
+        lambda environ: "".join(
+            dict.__getitem__(environ, "HTTP_COOKIE") for _ in reversed(environ)
+        ),
+    ],
+)
+def test_error_that_shows_the_environ(
+    app: Flask, cache: Cache, get: Get, show: Callable[[dict[str, Any]], str]
+) -> None:
+    """It is made for one client, in whatever way it looks at all that this has sent."""
+
+    class Missing(HTTPException):
+        code = 404
+
+        def get_response(self, environ: Any, scope: Any = None) -> Any:  # type: ignore[override]
+            return Response(show(environ), 404)
+
+    @app.get("/")
+    @cache.cached(statuses=[404])
+    def view() -> str:
+        raise Missing
+
+    for user in ("ann", "bob"):
+        assert user in get("/", headers={"Cookie": f"user={user}"}).text
+
+
 def test_nothing_of_a_miss_is_left_to_the_garbage_collector(app: Flask, cache: Cache) -> None:
     """What holds the request and the response goes when they have gone."""
     made: list[weakref.ref[Response]] = []

@@ -126,6 +126,18 @@ class NotedEnviron(dict[str, Any]):
         self._note_all()
         return super().copy()
 
+    def popitem(self) -> tuple[str, Any]:  # noqa: D102
+        self._note_all()
+        return super().popitem()
+
+    def __reversed__(self) -> Iterator[str]:
+        self._note_all()
+        return super().__reversed__()
+
+    def __repr__(self) -> str:
+        self._note_all()
+        return super().__repr__()
+
     def _note(self, key: str) -> None:
         if key.startswith("HTTP_"):
             self._reads.note(key.removeprefix("HTTP_").replace("_", "-").lower())
