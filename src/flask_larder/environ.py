@@ -26,8 +26,7 @@ class EnvironFields:
 
     def keys(self) -> list[str]:
         """The names of all of them, in lower case."""
-        names = [name for name in self._environ if name.startswith("HTTP_")]
-        return [name.removeprefix("HTTP_").replace("_", "-").lower() for name in names]
+        return [field_name(name) for name in self._environ if name.startswith("HTTP_")]
 
 
 @functools.lru_cache(maxsize=256)  # asked for several times in a request
@@ -35,3 +34,8 @@ def environ_name(field: str) -> str:
     """Under which name an environ has a header field."""
     name = field.upper().replace("-", "_")
     return name if name in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{name}"
+
+
+def field_name(name: str) -> str:
+    """What the header field is called that an environ has under *name*, in lower case."""
+    return name.removeprefix("HTTP_").replace("_", "-").lower()

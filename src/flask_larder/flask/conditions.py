@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from flask import Request
 
+from flask_larder.environ import environ_name
 from flask_larder.headers import Fields
 from flask_larder.policy import GET_AND_HEAD
 
@@ -42,7 +43,7 @@ def on_condition(request: Request, conditions: Fields) -> AbstractContextManager
 @contextmanager
 def _exchanged(request: Request, conditions: Fields) -> Iterator[None]:
     aside = _taken_out(request)
-    sent = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in conditions}
+    sent = {environ_name(name): value for name, value in conditions}
     request.environ.update(sent)
     try:
         yield

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from werkzeug.datastructures import EnvironHeaders
 
-from flask_larder.environ import environ_name
+from flask_larder.environ import environ_name, field_name
 from flask_larder.flask.named_reads import HEADERS, NamedReads, Read, read_of_field
 from flask_larder.flask.read_log import ReadLog
 from flask_larder.headers import is_field_name
@@ -140,7 +140,7 @@ class NotedEnviron(dict[str, Any]):
 
     def _note(self, key: str) -> None:
         if key.startswith("HTTP_"):
-            self._reads.note(key.removeprefix("HTTP_").replace("_", "-").lower())
+            self._reads.note(field_name(key))
         elif not (key in _OF_ALL or key.startswith("wsgi.")):
             self._note_all()  # what the server or middleware has put there
 
