@@ -14,7 +14,7 @@ import redis
 from flask import Flask
 
 from flask_larder import Cache
-from flask_larder.budget import Budget
+from flask_larder.budget import Budget, Counts
 from flask_larder.coalesce import UNSHARED
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, AnyLinks, Links, RedisLeases, RedisStore
@@ -124,6 +124,44 @@ def test_its_last_renewal_is_for_what_is_left(
     keeper._ends[lease] = time.monotonic() + 2.0
     keeper._renew()
     assert 0 < redis_client.pttl("p_k#lease") <= 2000
+
+
+def test_what_is_left_does_not_keep_others_from_being_renewed(
+    leases: RedisLeases, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Redis is slow, requests leave more than can be given back before it all ends anyway."""
+    give_back, given = RedisLease.give_back, list[RedisLease]()
+
+    def slowly(lease: RedisLease, counts: Counts) -> None:
+        time.sleep(LIFE / 4)
+        given.append(lease)
+        give_back(lease, counts)
+
+    monkeypatch.setattr(RedisLease, "give_back", slowly)
+    assert leases.acquire("k")
+    left = [lease for lease in map(leases.acquire, map(str, range(40))) if lease]
+    assert len(left) == 40
+    for lease in left:
+        lease.leave()
+    until = time.monotonic() + 3 * LIFE
+    while time.monotonic() < until:
+        assert redis_client.pttl("p_k#lease") > 0
+        time.sleep(0.01)
+    wait_until(lambda: not leases._keeper()._left)
+    assert 0 < len(given) < 10
+    assert not any(map(leases.holder, map(str, range(40))))
+
+
+def test_what_is_left_is_bounded(leases: RedisLeases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no room ends by itself."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(RedisLease, "give_back", lambda *_: goes_on.wait(10))
+    lease = leases.acquire("k")
+    assert lease
+    for _ in range(2000):
+        lease.leave()
+    assert len(leases._keeper()._left) == 1000
+    goes_on.set()
 
 
 def test_a_lease_that_was_given_unheard_is_given_back(

@@ -4,6 +4,7 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar, cast
 
@@ -32,6 +33,9 @@ _STORED: Final = -1
 
 _leading: Final[dict[object, int]] = {}
 """The threads, or greenlets, of this process that have leases, by token."""
+
+_MOST_LEFT: Final = 1000
+"""How many leases wait at most to be given back; what is left out ends by itself."""
 
 IDLE_SECONDS: Final = 10.0
 """How long the thread waits for something to do. It keeps the connections of its app alive."""
@@ -199,7 +203,7 @@ class _Keeper:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._ends: dict[RedisLease, float] = {}
-        self._left: list[RedisLease] = []
+        self._left: deque[tuple[RedisLease, float]] = deque(maxlen=_MOST_LEFT)
         self._is_running = False
         self._is_idle = False  # it waits for something to do
 
@@ -218,7 +222,7 @@ class _Keeper:
     def give_back(self, lease: RedisLease) -> None:
         """Give *lease* back, soon."""
         with self._changed:
-            self._left.append(lease)
+            self._left.append((lease, time.monotonic() + self._life_seconds))
             self._run()
 
     def _run(self) -> None:
@@ -241,10 +245,11 @@ class _Keeper:
                         return
                     next_renewal = time.monotonic() + self._life_seconds / 3
                 self._changed.wait_for(lambda: self._left, next_renewal - time.monotonic())
-                left, self._left = self._left, []
-            for lease in left:
+                left = self._left.popleft() if self._left else None
+            # One at a time: where Redis is slow, those that are at work must not wait for these.
+            if left is not None and time.monotonic() < left[1]:
                 with contextlib.suppress(Exception):  # it ends by itself
-                    lease.give_back(Counts.NEVER)
+                    left[0].give_back(Counts.NEVER)
             if time.monotonic() >= next_renewal:
                 next_renewal = time.monotonic() + self._life_seconds / 3
                 self._renew()
