@@ -109,6 +109,10 @@ class Breaker:
     def refused(self, error: Exception, asked_at: float) -> None:
         """The store answered with an error: no outage, and logged once a minute at most."""
         self.succeeded(asked_at)
+        self.not_asked(error)
+
+    def not_asked(self, error: Exception) -> None:
+        """It could not be asked, as if it refused. Whether it would have answered, nobody knows."""
         with self._lock:
             now = self._clock()
             if now < self._told_refusal_until:

@@ -184,6 +184,18 @@ def test_a_refusal_ends_an_outage(
     assert caplog.messages[1] == "Redis is back after 4.0 s"
 
 
+def test_who_was_not_asked_has_not_answered(
+    breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Late replies are still in a row, and an outage goes on."""
+    for _ in range(PATIENCE):
+        assert allows(breaker)
+        breaker.failed(AWAY, clock(), is_late=True)
+        breaker.not_asked(REFUSED)
+    assert not allows(breaker)
+    assert [" refuses, " in line for line in caplog.messages] == [True, False]
+
+
 def test_of_many_threads_one_tries_and_one_tells(
     breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

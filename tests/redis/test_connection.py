@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 
+from flask_larder.breaker import PATIENCE
 from flask_larder.errors import InvalidConfig, StoreUnavailable
 from flask_larder.redis import Address, Links, RedisStore, exchange, without_secrets
 from flask_larder.redis.exchange import Connection
@@ -271,6 +272,23 @@ def test_connections_that_are_all_taken_are_no_outage(
     assert store.get("k") is None
     (line,) = caplog.messages
     assert line.endswith(" refuses, views answer without it: all connections are taken")
+
+
+def test_connections_that_all_hang_are_an_outage(start_redis: Callable[[], RedisServer]) -> None:
+    """Who finds none free meanwhile has heard nothing to the contrary."""
+    server = start_redis()
+    links = Links(Address(server.url, timeout=0.05, options={"max_connections": 1}))
+    store, breaker = RedisStore(links, ""), links._here().breaker
+    store.ping(5)
+    server.suspend()
+    for _ in range(PATIENCE):
+        taken = links._here().pool.take(time.monotonic() + 5)
+        with pytest.raises(StoreUnavailable, match="all connections are taken"):
+            store.get("k")
+        links._here().pool.give(taken)
+        with pytest.raises(StoreUnavailable):
+            store.get("k")
+    assert breaker.away_since is not None
 
 
 @pytest.fixture

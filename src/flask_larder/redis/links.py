@@ -221,7 +221,10 @@ class Links:
         if isinstance(error, OutOfTime):  # whoever makes the connections will tell if that fails
             breaker.missed()
             return StoreUnavailable(f"{name} is out of time: {error}")
-        if is_connected and isinstance(error, ResponseError | NoneFree):
+        if isinstance(error, NoneFree):
+            breaker.not_asked(error)
+            return StoreUnavailable(f"{name} refuses: {error}")
+        if is_connected and isinstance(error, ResponseError):
             self._refused(breaker, error, asked_at)
             return StoreUnavailable(f"{name} refuses: {error}")
         breaker.failed(error, asked_at, is_late=isinstance(error, redis.TimeoutError))
