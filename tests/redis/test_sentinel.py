@@ -1,5 +1,6 @@
 """A master that Sentinels watch over, and that they replace."""
 
+import os
 import socket
 import threading
 import time
@@ -127,6 +128,33 @@ def test_sentinels_are_asked_once_in_a_while(
         store.get("k")
 
     assert oracle.asked <= 2 + (time.monotonic() - began)
+
+
+def test_a_child_that_is_made_during_a_look_has_its_own(
+    oracle: Oracle, start_node: Callable[[], Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would stay with an old master for good."""
+    oracle.port_of_master = start_node().port
+    place, goes_on, is_looking = master(oracle.address), threading.Event(), threading.Event()
+    connection = place.connect(time.monotonic() + 5)
+
+    def look(_: float) -> None:
+        is_looking.set()
+        goes_on.wait(10)
+
+    monkeypatch.setattr(place, "_find", look)
+    place._next_look = 0.0
+    assert place.is_current(connection)
+    assert is_looking.wait(10)
+    child = os.fork()
+    if child == 0:
+        is_looking.clear()
+        place._next_look = 0.0
+        place.is_current(connection)
+        os._exit(0 if is_looking.wait(10) else 1)
+    goes_on.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    connection.close()
 
 
 def test_one_sentinel_is_enough(oracle: Oracle, start_node: Callable[[], Node]) -> None:

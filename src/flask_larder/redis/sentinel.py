@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import redis
 
+from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Address
 from flask_larder.redis.exchange import Connection
 from flask_larder.threads import Single
@@ -29,7 +30,7 @@ class SentinelMaster:
         self._address = address
         self._found: tuple[str, int] | None = None
         self._next_look = 0.0
-        self._looking = Single("sentinel")
+        self._looking = PerProcess(lambda: Single("sentinel"))
         self.name = f"Redis master {master!r}"
         self.timeout = address.timeout
         self.connect_timeout = address.connect_timeout
@@ -60,7 +61,7 @@ class SentinelMaster:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            self._looking.start(self._look)
+            self._looking().start(self._look)
         return (connection.host, connection.port) == self._found
 
     def _look(self) -> None:
