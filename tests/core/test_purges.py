@@ -257,6 +257,13 @@ def test_what_is_too_long_ago_may_have_been_hit_between(table: PurgeTable) -> No
     assert not table.hits_between(BEGUN, BEGUN, SQUARE)
 
 
+def test_a_purge_of_more_names_than_are_kept_may_have_hit(table: PurgeTable) -> None:
+    """Somebody may write a record of any length."""
+    table.apply((1001, 0), Purge(tuple(("tag", str(number)) for number in range(10_001))))
+    assert table.hits_between(BEGUN, (1001, 0), SQUARE)
+    assert not table.hits_between(BEGUN, (1001, 0), SQUARE, unknown=False)
+
+
 def test_what_was_forgotten_may_have_been_hit_between() -> None:
     """A prefix of which nothing is known any more, too."""
     table = begun(PurgeTable(2))

@@ -162,6 +162,21 @@ def test_the_log_is_bounded(server: RedisServer, client: redis.Redis) -> None:
     assert 1000 <= client.xlen(LOG) < 1200
 
 
+def test_an_id_near_the_last_one_and_then_no_log(server: RedisServer, client: redis.Redis) -> None:
+    """Whoever removes the log ends what somebody has done to it, as the docs say."""
+    ours = process_at(server).without_follower()
+    ours.store.get("k")
+    client.xadd(LOG, {"tag": "cats"}, id="18446744073709551615-5")
+    ours.store.get("k")
+    assert ours.last == (18446744073709551615, 5)
+    client.delete(LOG)
+    ours.store.get("k")
+    assert ours.purges.known() is not None
+    ours.purges.add(CATS)
+    ours.store.get("k")
+    assert len(records(client)) == 2
+
+
 @pytest.mark.parametrize("fields", [{b"\xff": b"\xfe"}, {b"tag": b"\xff"}, {b"from": b"later"}])
 def test_a_record_of_nonsense_purges_everything(
     server: RedisServer, client: redis.Redis, fields: dict[bytes, bytes]

@@ -11,9 +11,13 @@ if #redis.call("XRANGE", KEYS[1], ARGV[1], "+", "COUNT", 1) > 0 then
 end
 -- Others may have known later ones that are lost, and have stored what they made then.
 local time = redis.call("TIME")
-local ms = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[2]))
+local ms = string.format("%.0f", time[1] * 1000 + math.floor(time[2] / 1000))
+-- The known one as it is written: numbers are exact up to 2^53 only.
+if tonumber(ARGV[2]) > tonumber(ms) then
+    ms = ARGV[2]
+end
 -- Ids stay above those of records that were removed: then the id may be too low, and any will do.
-for _, id in ipairs({string.format("%.0f-%s", ms, ARGV[3]), "*"}) do
+for _, id in ipairs({ms .. "-" .. ARGV[3], "*"}) do
     local added = redis.pcall("XADD", KEYS[1], "MAXLEN", "~", ARGV[4], id, unpack(ARGV, 5))
     if type(added) ~= "table" then
         return 1
