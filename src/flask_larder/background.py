@@ -96,6 +96,7 @@ class _Workers:
         """Where no thread can start, leave the work to those that run, or undone."""
         with self._changed:
             self._threads -= 1
+            self._changed.notify_all()
             if not self._threads:
                 self._waiting.clear()
                 self._under_way.clear()

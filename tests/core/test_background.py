@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from flask_larder import background as background_module
 from flask_larder import threads
 from flask_larder.background import MOST_THREADS, MOST_WAITING, Background
 from tests.core.test_coalesce import SOON, until
@@ -139,6 +140,24 @@ def test_a_machine_that_lets_no_thread_start(monkeypatch: pytest.MonkeyPatch) ->
         assert not background.offer("k", lambda: float(done.set() is not None))
     assert background.offer("k", lambda: float(done.set() is not None))
     assert done.wait(SOON)
+
+
+def test_the_end_does_not_wait_for_a_thread_that_did_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be about to start when the process ends."""
+    background, drained = Background(), list[bool]()
+    ending = threading.Thread(target=lambda: drained.append(background.drain(10 * SOON)))
+
+    def refuse(*_: object) -> bool:
+        ending.start()
+        until(lambda: not background.takes("other"))
+        return False
+
+    monkeypatch.setattr(background_module, "start", refuse)
+    assert not background.offer("k", lambda: 0.0)
+    ending.join(SOON)
+    assert drained == [True]
 
 
 def test_a_forked_child_has_threads_of_its_own(gate: Gate) -> None:
