@@ -81,6 +81,28 @@ def test_sessions_go_on(app: Flask, cache: Cache, engine: Passing, page: str) ->
     assert "session=" in ann.get(page).headers["Set-Cookie"]
 
 
+def test_functions_of_a_hook_come_before_what_is_told(
+    app: Flask, cache: Cache, get: Get, engine: Passing
+) -> None:
+    """What they set must not take the place of the ``Vary`` that others select by."""
+
+    @app.before_request
+    def prepare() -> None:
+        @after_this_request
+        def finish(response: Response) -> Response:
+            assert "Cache-Status" not in response.headers
+            response.headers["Vary"] = "Origin"
+            return response
+
+    @app.get("/greeting")
+    @cache.cached(vary=["X-Tenant"])
+    def greeting() -> str:
+        return request.headers.get("X-Tenant", "nobody")
+
+    know(get, engine, "/greeting")
+    assert get("/greeting").headers["Vary"].lower() == "origin, x-tenant"
+
+
 @pytest.mark.parametrize("soft", [True, False])
 def test_a_purge(
     cache: Cache, get: Get, app: Flask, engine: Passing, page: str, soft: bool
