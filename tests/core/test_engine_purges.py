@@ -292,6 +292,29 @@ def test_who_leads_asks_what_will_hit_what_it_makes(house: House) -> None:
     assert asked == [True, False]
 
 
+def test_who_has_seen_a_purge_waits_for_nothing_from_before_it(house: House) -> None:
+    """Also if it came before that; who has not looked has seen what was known when it came."""
+    house.engine.lookups.recency._is_heard_enough = False
+
+    def attempt_at(asking: Ask) -> _Attempt[Answer]:
+        return _Attempt(house.engine, asking, Miss(CacheStatus("uri-miss")), lambda *_: TAGGED)
+
+    before = now(house)
+    work = attempt_at(replace(before, expected=lambda _: targets("cat")))
+    house.purges.add(CAT)
+
+    def is_too_old(asking: Ask, *, looks: bool) -> bool:
+        attempt = attempt_at(asking)
+        assert attempt._seen is None
+        if looks:
+            assert attempt.find() is None
+        return attempt.is_too_old(work)
+
+    assert is_too_old(before, looks=True)
+    assert not is_too_old(before, looks=False)
+    assert is_too_old(now(house), looks=False)
+
+
 def test_a_look_that_has_failed_has_seen_nothing() -> None:
     """What a process has heard of may be less than what was purged before the request came."""
     house = House(FailingStore(lambda _: True))
