@@ -91,6 +91,8 @@ def write_fields(response: Response) -> Response:
     was_sent = not is_made and forget_told(response)
     if not is_own and (is_asked_about or was_sent):
         response = copied(response)  # the app may send it to others
+    if outcome.age is not None:
+        fields_of(response).remove("Age")  # a hook's or a decorator's; none is stored
     _tell(outcome, response)
     if is_asked_about:
         now = time()
@@ -118,8 +120,6 @@ def tell_at_once(context: RequestContext, outcome: Outcome) -> None:
 
 def _tell(outcome: Outcome, response: Response) -> None:
     fields = fields_of(response)
-    if outcome.age is not None:
-        fields.remove("Age")
     if outcome.vary:
         selecting = with_vary(fields.to_wsgi_list(), outcome.vary)
         tell_vary(response, ", ".join(values_of(selecting, "vary")))
