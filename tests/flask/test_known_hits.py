@@ -103,6 +103,70 @@ def test_functions_of_a_hook_come_before_what_is_told(
     assert get("/greeting").headers["Vary"].lower() == "origin, x-tenant"
 
 
+def test_what_is_told_reaches_the_response_that_an_app_makes_of_it(engine: Passing) -> None:
+    """Caches on the way would else not know by what it was selected."""
+
+    class Wrapping(Flask):
+        def process_response(self, response: Response) -> Response:  # type: ignore[override]
+            return super().process_response(Response(f"<{response.get_data(as_text=True)}>"))
+
+    app = Wrapping(__name__)
+    cache, get = Cache(app, config={"CACHE_TYPE": "SimpleCache"}), app.test_client().get
+
+    @app.get("/greeting")
+    @cache.cached(vary=["Accept-Language"])
+    def greeting() -> str:
+        return "hello"
+
+    know(get, engine, "/greeting")
+    with engine.none():
+        answer = get("/greeting")
+    assert (answer.text, answer.headers["Age"]) == ("<hello>", "0")
+    assert answer.headers["Vary"].lower() == "accept-language"
+
+
+def test_a_host_that_is_trusted_no_more(cache: Cache, engine: Passing) -> None:
+    """Where the app does not refuse it by itself."""
+
+    class Trusting(Flask):
+        def create_url_adapter(self, request: Any) -> Any:
+            return None if request is None else self.url_map.bind_to_environ(request.environ)
+
+    app = Trusting(__name__)
+    cache.init_app(app, config={"CACHE_TYPE": "SimpleCache"})
+    get = app.test_client().get
+    app.before_request(lambda: None)
+    app.add_url_rule("/page", view_func=cache.cached()(lambda: "page"))
+    know(get, engine, "/page")
+    app.config["TRUSTED_HOSTS"] = ["other"]
+    assert status_of(get("/page")) == "larder; fwd=bypass; detail=untrusted-host"
+
+
+def test_a_hit_that_fails_to_become_a_response_is_recorded(
+    app: Flask, get: Get, engine: Passing, page: str
+) -> None:
+    """Whoever looks at the end finds what became of it."""
+    outcomes = list[str]()
+
+    @app.teardown_request
+    def look(_: BaseException | None) -> None:
+        outcomes.append(str(request.environ["flask_larder.status"]))
+
+    know(get, engine, page)
+
+    class Failing(Response):
+        def __init__(self, *_: object, **options: Any) -> None:
+            if options.get("status") == 200:
+                raise RuntimeError
+            super().__init__(*_, **options)
+
+    app.response_class = Failing
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    assert get(page).status_code == 500
+    assert outcomes[-1] == "larder; hit; ttl=300"
+    assert len(outcomes) == 4
+
+
 @pytest.mark.parametrize("soft", [True, False])
 def test_a_purge(
     cache: Cache, get: Get, app: Flask, engine: Passing, page: str, soft: bool

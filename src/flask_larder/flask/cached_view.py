@@ -87,7 +87,7 @@ _ANSWERING: Final = "_flask_larder_answering"
 def answer_view(call: Call, context: RequestContext, *, is_outermost: bool) -> Any:
     """The stored response where there is one, else what the view answers.
 
-    It *is outermost* where Flask itself calls what was decorated, and nothing stands between.
+    It *is outermost* where no decorator stands around the cache.
 
     Where its key is the URL, it has one answer for a request: if it calls itself meanwhile, it
     runs, and if it is called again with other arguments, the cache is not asked.
@@ -189,8 +189,7 @@ class _Visit:
         self._send_signal(ask.key, answer)
         note_selecting(outcome.vary)
         if isinstance(answer, Hit):
-            at = self._call, self._context, outcome, answer
-            note_hit(*at, is_outermost=self._is_outermost)
+            note_hit(self._call, self._context, outcome, answer, is_outermost=self._is_outermost)
             if answer.status.is_hit and not answer.is_validated and (answer.status.ttl or 0) > 0:
                 self._learn(ask, answer.names)
             if answer.is_due:

@@ -12,7 +12,7 @@ from flask_larder.codec import decode_value
 from flask_larder.entry import StoredResponse
 from flask_larder.errors import CorruptEntry
 from flask_larder.flask.call import Call
-from flask_larder.flask.outcome import Outcome, tell_at_once, tell_in_fields
+from flask_larder.flask.outcome import Outcome, tell_in_fields
 from flask_larder.flask.reads import note_selecting
 from flask_larder.flask.responses import response_of
 from flask_larder.flask.tagging import give_tags
@@ -36,19 +36,17 @@ def answer_known(
     call: Call, context: RequestContext, hit: Hit, *, began: float, is_outermost: bool
 ) -> Any:
     """What Flask gets of a known *hit*, as if the engine had found it. To find it *began* then."""
+    tell_in_fields(context)
     outcome = new_outcome(call, hit.status)
     outcome.whole, outcome.tags = True, hit.response.targets.tags
     if outcome.tags:
         give_tags(outcome.tags)
-    note_hit(call, context, outcome, hit, is_outermost=is_outermost)
-    given = given_of(context.app, outcome, hit.response, is_outermost=is_outermost)
-    outcome.cache_ms = (perf_counter() - began) * 1000
-    outcome.record(context.request)
-    if is_outermost:
-        tell_at_once(context, outcome)
-    else:
-        tell_in_fields(context)
-    return given
+    try:
+        note_hit(call, context, outcome, hit, is_outermost=is_outermost)
+        return given_of(context.app, outcome, hit.response, is_outermost=is_outermost)
+    finally:
+        outcome.cache_ms = (perf_counter() - began) * 1000
+        outcome.record(context.request)
 
 
 def note_hit(

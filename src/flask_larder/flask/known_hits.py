@@ -12,6 +12,7 @@ from flask.ctx import RequestContext
 from werkzeug.exceptions import HTTPException
 
 from flask_larder.ask import Ask, Hit
+from flask_larder.flask.asking import host_is_refused
 from flask_larder.flask.before_flask import lesson_of, needs_functions, needs_signals
 from flask_larder.flask.call import Call
 from flask_larder.flask.named_reads import query_of
@@ -37,6 +38,8 @@ def find_known(call: Call, context: RequestContext) -> Hit | None:
 def _find(call: Call, context: RequestContext) -> Hit | None:
     request = context.request
     if revalidation_of(request.environ, call.decorated) is not None or not is_watched(context):
+        return None
+    if host_is_refused(context.app, request):
         return None
     known = call.wiring.known_hits().get(_url_of(call.decorated, request))
     if known is None or not _is_as_it_came(request):

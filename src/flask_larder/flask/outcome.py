@@ -91,9 +91,13 @@ def write_fields(response: Response) -> Response:
     was_sent = not is_made and forget_told(response)
     if not is_own and (is_asked_about or was_sent):
         response = copied(response)  # the app may send it to others
+    fields = fields_of(response)
     if outcome.age is not None:
-        fields_of(response).remove("Age")  # a hook's or a decorator's; none is stored
-    _tell(outcome, response)
+        fields.remove("Age")
+    if outcome.vary:
+        selecting = with_vary(fields.to_wsgi_list(), outcome.vary)
+        tell_vary(response, ", ".join(values_of(selecting, "vary")))
+    tell(response, _told(outcome))
     if is_asked_about:
         now = time()
         made_at = now - outcome.age if outcome.is_as_stored and outcome.age is not None else None
@@ -101,29 +105,6 @@ def write_fields(response: Response) -> Response:
         if outcome.whole:
             apply_range(response, now, made_at)
     return response
-
-
-def tell_at_once(context: RequestContext, outcome: Outcome) -> None:
-    """As :func:`tell_in_fields`, where the response is there and is the cache's own.
-
-    It is told by the end if functions of ``after_this_request`` come first, if the request asks
-    about what these make of it, or if the app makes responses in its own way.
-    """
-    is_asked_about = not context.request.environ.keys().isdisjoint(_ASKED_ABOUT)
-    functions = context._after_request_functions  # noqa: SLF001 - as flask.after_this_request
-    if functions or is_asked_about or hasattr(context.app.make_response, _ONCE):
-        tell_in_fields(context)
-    else:
-        _tell(outcome, outcome.made)
-        outcome.made = None
-
-
-def _tell(outcome: Outcome, response: Response) -> None:
-    fields = fields_of(response)
-    if outcome.vary:
-        selecting = with_vary(fields.to_wsgi_list(), outcome.vary)
-        tell_vary(response, ", ".join(values_of(selecting, "vary")))
-    tell(response, _told(outcome))
 
 
 def _told(outcome: Outcome) -> list[tuple[str, str]]:
