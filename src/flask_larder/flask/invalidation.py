@@ -21,10 +21,13 @@ from flask_larder.flask.responses import fields_of
 from flask_larder.flask.tracking import caches_of
 from flask_larder.flask.wiring import Wiring
 from flask_larder.invalidation import SAFE_METHODS, invalidated, target_of
-from flask_larder.key import stored_key
+from flask_larder.key import encode_path, stored_key
 from flask_larder.purges import Purge
 
 _log = logging.getLogger("flask_larder")
+
+_LONGEST_TOLD: Final = 200
+"""In characters; the client chooses them."""
 
 _FAILURE: Final = "invalidation"  # no function is called so: their names have dots
 
@@ -113,8 +116,11 @@ def _plain_key(wiring: Wiring, asked: Request, decorated: Any, cache: object) ->
 
 def _tell(wiring: Wiring, error: Exception) -> None:
     if wiring.may_tell(_FAILURE):
+        path = encode_path(request.environ.get("PATH_INFO", "").encode("latin-1"))
         _log.warning(
-            "What unsafe methods have changed is still stored, and may be sent: %s",
+            "What %s %s has changed is still stored, and may be sent: %s",
+            request.method[:_LONGEST_TOLD],
+            path[:_LONGEST_TOLD],
             error,
             exc_info=None if isinstance(error, StoreUnavailable) else error,
         )

@@ -267,7 +267,7 @@ def _file_store(settings: Settings) -> _Backend:
     try:
         from flask_larder.filesystem import FileStore  # noqa: PLC0415 - an optional dependency
     except ModuleNotFoundError as error:
-        raise _without("cachelib", "filesystem", error) from error
+        raise _without("cachelib", error) from error
     options = settings["CACHE_OPTIONS"]
     _refuse_options(options.keys() - {"mode"}, "FileSystemCache", "mode, ")
     if settings["CACHE_DIR"] is None:
@@ -295,7 +295,7 @@ def _memcached_store(settings: Settings) -> _Backend:
     try:
         from flask_larder.memcached import MemcachedStore  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
-        raise _without("pymemcache", "memcached", error) from error
+        raise _without("pymemcache", error) from error
     _refuse_options(settings["CACHE_OPTIONS"], "MemcachedCache")
     store = MemcachedStore(
         settings["CACHE_MEMCACHED_SERVERS"],
@@ -307,13 +307,12 @@ def _memcached_store(settings: Settings) -> _Backend:
     return _Backend(store, _local_leases(settings), NoPurges("MemcachedCache"))
 
 
-def _without(package: str, extra: str, error: ModuleNotFoundError) -> Exception:
+def _without(package: str, error: ModuleNotFoundError) -> Exception:
     """What to raise where a store's module could not be imported."""
     if (error.name or "").partition(".")[0] != package:
         return error
     return InvalidConfig(
-        f"CACHE_TYPE needs the package {package}, which is not installed; "
-        f"pip install 'Flask-Larder[{extra}]'"
+        f"CACHE_TYPE needs the package {package}, which is not installed; pip install {package}"
     )
 
 

@@ -25,7 +25,7 @@ BATCH: Final = 1000
 """How many records one reply has at most."""
 
 LOSS_SECONDS: Final = 60.0
-"""For how long, after a loss was told, others are not: a server that evicts may lose many logs."""
+"""For how long, after a loss was told, others are only counted: a server may lose many logs."""
 
 MOST_TRIES: Final = 3
 """How often a log that does not go on is asked again."""
@@ -58,6 +58,7 @@ class PurgeReader:
         self._watch = watch
         self._taking = threading.Lock()
         self._latest: Question | None = None
+        self._losses = 0  # since one was told
         self._loss_told_at = -math.inf
 
     def question(self) -> Question:
@@ -126,12 +127,13 @@ class PurgeReader:
 
     def _tell_loss(self) -> None:
         now = time.monotonic()
+        self._losses += 1
         if now - self._loss_told_at < LOSS_SECONDS:
             return
-        self._loss_told_at = now
-        _log.warning(
-            "%s has lost purges, so everything that was stored before is forgotten", self.key
-        )
+        times = f", {self._losses} times since the last such line" if self._losses > 1 else ""
+        self._losses, self._loss_told_at = 0, now
+        line = "%s has lost purges, so everything that was stored before is forgotten%s"
+        _log.warning(line, self.key, times)
 
     def addition(self, purge: Purge) -> Command:
         """The command that adds *purge*; its reply is the id."""
