@@ -133,7 +133,7 @@ def test_what_is_left_does_not_keep_others_from_being_renewed(
     give_back, given = RedisLease.give_back, list[RedisLease]()
 
     def slowly(lease: RedisLease, counts: Counts) -> None:
-        time.sleep(LIFE / 4)
+        time.sleep(LIFE / 6)
         given.append(lease)
         give_back(lease, counts)
 
