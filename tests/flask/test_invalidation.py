@@ -563,35 +563,37 @@ def test_one_function_is_registered_for_each_app(app: Flask, get: Get) -> None:
     assert late.after_request_funcs == {None: [invalidate_unsafe]}
 
 
-def test_an_app_that_is_broken_answers_all_the_same(
-    shop: Flask, cache: Cache, get: Get, lines: Callable[[], list[str]]
-) -> None:
-    """With a converter that raises, for the path of ``Location``; told once, with a traceback."""
+class Broken(BaseConverter):
+    """Raises whatever it is to convert."""
 
-    class Broken(BaseConverter):
-        def to_python(self, value: str) -> str:
-            raise RuntimeError("broken")
+    def to_python(self, value: str) -> str:
+        raise RuntimeError("broken")
 
+
+@pytest.fixture
+def broken(shop: Flask, cache: Cache) -> Flask:
+    """The shop, in which nothing can be forgotten of ``/broken/1``."""
     shop.url_map.converters["broken"] = Broken
     shop.add_url_rule("/broken/<broken:it>", "broken", cache.cached()(lambda it: "page"))
+    return shop
+
+
+@pytest.mark.usefixtures("broken")
+def test_an_app_that_is_broken_answers_all_the_same(
+    get: Get, lines: Callable[[], list[str]]
+) -> None:
+    """With a converter that raises, for the path of ``Location``; told once, with a traceback."""
     for _ in range(3):
         assert get("/items?location=/broken/1", method="POST").status_code == 201
     assert lines() == [f"What POST /items{LINE}broken"]
 
 
 def test_a_line_tells_no_more_of_a_path_than_is_of_use(
-    shop: Flask, cache: Cache, get: Get, lines: Callable[[], list[str]]
+    broken: Flask, get: Get, lines: Callable[[], list[str]]
 ) -> None:
     """Clients choose it, and a line feed in it would forge a line."""
 
-    class Broken(BaseConverter):
-        def to_python(self, value: str) -> str:
-            raise RuntimeError("broken")
-
-    shop.url_map.converters["broken"] = Broken
-    shop.add_url_rule("/broken/<broken:it>", "broken", cache.cached()(lambda it: "page"))
-
-    @shop.before_request
+    @broken.before_request
     def create() -> Any:
         return "", 201, {"Location": "/broken/1"}
 
