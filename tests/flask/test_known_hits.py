@@ -125,6 +125,28 @@ def test_what_is_told_reaches_the_response_that_an_app_makes_of_it(engine: Passi
     assert answer.headers["Vary"].lower() == "accept-language"
 
 
+@pytest.mark.parametrize("hits", [0, 1, 3])
+def test_a_cache_around_selects_by_what_a_hit_was_selected_by(app: Flask, hits: int) -> None:
+    """What is answered from a cache reads nothing, also if it is known; the page differs by it."""
+    pages = Cache(app, config={"CACHE_TYPE": "SimpleCache"}, name="pages")
+    parts = Cache(app, config={"CACHE_TYPE": "SimpleCache"}, name="parts")
+
+    @app.get("/greeting")
+    @pages.cached()
+    @parts.cached()
+    def greeting() -> str:
+        return request.headers.get("Accept-Language", "")
+
+    def ask(language: str) -> str:
+        return app.test_client().get("/greeting", headers={"Accept-Language": language}).text
+
+    for _ in range(hits):
+        assert ask("de") == "de"
+        with app.app_context():
+            pages.clear()
+    assert (ask("de"), ask("fr")) == ("de", "fr")
+
+
 def test_a_host_that_is_trusted_no_more(cache: Cache, engine: Passing) -> None:
     """Where the app does not refuse it by itself."""
 
