@@ -125,15 +125,18 @@ def test_what_is_told_reaches_the_response_that_an_app_makes_of_it(engine: Passi
     assert answer.headers["Vary"].lower() == "accept-language"
 
 
+@pytest.mark.parametrize("vary", [None, ["Accept-Language"]])
 @pytest.mark.parametrize("hits", [0, 1, 3])
-def test_a_cache_around_selects_by_what_a_hit_was_selected_by(app: Flask, hits: int) -> None:
+def test_a_cache_around_selects_by_what_a_hit_was_selected_by(
+    app: Flask, hits: int, vary: list[str] | None
+) -> None:
     """What is answered from a cache reads nothing, also if it is known; the page differs by it."""
     pages = Cache(app, config={"CACHE_TYPE": "SimpleCache"}, name="pages")
     parts = Cache(app, config={"CACHE_TYPE": "SimpleCache"}, name="parts")
 
     @app.get("/greeting")
     @pages.cached()
-    @parts.cached()
+    @parts.cached(vary=vary)
     def greeting() -> str:
         return request.headers.get("Accept-Language", "")
 
