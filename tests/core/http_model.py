@@ -381,7 +381,13 @@ def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
             after_it.append(one)
         elif one.response.status != 200:  # ours: then it is about something else
             after_it.append(replace(one, sure=False))
-        elif not is_held_for(one, exchange.request, kept) or says_nothing(exchange.response):
+        elif (
+            not is_held_for(one, exchange.request, kept)
+            or says_nothing(exchange.response)
+            or any(
+                other.response.status in ERRORS for other in found
+            )  # it may have taken its place
+        ):
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)
         elif not agrees_with(one, exchange.response):
