@@ -356,14 +356,21 @@ def after_not_modified(exchange: Exchange, index: int, kept: list[Kept]) -> list
     for one in kept:
         if not any(one is other for other in found):
             after_it.append(one)
-        elif is_held_for(one, exchange.request, kept) and (
-            strong or all(weak_validators_agree(one, exchange.response))
+        elif (
+            is_held_for(one, exchange.request, kept)
+            and (strong or all(weak_validators_agree(one, exchange.response)))
+            and not may_be_displaced(one, initial)
         ):
             after_it.extend(updated_or_unsure(one, exchange, index))
         else:
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)
     return after_it
+
+
+def may_be_displaced(one: Kept, chosen: list[Kept]) -> bool:
+    """Ours: whether one that came later, and need not have been stored, has taken its place."""
+    return any(later.requests[0].method == "GET" for later in chosen[chosen.index(one) + 1 :])
 
 
 def says_nothing(answer: Response) -> bool:
@@ -384,9 +391,7 @@ def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
         elif (
             not is_held_for(one, exchange.request, kept)
             or says_nothing(exchange.response)
-            or any(
-                other.response.status in ERRORS for other in found
-            )  # it may have taken its place
+            or may_be_displaced(one, found)
         ):
             both = [one, *updated_or_unsure(one, exchange, index)]
             after_it.extend(replace(each, sure=False) for each in both)

@@ -377,13 +377,16 @@ def test_what_was_displaced_is_not_held_again() -> None:
     assert not any(one.sure for one in model.kept())
 
 
-def test_a_head_holds_nothing_again_that_an_error_may_have_displaced() -> None:
-    """The error may be what is held, and what the HEAD says is then about something else."""
-    good, error = ok("max-age=10", ("ETag", '"a"')), Response(503, ok("max-age=10").fields, b"")
-    head = Request("HEAD", GET.url)
-    for answers in ([(asking(cache_control="no-cache"), error, 0)], []):
-        model = cache((GET, good, 0), *answers, (head, good, 9.5))
-        assert any(one.sure for one in model.kept()) == (not answers)
+@pytest.mark.parametrize("later", [Response(503, ok("max-age=10").fields), ok("max-age=1, =")])
+def test_nothing_is_held_again_that_may_have_been_displaced(later: Response) -> None:
+    """What came later may be what is held, and what a HEAD or a 304 says is then about another."""
+    good = ok("max-age=10", ("ETag", '"a"'))
+    same = Response(304, good.fields)
+    again = asking(cache_control="no-cache")
+    for last in ((Request("HEAD", GET.url), good, 9.5), (again, same, 9.5)):
+        for between in ([(again, later, 0)], []):
+            model = cache((GET, good, 0), *between, last)
+            assert any(one.sure for one in model.kept()) == (not between)
 
 
 @pytest.mark.parametrize("asked", ["no-cache", "max-age=1", "min-fresh=9", "max-age=0, max-stale"])
