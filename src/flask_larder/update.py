@@ -95,10 +95,9 @@ class Updates:
     def learn_from_head(self, ask: Ask, miss: Miss, head: Forwarded) -> CacheStatus | None:
         """Freshen or forget what is stored, as a 200 to HEAD tells (RFC 9111 section 4.3.5)."""
         stored = miss.to_validate
-        is_about_stored = stored is not None and stored.status == head.status == 200
-        if stored is None or not is_about_stored or not miss.may_store:
+        if stored is None or head.status != 200 or not miss.may_store:
             return None
-        is_confirmed = is_confirmed_by_head(stored, head.fields)
+        is_confirmed = stored.status == 200 and is_confirmed_by_head(stored, head.fields)
         if is_confirmed is False:
             self._discard(ask, miss)
         if is_confirmed and _is_for_all(ask, stored, head):

@@ -386,8 +386,8 @@ def after_head(exchange: Exchange, index: int, kept: list[Kept]) -> list[Kept]:
     for one in kept:
         if not any(one is other for other in found):
             after_it.append(one)
-        elif one.response.status != 200:  # ours: then it is about something else
-            after_it.append(replace(one, sure=False))
+        elif one.response.status != 200 and is_held_for(one, exchange.request, kept):
+            after_it.append(replace(one, is_stale=True, sure=False))
         elif (
             not is_held_for(one, exchange.request, kept)
             or says_nothing(exchange.response)

@@ -524,6 +524,12 @@ def test_head_updates_or_makes_stale(fields: tuple[tuple[str, str], ...], is_upd
     assert bool(model.reusable(GET, at(6))) is is_updated
 
 
+def test_head_makes_stale_what_has_another_status() -> None:
+    """RFC 9111 section 4.3.5: then it is not what GET would get."""
+    model = cache((GET, ok("max-age=100", status=404), 0), (asking("HEAD"), ok("max-age=100"), 5))
+    assert model.reusable(GET, at(6)) == []
+
+
 @pytest.mark.parametrize(
     ("method", "status", "is_valid"),
     [

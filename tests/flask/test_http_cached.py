@@ -374,6 +374,20 @@ def test_a_200_to_head_forgets_what_it_contradicts(
     assert get("/a").text == "new"
 
 
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_200_to_head_forgets_what_has_another_status(
+    origin: Origin, get: Get, status: int
+) -> None:
+    """So GET would no longer get that; whether there are validators or not."""
+    origin.will_send("gone", status, Cache_Control="max-age=60")
+    origin.will_send("", 200, Cache_Control="max-age=60")
+    origin.will_send("new", Cache_Control="max-age=60")
+    get("/a")
+    assert get("/a").text == "gone"
+    get("/a", method="HEAD", headers={"Cache-Control": "no-cache"})
+    assert get("/a").text == "new"
+
+
 def test_a_cached_view_is_asked_too(app: Flask, cache: Cache, get: Get, count: Counter) -> None:
     """A view under ``cached`` that gives its answers a tag can say that nothing has changed."""
 
