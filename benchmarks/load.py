@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import figures
 
 CONNECTIONS = 16
+FEW_CONNECTIONS = 8
 GRACE_SECONDS = 30.0
 """How much longer than its run a program may take."""
 
@@ -89,13 +90,11 @@ def parse_h2load(text: str, log: str) -> list[float]:
     return [int(line[2]) / 1e6 for line in lines]
 
 
-def h2load(
-    url: str, seconds: float, per_second: float, log: Path, *, clients: int = 8
-) -> list[float]:
-    """Ask at a fixed rate; return the latencies in seconds."""
+def h2load(url: str, seconds: float, per_second: float, log: Path) -> list[float]:
+    """Ask at a fixed rate, over few connections; return the latencies in seconds."""
     log.unlink(missing_ok=True)
-    words = ["h2load", "--h1", "-t", "1", "-c", str(clients), "-D", str(round(seconds))]
-    words += ["--rps", f"{per_second / clients:.3f}", "--log-file", str(log), url]
+    words = ["h2load", "--h1", "-t", "1", "-c", str(FEW_CONNECTIONS), "-D", str(round(seconds))]
+    words += ["--rps", f"{per_second / FEW_CONNECTIONS:.3f}", "--log-file", str(log), url]
     return parse_h2load(_run(words, seconds + GRACE_SECONDS), log.read_text("ascii"))
 
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import figures, load, servers
+from benchmarks import calls, figures, load, servers
 from benchmarks.contenders import named
 from benchmarks.notebook import Notebook, say
 from benchmarks.rounds import Effort, interleaved
@@ -110,7 +110,7 @@ def run_added(notebook: Notebook, effort: Effort) -> None:
                 latencies[each.name] += _ask_new(each, numbers, BLOCK)
             for name, values in latencies.items():
                 _note_added(notebook, name, values, latencies["uncached"])
-        say("(i) done")
+    calls.note(notebook, "i", "miss")
 
 
 def _note_added(notebook: Notebook, name: str, values: list[float], uncached: list[float]) -> None:

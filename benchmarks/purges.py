@@ -5,6 +5,9 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.client import Client
 from benchmarks.contenders import named
@@ -32,40 +35,54 @@ def run(notebook: Notebook, effort: Effort) -> None:
         if len(workers) < WORKERS:
             return
         say(f"(g) {purges} purges")
-        with _clients(workers, seconds=60 + purges):
+        with _clients(workers, seconds=60 + purges), ThreadPoolExecutor(WORKERS) as threads:
             for number in range(1, purges + 1):
-                _measure(notebook, workers, number)
+                _measure(notebook, workers, number, threads)
 
 
-def _measure(notebook: Notebook, workers: Sequence[Running], number: int) -> None:
+def _measure(
+    notebook: Notebook, workers: Sequence[Running], number: int, threads: Executor
+) -> None:
     """Purge at one worker once all have the old version in memory, and ask until all have the new.
 
-    Nobody asks on this thread while the purge runs, so that no answer is old by right.
+    Each is asked on a thread of its own, since one that makes the new version keeps who asks
+    waiting. Nobody asks there while the purge runs, so that no answer is old by right.
     """
     for each in workers:
         each.prime(PATH)
     began = time.perf_counter()
     _purge(workers[number % WORKERS].client, number)
     returned = time.perf_counter()
-    last_old = last_asked = last_new = returned
-    pending = list(workers)
-    while pending:
-        for each in list(pending):
-            asked = time.perf_counter()
-            if _version(each.client) >= number:
-                pending.remove(each)
-                last_new = time.perf_counter()
-            else:
-                last_old, last_asked = time.perf_counter(), asked
-        if time.perf_counter() > returned + LONGEST_SECONDS:
-            raise WrongAnswerError(f"an old answer, {LONGEST_SECONDS} s after a purge")
+    seen = list(threads.map(partial(_ask_until_new, number=number, returned=returned), workers))
     notebook.add(
         *("g", "larder"),
-        last_old_ms=(last_old - returned) * 1e3,
-        last_asked_ms=(last_asked - returned) * 1e3,
-        all_new_ms=(last_new - returned) * 1e3,
+        last_old_ms=(max(each.last_old for each in seen) - returned) * 1e3,
+        last_asked_ms=(max(each.last_asked for each in seen) - returned) * 1e3,
+        all_new_ms=(max(each.new for each in seen) - returned) * 1e3,
         purge_ms=(returned - began) * 1e3,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """When the last old answer came, when that was asked for, and when the first new one came."""
+
+    last_old: float
+    last_asked: float
+    new: float
+
+
+def _ask_until_new(worker: Running, number: int, returned: float) -> Seen:
+    """Ask *worker* again and again, from when the purge has *returned*."""
+    last_old = last_asked = returned
+    while True:
+        asked = time.perf_counter()
+        version, came = _version(worker.client), time.perf_counter()
+        if version >= number:
+            return Seen(last_old, last_asked, came)
+        last_old, last_asked = came, asked
+        if came > returned + LONGEST_SECONDS:
+            raise WrongAnswerError(f"an old answer, {LONGEST_SECONDS} s after a purge")
 
 
 def _purge(client: Client, number: int) -> None:

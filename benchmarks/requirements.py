@@ -87,7 +87,7 @@ def _throughputs() -> list[Requirement]:
     return [
         _hits(f"{memory} Flask-Caching on the same server, from Redis", "a", "caching", 15),
         _hits(
-            f"{memory} Flask-Caching on gunicorn, its best class, from Redis",
+            "hits/s from memory, on granian, against Flask-Caching on gunicorn, its best class",
             *("a", "caching-gunicorn", 20),
         ),
         _hits(

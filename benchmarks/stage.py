@@ -82,7 +82,9 @@ class Running:
 
     def prime(self, path: str) -> Answer:
         """Have it store what is at *path*, and return a hit; raise WrongAnswerError if not."""
-        for _ in range(4):  # the second is a hit, the third one ahead of Flask
+        for _ in range(
+            4
+        ):  # the second may be a hit; more, where what was learned is looked at again
             answer = self.client.get(path)
         self.check(answer, path)
         return answer
