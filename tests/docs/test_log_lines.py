@@ -4,7 +4,10 @@ import re
 
 from tests.docs.test_examples import ROOT
 
-LINES = re.compile(r'(?:warning\(|exception\(|tell_once\(|_SLOW: Final = )\s*((?:f?"[^"]*"\s*)+)')
+LINES = re.compile(
+    r"(?:warning\(|exception\(|\btell\(|tell_\w+\(|_SLOW: Final = |_FAULT: Final = )"
+    r'\s*((?:f?"[^"]*"\s*)+)'
+)
 
 
 def test_each_line_is_explained() -> None:
