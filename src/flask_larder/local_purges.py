@@ -12,11 +12,34 @@ from flask_larder.per_process import PerProcess
 from flask_larder.purges import ALL, Purge, PurgeTable
 
 
-class LocalPurges:
+class _Known:
+    """What all of them have in common: whoever asks knows all purges."""
+
+    is_local: Final = True
+
+    def known(self) -> PurgeTable:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        raise NotImplementedError
+
+    def position(self) -> Position | None:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        return self.known().last
+
+    def known_until(self) -> float:
+        """See :class:`~flask_larder.purges.PurgeLog`."""
+        return math.inf
+
+    def load(self) -> None:
+        """There is nothing to read."""
+
+
+class LocalPurges(_Known):
     """The log of purges of a store that no other process sees. Keeps the *most* recent ones.
 
     *clock* returns seconds since the epoch.
     """
+
+    reaches: Final = True
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -25,19 +48,6 @@ class LocalPurges:
     def known(self) -> PurgeTable:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         return self._here().table
-
-    def position(self) -> Position | None:
-        """See :class:`~flask_larder.purges.PurgeLog`."""
-        return self.known().last
-
-    is_local: Final = True
-
-    def known_until(self) -> float:
-        """See :class:`~flask_larder.purges.PurgeLog`."""
-        return math.inf
-
-    def load(self) -> None:
-        """There is nothing to read."""
 
     def add(self, *purges: Purge, counts: Counts = Counts.NEVER) -> None:  # noqa: ARG002
         """See :class:`~flask_larder.purges.PurgeLog`."""
@@ -63,8 +73,10 @@ def _begun(table: PurgeTable) -> PurgeTable:
     return table
 
 
-class NoPurges:
+class NoPurges(_Known):
     """For a *store* that no purge reaches: none ever happens, and who asks for one is told so."""
+
+    reaches: Final = False
 
     def __init__(self, store: str) -> None:
         self._store = store
@@ -73,19 +85,6 @@ class NoPurges:
     def known(self) -> PurgeTable:
         """See :class:`~flask_larder.purges.PurgeLog`."""
         return self._table
-
-    def position(self) -> Position | None:
-        """See :class:`~flask_larder.purges.PurgeLog`."""
-        return self._table.last
-
-    is_local: Final = True
-
-    def known_until(self) -> float:
-        """See :class:`~flask_larder.purges.PurgeLog`."""
-        return math.inf
-
-    def load(self) -> None:
-        """There is nothing to read."""
 
     def add(self, *purges: Purge, counts: Counts = Counts.NEVER) -> None:  # noqa: ARG002
         """See :class:`~flask_larder.purges.PurgeLog`. Always raises."""

@@ -266,6 +266,11 @@ class PurgeLog(Protocol):
         """Whether no other process purges what this one has, so that it knows all at once."""
         ...
 
+    @property
+    def reaches(self) -> bool:
+        """Whether a purge hits what is stored. Where not, :meth:`add` raises."""
+        ...
+
     def known_until(self) -> float:
         """Until when :meth:`known` has an answer at least, by the monotonic clock."""
         ...

@@ -39,6 +39,10 @@ class Known:
     def is_local(self) -> bool:
         return self._purges.is_local
 
+    @property
+    def reaches(self) -> bool:
+        return self._purges.reaches
+
     def load(self) -> None:
         """There is nothing to read."""
 

@@ -373,6 +373,28 @@ def test_who_stops_while_it_connects_reads_nothing(server: RedisServer) -> None:
     assert ours.last is None
 
 
+def test_to_delete_many_pages_takes_several_records(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    """None of them names so much that a process could not read a thousand of them at once."""
+    app = Flask("many")
+    config = {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_URL": server.url}
+    cache = Cache(app, config={**config, "CACHE_KEY_PREFIX": PREFIX})
+    for number in range(250):
+        page = cache.cached(key_prefix=f"page-{number}")(lambda: "page")
+        app.add_url_rule(f"/{number}", f"page-{number}", page)
+    for number in range(250):
+        app.test_client().get(f"/{number}")
+    with app.app_context():
+        cache.delete_many(*(f"page-{number}" for number in range(250)))
+    connection = client.connection_pool.get_connection()
+    connection.send_command("XRANGE", LOG, "-", "+")  # a dict would have one of each name only
+    replies = connection.read_response()
+    client.connection_pool.release(connection)
+    named = [fields[::2].count(b"key") for _, fields in replies]
+    assert [count for count in named if count] == [100, 100, 50]
+
+
 def test_many_threads_know_the_same(server: RedisServer) -> None:
     """They look up while others purge: whoever begins after a purge knows it."""
     ours, others = process_at(server), process_at(server)

@@ -7,9 +7,9 @@ from flask_larder import codec
 from flask_larder.entries import Entries
 from flask_larder.entry import NO_TARGETS, Position, StoredResponse, StoredValue
 from flask_larder.errors import CorruptEntry, StoreUnavailable
+from flask_larder.flask.purging import purges_of
 from flask_larder.key import HashMethod, stored_key
-from flask_larder.local_purges import NoPurges
-from flask_larder.purges import VALID, Purge, PurgeLog, Target
+from flask_larder.purges import VALID, PurgeLog, Target
 from flask_larder.recency import Recency
 from flask_larder.store import Store
 
@@ -117,9 +117,9 @@ class Values:
 
         A purge names a key as :class:`~flask_larder.entry.Targets` do, whatever the store's digest.
         """
-        targets: tuple[Target, ...] = tuple(("key", stored_key(key)) for key in keys)
-        if targets and not isinstance(self._purges, NoPurges):
-            self._purges.add(Purge(targets))
+        targets: list[Target] = [("key", stored_key(key)) for key in keys]
+        if targets and self._purges.reaches:
+            self._purges.add(*purges_of(targets, soft=False))
 
     def stored(self, key: str) -> str:
         """*key* as the store has it."""

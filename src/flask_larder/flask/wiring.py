@@ -46,6 +46,9 @@ _BUDGET: Final = "flask_larder.budget"
 MOST_LINES: Final = 1000
 """How many different warnings are told and remembered: some may be made of what clients send."""
 
+_SILENCE_SECONDS: Final = 60.0
+"""For how long a failure that was told is not told again."""
+
 _asking: ContextVar[dict[str, Any] | None] = ContextVar("flask_larder.asking", default=None)
 """The environ of a request that asks the store before Flask."""
 
@@ -109,14 +112,14 @@ class Wiring:
     @property
     def has_purges(self) -> bool:
         """Whether purges reach what is stored."""
-        return not isinstance(self.purges, NoPurges)
+        return self.purges.reaches
 
     def may_tell(self, failure: str) -> bool:
         """Whether to log this *failure* now, which is so once a minute."""
         now = time.monotonic()
         if now < self.failures_told.get(failure, 0.0):
             return False
-        self.failures_told[failure] = now + 60.0
+        self.failures_told[failure] = now + _SILENCE_SECONDS
         return True
 
     def tell_once(self, line: str, *, exc_info: bool = False) -> None:

@@ -63,6 +63,7 @@ class RedisPurges:
         return self._following().reader.table.last
 
     is_local: Final = False
+    reaches: Final = True
 
     def known_until(self) -> float:
         """See :class:`~flask_larder.purges.PurgeLog`."""
