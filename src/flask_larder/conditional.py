@@ -4,11 +4,19 @@ RFC 9110 sections 8.8 and 13, RFC 9111 section 4.3.
 """
 
 import hashlib
+from typing import Final
 
 from flask_larder.entry import RequestFields, StoredResponse
-from flask_larder.headers import Fields, only, parse_date, parse_entity_tags, values_of
+from flask_larder.headers import (
+    Fields,
+    has_other_length,
+    only,
+    parse_date,
+    parse_entity_tags,
+    values_of,
+)
 
-_VALIDATORS = frozenset({"etag", "last-modified"})
+_VALIDATORS: Final = frozenset({"etag", "last-modified"})
 
 
 def entity_tag_of(body: bytes) -> str:
@@ -114,7 +122,6 @@ def is_confirmed_by_head(stored: StoredResponse, fields: Fields) -> bool | None:
         told = values_of(fields, name)
         if told and told != values_of(stored.fields, name):
             return False
-    lengths = values_of(fields, "content-length")
-    if any(length.strip() != str(len(stored.body)) for length in lengths):
+    if has_other_length(fields, stored.body):
         return False
     return True if own_validators(fields) else None

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from flask_larder.environ import environ_name
+
 _NAMES: Final = frozenset(
     {
         "AUTH_TYPE",
@@ -53,7 +55,7 @@ def is_credential(name: str) -> bool:
 
 def is_credential_field(name: str) -> bool:
     """As :func:`is_credential`, for the name of a header field."""
-    return is_credential("HTTP_" + name.upper().replace("-", "_"))
+    return is_credential(environ_name(name))
 
 
 # Words in the names that applications and gateways give to keys, tokens and users.

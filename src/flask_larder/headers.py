@@ -166,6 +166,12 @@ def parse_age(fields: Fields) -> int | None:
     return parse_delta(age) if age.isascii() and age.isdigit() else None
 
 
+def has_other_length(fields: Fields, body: bytes) -> bool:
+    """Whether a ``Content-Length`` says that *body* is not the whole."""
+    lengths = values_of(fields, "content-length")
+    return any(length.strip() != str(len(body)) for length in lengths)
+
+
 def parse_delta(value: str | None) -> int:
     """Delta-seconds (RFC 9111 section 1.2.2); anything but digits counts as 0, that is, as stale.
 

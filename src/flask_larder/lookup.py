@@ -111,8 +111,7 @@ class Lookups:
 
     def judge(self, ask: Ask, names: frozenset[str], stored: StoredResponse) -> Hit | Miss:
         """Whether *stored* may be sent as it is (RFC 9111 section 4)."""
-        now, judge = self._clock(), self.recency.verdict
-        verdict = judge(stored.position, ask.position, stored.targets, ask.url)
+        now, verdict = self._clock(), self.verdict(ask, stored)
         return reuse(ask, candidate(stored, names, now), verdict, now, self._chance)
 
     def judge_shared(self, ask: Ask, shared: Shared, seen: Position | None) -> Hit | Miss:

@@ -1,6 +1,5 @@
 """What is in the memory of a process, bounded in bytes: a store, and a tier in front of another."""
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -18,13 +17,11 @@ _OVERHEAD_BYTES: Final = 200
 class _Contents:
     """What one process keeps. A fork leaves it behind, since its lock may have been held."""
 
-    pid: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     entries: OrderedDict[str, tuple[float, bytes]] = field(default_factory=OrderedDict)
     size_bytes: int = 0
 
     def put(self, key: str, expires: float, value: bytes) -> None:
-        self.drop(key)
         self.entries[key] = (expires, value)
         self.size_bytes += _cost(key, value)
 
@@ -46,14 +43,7 @@ class MemoryStore:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._clock = clock
-        self._contents = _Contents(os.getpid())
-
-    def _here(self) -> _Contents:
-        """What this very process keeps."""
-        contents = self._contents
-        if contents.pid != os.getpid():
-            contents = self._contents = _Contents(os.getpid())
-        return contents
+        self._here = PerProcess(_Contents)
 
     def get(self, key: str) -> bytes | None:
         """See :class:`~flask_larder.store.Store`."""

@@ -20,6 +20,7 @@ from flask_larder.headers import (
     Fields,
     Head,
     are_well_formed,
+    has_other_length,
     is_about_all,
     named_fields,
     parse_cache_control,
@@ -79,9 +80,14 @@ class Policy(Struct, frozen=True):
     may_revalidate: bool = True
     targeted: tuple[str, ...] = ()
 
+    @property
+    def by_response(self) -> bool:
+        """Whether a response says itself for how long it is fresh."""
+        return self.timeout is None
+
     def grants(self, own: float, given: float) -> float:
         """How much of a stored response's *own* window counts where the policy has *given* one."""
-        return own if self.timeout is None else min(own, given)
+        return own if self.by_response else min(own, given)
 
 
 def storable_statuses(statuses: Iterable[int]) -> frozenset[int]:
@@ -229,7 +235,7 @@ def is_no_cache(exchange: Exchange, policy: Policy) -> Reason | None:
     """
     if not (exchange.directives and is_about_all(exchange.directives, "no-cache")):
         return None
-    return None if policy.timeout is None and own_validators(exchange.fields) else "no-cache"
+    return None if policy.by_response and own_validators(exchange.fields) else "no-cache"
 
 
 def request_is_authorized(exchange: Exchange, policy: Policy) -> Reason | None:
@@ -336,7 +342,7 @@ def covered_by_response(reads: Reads, exchange: Exchange, policy: Policy) -> fro
     """
     covered = parse_vary(exchange.fields) - {"headers"}
     if exchange.directives.keys() & FOR_ALL:
-        covered |= reads.unkeyed if policy.timeout is None else _checked(reads.before, exchange)
+        covered |= reads.unkeyed if policy.by_response else _checked(reads.before, exchange)
     return covered - NEVER_FOR_ALL
 
 
@@ -387,5 +393,4 @@ def has_too_long_tag(targets: Targets) -> Reason | None:
 
 def body_is_incomplete(fields: Fields, body: bytes) -> Reason | None:
     """A body that differs from ``Content-Length`` is not the whole (RFC 9111 section 3.3)."""
-    lengths = values_of(fields, "content-length")
-    return "incomplete" if any(length.strip() != str(len(body)) for length in lengths) else None
+    return "incomplete" if has_other_length(fields, body) else None

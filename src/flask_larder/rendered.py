@@ -12,7 +12,7 @@ from werkzeug.urls import iri_to_uri
 
 from flask_larder.entry import StoredResponse
 from flask_larder.freshness import current_age
-from flask_larder.headers import with_vary
+from flask_larder.headers import with_vary, without
 from flask_larder.status import CacheStatus
 
 Sent: TypeAlias = tuple[str, list[tuple[str, str]], bytes, str]
@@ -25,6 +25,7 @@ _LONGEST_TAGS: Final = 4000
 """In bytes: how long ``Cache-Tag`` may be. Proxies refuse responses with too long a header."""
 
 _NO_CONTENT: Final = 204
+_LENGTH: Final = frozenset({"content-length"})
 _URLS: Final = frozenset({"content-location", "location"})
 
 
@@ -98,7 +99,7 @@ def _fields(stored: StoredResponse, additions: Additions) -> list[tuple[str, str
     if additions.hit_indication:
         fields.append(("hit_cache", "True"))
     if stored.status == _NO_CONTENT:  # it has no length (RFC 9110 section 8.6)
-        return [field for field in fields if field[0].lower() != "content-length"]
+        return list(without(fields, _LENGTH))
     if "content-length" not in names:
         fields.append(("Content-Length", str(len(stored.body))))
     return fields

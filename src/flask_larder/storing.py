@@ -69,7 +69,7 @@ def to_store(
     unstored = unstored_fields(exchange.directives) | connection_fields(exchange.fields)
     fields = kept_fields(all_fields, reads.selecting, unstored)
     # A timeout counts from when it is there, and what the response says from when it came.
-    made_at = (came_at if policy.timeout is None else clock()) - times.initial_age
+    made_at = (came_at if policy.by_response else clock()) - times.initial_age
     names = names | parse_vary(exchange.fields) | reads.selecting
     response = StoredResponse(
         origin=origin_of(ask.request),

@@ -46,18 +46,18 @@ def times_of(exchange: Exchange, policy: Policy, response_delay: float, now: flo
     if lifetime <= age:
         # What is stale at once has only what it says of that itself; where the developer has said
         # for how long it is fresh, to ask each time whether it still is would make it no cheaper.
-        if policy.timeout is not None:
+        if not policy.by_response:
             return Times(age, lifetime)
         policy = replace(policy, stale_while_revalidate=0.0, stale_if_error=0.0)
     keep = policy.keep if policy.keep and own_validators(exchange.fields) else 0.0
     if exchange.status >= SERVER_ERRORS:  # an error is not sent instead of another
         return Times(age, lifetime, keep=keep)
-    own, says = policy.timeout is None, exchange.directives
+    own, says = policy.by_response, exchange.directives
     while_revalidate = stale_window(
         "stale-while-revalidate", policy.stale_while_revalidate, says, may_lengthen=own
     )
     if_error = stale_window("stale-if-error", policy.stale_if_error, says, may_lengthen=own)
-    kept = max(while_revalidate, if_error, keep if policy.timeout is None else 0.0)
+    kept = max(while_revalidate, if_error, keep if own else 0.0)
     max_stale = kept if may_be_taken_stale(exchange) else 0.0
     return Times(age, lifetime, while_revalidate, if_error, max_stale, keep)
 

@@ -38,7 +38,7 @@ def store(
 
 def kept(memory: MemoryStore, keys: str) -> str:
     """Those of *keys* that are there, without using them: LRU order stays as it was."""
-    return "".join(key for key in keys if key in memory._contents.entries)
+    return "".join(key for key in keys if key in memory._here().entries)
 
 
 def test_an_entry_is_there_until_its_ttl_has_passed() -> None:
@@ -115,8 +115,8 @@ def test_bytes_are_bounded() -> None:
         value = b"x" * (number * 37 % 5000)
         assert memory.set(f"key{number}", value, ttl=1.0)
         assert memory.get(f"key{number}") == value
-        assert sum(len(entry) for _, entry in memory._contents.entries.values()) <= 100_000
-    assert len(memory._contents.entries) > 10
+        assert sum(len(entry) for _, entry in memory._here().entries.values()) <= 100_000
+    assert len(memory._here().entries) > 10
 
 
 def test_entries_cost_more_than_their_values() -> None:
@@ -126,7 +126,7 @@ def test_entries_cost_more_than_their_values() -> None:
     for number in range(5000):
         memory.set(f"{number:>100}", b"", ttl=1.0)
 
-    assert len(memory._contents.entries) < 1000
+    assert len(memory._here().entries) < 1000
 
 
 def test_what_alone_exceeds_the_bound_is_not_kept_and_drives_nothing_out() -> None:
@@ -162,11 +162,11 @@ def test_the_count_of_bytes_ends_where_it_began() -> None:
     clock.now = 1.0
     for key in "bcd":
         memory.get(key)
-    assert memory._contents.size_bytes == 0
+    assert memory._here().size_bytes == 0
 
     memory.set("e", b"x", ttl=1.0)
     memory.clear()
-    assert memory._contents.size_bytes == 0
+    assert memory._here().size_bytes == 0
 
 
 class BoundedStore(RuleBasedStateMachine):
@@ -219,7 +219,7 @@ class BoundedStore(RuleBasedStateMachine):
     @invariant()
     def bounds_hold(self) -> None:
         if hasattr(self, "model"):
-            contents = self.memory._contents
+            contents = self.memory._here()
             assert len(contents.entries) <= self.entries
             assert contents.size_bytes == self.cost() <= self.size
             assert list(contents.entries) == list(self.model)
@@ -277,9 +277,9 @@ def test_threads_lose_nothing() -> None:
     at_once(work)
 
     assert sum(deleted) == THREADS * 100
-    assert list(memory._contents.entries) == ["shared"]
+    assert list(memory._here().entries) == ["shared"]
     memory.delete(["shared"])
-    assert memory._contents.size_bytes == 0
+    assert memory._here().size_bytes == 0
 
 
 @pytest.mark.usefixtures("_switches_often")
@@ -294,10 +294,10 @@ def test_threads_stay_within_the_bounds() -> None:
 
     at_once(work)
 
-    entries = memory._contents.entries
+    entries = memory._here().entries
     assert 1 <= len(entries) <= 20
     memory.delete(list(entries))
-    assert memory._contents.size_bytes == 0
+    assert memory._here().size_bytes == 0
 
 
 def test_nobody_comes_between_looking_and_keeping() -> None:
@@ -334,7 +334,7 @@ def test_a_fork_leaves_contents_and_lock_behind() -> None:
     forked = get_context("fork")
     ours, theirs = forked.Pipe()
 
-    with memory._contents.lock:  # as another thread may hold it at that very moment
+    with memory._here().lock:  # as another thread may hold it at that very moment
         child = forked.Process(target=look_around, args=(memory, theirs))
         child.start()
     try:

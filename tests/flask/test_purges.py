@@ -408,6 +408,15 @@ def test_delete_cached_of_keys_with_a_name(app: Flask, cache: Cache, get: Get) -
     assert runs == ["a", "b", "fixed", "a", "fixed"]
 
 
+def test_delete_cached_names_the_key_as_a_call_does(app: Flask, cache: Cache, get: Get) -> None:
+    """A function that makes no text has nothing cached, and it says so rather than ``False``."""
+    page = cache.cached(make_cache_key=lambda number: number)(lambda number: "page")
+    app.add_url_rule("/page/<int:number>", "page", page)
+    assert status_of(get("/page/4")) == "larder; fwd=bypass; detail=option-failed"
+    with pytest.raises(InvalidPolicy, match="make_cache_key returned 4; it must return a text"):
+        cache.delete_cached(page, number=4)
+
+
 def test_delete_cached_of_a_method_with_a_key_of_its_own(cache: Cache) -> None:
     """The function that makes the key is given the object, too, as when it is called."""
     runs: list[str] = []

@@ -443,6 +443,26 @@ def test_unless_that_loads_a_user_by_a_field(
     assert "headers['X-Api-Key']" in line
 
 
+@pytest.mark.parametrize(
+    "fields", [{"Content-Type": "text/plain"}, {"X-Kind": "a"}], ids=["its own name", "as HTTP_"]
+)
+def test_what_unless_reads_is_told_whatever_the_environ_calls_it(
+    app: Flask, cache: Cache, get: Get, lines: Lines, fields: dict[str, str]
+) -> None:
+    """An environ has the type of a body under a name of its own."""
+    (name,) = fields
+
+    def is_odd() -> bool:
+        g.kind = request.headers.get(name)
+        return False
+
+    app.add_url_rule("/", "view", cache.cached(unless=is_odd)(lambda: f"kind {g.kind}"))
+    get("/", headers=fields)
+    (line,) = lines()
+    assert line.startswith("unless= of ")
+    assert f"headers['{name}']" in line
+
+
 def test_vary_function_covers_what_was_read_before(
     app: Flask, cache: Cache, get: Get, reads: Lines
 ) -> None:

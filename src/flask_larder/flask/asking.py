@@ -47,6 +47,11 @@ def core_request(request: FlaskRequest) -> Request:
     )
 
 
+def path_of(request: FlaskRequest) -> str:
+    """The path as it was asked for, for the log: a line feed in it would forge a line there."""
+    return encode_path(request.environ.get("PATH_INFO", "").encode("latin-1"))
+
+
 def _one_slash(path: str) -> str:
     """*path* as Werkzeug matches it, which takes several slashes at its beginning for one."""
     return f"/{path.lstrip('/')}" if path.startswith("//") else path
@@ -87,7 +92,7 @@ def asked_of(
             # What a view calls must not take the place of the view's own page.
             key = with_selection(key, "function", [owner])
     else:
-        key = (named_view_key if owner is None else named_key)(_name(options, args, kwargs))
+        key = (named_view_key if owner is None else named_key)(name_of_key(options, args, kwargs))
         url = url_targets(request) if request is not None and owner is None else NO_TARGETS
         targets = replace(url, key=stored_key(key))
         if request is not None and options.make_cache_key is None:
@@ -96,8 +101,11 @@ def asked_of(
     return Asked(_selected(key, options, request, source), targets)
 
 
-def _name(options: Options, args: Any, kwargs: Any) -> str:
-    """The name that the developer gave to the key of a call."""
+def name_of_key(options: Options, args: Any, kwargs: Any) -> str:
+    """The name that the developer gave to the key of a call.
+
+    Raises ``InvalidPolicy`` where a function of theirs returns something else than a text.
+    """
     if options.make_cache_key is not None:
         return _checked(options.make_cache_key(*args, **kwargs), "make_cache_key")
     if callable(options.key_prefix):

@@ -188,9 +188,8 @@ def why_inside(
         is_switched_off(call)
         or needs_functions(call.options)
         or needs_signals(call)
-        or (
-            around and around.why_not_bare()
-        )  # first of those that take longer: it is what most apps have
+        # First of those that take longer: it is what most apps have.
+        or (around and around.why_not_bare())
         or is_overridden(app)
         or has_other_sessions(app)
         or has_own_converters(rule)
@@ -227,7 +226,9 @@ def is_overridden(app: Flask) -> Reason | None:
         return "a method of the app is overridden"
     if not _is_plain(app.request_class, Request):
         return "the app has a request class of its own"
-    return None if _is_plain(app.response_class, Response) else "its response class is its own"
+    if not _is_plain(app.response_class, Response):
+        return "the app has a response class of its own"
+    return None
 
 
 def has_other_sessions(app: Flask) -> Reason | None:

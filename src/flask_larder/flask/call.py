@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from flask_larder.entry import Request, Targets
 from flask_larder.flask.asking import Asked, asked_of, source_of
+from flask_larder.flask.current import this_app
 from flask_larder.flask.named_reads import unnamed
 from flask_larder.flask.options import Options, call_with_fitting
 from flask_larder.flask.purging import arguments_of, defaults_of, is_plain, name_of
@@ -68,8 +69,7 @@ class Call(Struct, frozen=True):
         """What the function returns, also where it is a coroutine function."""
         function = self.function
         if has_app_context():
-            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-            function = app.ensure_sync(function)
+            function = this_app().ensure_sync(function)
         return function(*self.args, **self.kwargs)
 
     def policy(self, covered: frozenset[str]) -> Policy:
@@ -231,10 +231,6 @@ class Call(Struct, frozen=True):
     def warn(self, why: str, *, exc_info: bool = False) -> None:
         """Log that the function is not cached, and *why*; once for each function and reason."""
         self.wiring.tell_once(f"{self.name} is not cached: {why}", exc_info=exc_info)
-
-    def tell_unkeyed(self, line: str) -> None:
-        """Log *line*, which tells of a reading that the key does not hold; once."""
-        self.wiring.tell_once(line)
 
     def tell_inside(self, why: str) -> None:
         """Log, for who debugs, that hits are answered inside Flask, and *why*; once."""

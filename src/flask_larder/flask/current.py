@@ -7,11 +7,21 @@ the cache does with that.
 from contextvars import ContextVar
 from typing import Any, Final
 
+from flask import Flask, current_app
 from flask.ctx import RequestContext
 from flask.globals import request_ctx
 
 _proxy: Any = request_ctx
 _current: Final[ContextVar[RequestContext]] = _proxy.__wrapped__
+
+
+def this_app() -> Flask:
+    """The app itself, and not what stands for it: signals have it as their sender.
+
+    Raises ``RuntimeError`` where there is no context.
+    """
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return app
 
 
 def request_context() -> RequestContext | None:

@@ -5,15 +5,15 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Never, ParamSpec, TypeVar, cast
 
-from flask import Flask, current_app
+from flask import Flask
 from werkzeug.local import LocalProxy
 
-from flask_larder.errors import InvalidConfig, InvalidPolicy, NotInitialised, StoreUnavailable
+from flask_larder.errors import InvalidConfig, InvalidPolicy, NotInitialised
 from flask_larder.flask.cached_function import CachedFunction
 from flask_larder.flask.cached_value import answer_value
 from flask_larder.flask.cached_view import answer_view
 from flask_larder.flask.call import Call
-from flask_larder.flask.current import request_context
+from flask_larder.flask.current import request_context, this_app
 from flask_larder.flask.endpoints import answers_request, is_view
 from flask_larder.flask.invalidation import register_invalidation
 from flask_larder.flask.options import (
@@ -38,15 +38,15 @@ from flask_larder.flask.purging import checked_soft, name_of
 from flask_larder.flask.settings import Settings
 from flask_larder.flask.tagging import TagOption, tags_of
 from flask_larder.flask.tracking import caches_of, track_requests
-from flask_larder.flask.values import NO_VALUE
+from flask_larder.flask.value_methods import ValueMethods
 from flask_larder.flask.wiring import Wiring, wire
-from flask_larder.key import HashMethod, named_key, named_view_key
+from flask_larder.key import HashMethod
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Cache(PurgeMethods):
+class Cache(ValueMethods, PurgeMethods):
     """A cache for the responses of views, and for values, of one Flask app or of several.
 
     *app* is initialised at once where it is given, with *config*; see :meth:`init_app`.
@@ -210,8 +210,7 @@ class Cache(PurgeMethods):
             cache_none=cache_none,
             response_hit_indication=response_hit_indication,
         )
-        seconds_of(timeout)
-        return functools.partial(self._decorate, options, timeout)
+        return functools.partial(self._decorate, options, timeout, seconds_of(timeout))
 
     def http_cached(
         self,
@@ -267,12 +266,16 @@ class Cache(PurgeMethods):
             unless=unless,
             response_filter=response_filter,
         )
-        return functools.partial(self._decorate, options, None)
+        return functools.partial(self._decorate, options, None, None)
 
     def _decorate(
-        self, options: Options, timeout: Timeout | None, function: Callable[P, R]
+        self,
+        options: Options,
+        timeout: Timeout | None,
+        given: float | None,
+        function: Callable[P, R],
     ) -> CachedFunction[P, R]:
-        given = seconds_of(timeout)
+        """Wrap *function*. *given* is *timeout* in seconds."""
         if isinstance(function, type) or not callable(function):
             raise InvalidPolicy(f"{function!r} cannot be cached; put the decorator on a function")
 
@@ -303,70 +306,6 @@ class Cache(PurgeMethods):
                 self._check_tags(caches_of(app)[self])
         return decorated
 
-    def get(self, key: str) -> Any:
-        """The value under *key*; ``None`` where there is none, or where the store is away."""
-        return self.get_many(key)[0]
-
-    def get_many(self, *keys: str) -> list[Any]:
-        """The values under *keys*, in order, with ``None`` for each that is not there."""
-        found = self._wiring().values.get_many([named_key(key) for key in keys])
-        return [None if value is NO_VALUE else value for value in found]
-
-    def get_dict(self, *keys: str) -> dict[str, Any]:
-        """As :meth:`get_many`, by key."""
-        return dict(zip(keys, self.get_many(*keys), strict=True))
-
-    def set(self, key: str, value: Any, timeout: Timeout | None = None) -> bool:
-        """Keep *value* under *key* for *timeout* (as in :meth:`cached`). Whether it was kept.
-
-        It has to be plain data: ``None``, numbers, texts, bytes, dates and times, ``Decimal``,
-        ``UUID``, and lists, tuples, sets and dicts of them, which come back as they are.
-        Raises ``UnstorableValue`` for anything else, and never pickles. It counts as made now: data
-        that was read before a :meth:`clear` and is set after it stays.
-        """
-        return self._wiring().values.set(named_key(key), value, self._seconds(timeout))
-
-    def set_many(self, mapping: Mapping[str, Any], timeout: Timeout | None = None) -> list[str]:
-        """As :meth:`set` for each item; the keys that were kept."""
-        return [key for key, value in mapping.items() if self.set(key, value, timeout)]
-
-    def add(self, key: str, value: Any, timeout: Timeout | None = None) -> bool:
-        """As :meth:`set`, if there is nothing under *key*; atomic also over processes."""
-        return self._wiring().values.add(named_key(key), value, self._seconds(timeout))
-
-    def has(self, key: str) -> bool:
-        """Whether there is something under *key*, be it a value or a response."""
-        return self._wiring().values.has(*_keys_of(key))
-
-    def delete(self, key: str) -> bool:
-        """Forget what is under *key*, be it a value or a response; whether there was something.
-
-        What is being made just now may be kept after that. Processes that remember a response
-        which was there are told. :meth:`delete_cached` and the purges are final.
-        Raises ``StoreUnavailable`` where that cannot be done.
-        """
-        wiring, stored = self._wiring(), _keys_of(key)
-        is_deleted = wiring.values.delete(*stored) > 0
-        if not is_deleted:
-            _tell_of_views(wiring, key)
-        return is_deleted
-
-    def delete_many(self, *keys: str) -> list[str]:
-        """Forget what is under *keys*; those keys, since nothing is there any more.
-
-        Raises ``StoreUnavailable`` where that cannot be done, unless ``CACHE_IGNORE_ERRORS``
-        is on.
-        """
-        wiring, stored = self._wiring(), _keys_of(*keys)
-        try:
-            if not wiring.values.delete(*stored):
-                _tell_of_views(wiring, *keys)
-        except StoreUnavailable:
-            if wiring.settings["CACHE_IGNORE_ERRORS"]:
-                return []
-            raise
-        return list(keys)
-
     def clear(self, *, soft: bool = False) -> bool:
         """Forget all responses and values under this cache's ``CACHE_KEY_PREFIX``; ``True``.
 
@@ -390,7 +329,7 @@ class Cache(PurgeMethods):
 
     def _wiring(self) -> Wiring:
         try:
-            app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+            app = this_app()
         except RuntimeError:  # there is no context
             app = self._only_app()
         wiring: Wiring | None = caches_of(app).get(self)
@@ -420,13 +359,6 @@ class Cache(PurgeMethods):
             wiring.tell_once(f"{name}.cache_timeout does not count: {error}")
             return self._seconds(given)
 
-    def _seconds(self, timeout: Timeout | None) -> float:
-        seconds = seconds_of(timeout)
-        if seconds is not None:
-            return seconds
-        default: float = self._wiring().settings["CACHE_DEFAULT_TIMEOUT"]
-        return default
-
 
 _ELSEWHERE: Final = {
     "memoize": "give cached() make_cache_key=, or see docs/how-to/move-from-flask-caching.md",
@@ -437,22 +369,6 @@ _ELSEWHERE: Final = {
     "app": "use current_app",
 }
 """What Flask-Caching has and what does the same here."""
-
-_OF_VIEWS: Final = "view//"
-
-
-def _keys_of(*names: str) -> list[str]:
-    """Where there may be something under *names*: values, and responses of views."""
-    return [make(name) for name in names for make in (named_key, named_view_key)]
-
-
-def _tell_of_views(wiring: Wiring, *names: str) -> None:
-    """Log it, once, where *names* are those that Flask-Caching has for views: nothing has them."""
-    if any(name.startswith(_OF_VIEWS) for name in names):
-        wiring.tell_once(
-            f"no page is kept under a name that begins with {_OF_VIEWS}: to forget one, use "
-            f"purge_path, or delete_cached"
-        )
 
 
 def _checked_config(config: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from flask_larder.budget import Counts
 from flask_larder.entry import Request
 from flask_larder.errors import StoreUnavailable
-from flask_larder.flask.asking import core_request, host_is_refused
+from flask_larder.flask.asking import core_request, host_is_refused, path_of
 from flask_larder.flask.call import Call
 from flask_larder.flask.current import request_context
 from flask_larder.flask.endpoints import decorated_in, functions_of
@@ -21,7 +21,7 @@ from flask_larder.flask.responses import fields_of
 from flask_larder.flask.tracking import caches_of
 from flask_larder.flask.wiring import Wiring
 from flask_larder.invalidation import SAFE_METHODS, invalidated, target_of
-from flask_larder.key import encode_path, stored_key
+from flask_larder.key import stored_key
 from flask_larder.purges import Purge
 
 _log = logging.getLogger("flask_larder")
@@ -116,7 +116,7 @@ def _plain_key(wiring: Wiring, asked: Request, decorated: Any, cache: object) ->
 
 def _tell(wiring: Wiring, error: Exception) -> None:
     if wiring.may_tell(_FAILURE):
-        path = encode_path(request.environ.get("PATH_INFO", "").encode("latin-1"))
+        path = path_of(request)
         _log.warning(
             "What %s %s has changed is still stored, and may be sent: %s",
             request.method[:_LONGEST_TOLD],

@@ -7,14 +7,14 @@ from typing import Any, Final, cast
 from flask import Flask, Request, Response, request
 from flask.ctx import RequestContext
 from msgspec import Struct
-from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.conditional import is_not_modified
+from flask_larder.environ import EnvironFields
+from flask_larder.flask.asking import path_of
 from flask_larder.flask.current import request_context
 from flask_larder.flask.partial import apply_range
 from flask_larder.flask.responses import copied, fields_of, forget_told, tell, tell_vary
 from flask_larder.headers import values_of, with_vary
-from flask_larder.key import encode_path
 from flask_larder.policy import GET_AND_HEAD
 from flask_larder.rendered import cache_tag, server_timing
 from flask_larder.status import CacheStatus
@@ -60,8 +60,7 @@ class Outcome(Struct, eq=False):
         """Make this the outcome of *request*. Of nested views the outer one counts."""
         request.environ[OUTCOME] = self
         if _log.isEnabledFor(logging.DEBUG):
-            # Encoded, since a path may hold a line feed, which would forge a line of the log.
-            path = encode_path(request.environ.get("PATH_INFO", "").encode("latin-1"))
+            path = path_of(request)
             _log.debug("%s %s: %s (%s)", request.method, path, self, self.server_timing)
 
     @property
@@ -149,6 +148,6 @@ def _validate(response: Response, now: float, made_at: float | None) -> None:
     """
     if request.method not in GET_AND_HEAD or response.status_code != 200:
         return
-    client, fields = EnvironHeaders(request.environ), response.headers.to_wsgi_list()
+    client, fields = EnvironFields(request.environ), response.headers.to_wsgi_list()
     if is_not_modified(client, fields, now, made_at):
         response.status_code = 304

@@ -6,8 +6,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from flask import Response, request
-from werkzeug.datastructures import EnvironHeaders, Headers
+from werkzeug.datastructures import Headers
 
+from flask_larder.environ import EnvironFields
 from flask_larder.ranges import Part, Unsatisfiable, wanted_part
 
 # What tells of the content that is sent (RFC 9530), and would be that of the whole.
@@ -38,7 +39,7 @@ def apply_range(response: Response, now: float, made_at: float | None) -> None:
     *made_at* is when a stored response was made, both in seconds since the epoch. A body whose
     length is not known is sent whole.
     """
-    client = EnvironHeaders(request.environ)
+    client = EnvironFields(request.environ)
     if request.method != "GET" or response.status_code != 200 or client.get("range") is None:
         return
     length, fields = _length_of(response), response.headers.to_wsgi_list()

@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 from flask import current_app, has_app_context, has_request_context, request
 
 from flask_larder.errors import InvalidPurge
-from flask_larder.flask.asking import core_request
+from flask_larder.flask.asking import core_request, name_of_key
 from flask_larder.flask.current import request_context
 from flask_larder.flask.endpoints import answers_request, decorated_in, wraps
-from flask_larder.flask.options import Options, call_with_fitting
+from flask_larder.flask.options import Options
 from flask_larder.flask.purging import (
     call_target,
     checked_soft,
@@ -136,7 +136,7 @@ class PurgeMethods:
         arguments |= {name: value for name, value in given.items() if value is not None}
         owner = getattr(function, "__self__", None)  # that of a method
         args = () if owner is None else (owner,)
-        return self._delete_name(_own_key(options, args, arguments))
+        return self._delete_name(name_of_key(options, args, arguments))
 
     def _decorated(self, function: Any) -> Any:
         """The cached function that *function* is, or is a decorator around."""
@@ -156,14 +156,6 @@ class PurgeMethods:
         purges = purges_of(targets, soft=checked_soft(soft))
         if purges:
             self._wiring().purges.add(*purges)
-
-
-def _own_key(options: Options, args: tuple[Any, ...], arguments: dict[str, Any]) -> str:
-    """The name under which a function with a key of its own is kept, for one call."""
-    make: Callable[..., str] | None = options.make_cache_key
-    if make is not None:
-        return str(call_with_fitting(make, *args, **arguments))
-    return options.key_prefix() if callable(options.key_prefix) else options.key_prefix
 
 
 def _targets_of_answer(

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from flask.ctx import RequestContext
-from werkzeug.datastructures import EnvironHeaders
 
 from flask_larder.credentials import may_tell_who_asks, telling_who_asks
 from flask_larder.entry import Position
+from flask_larder.environ import EnvironFields
 from flask_larder.flask.current import request_context
 from flask_larder.flask.named_reads import Read
 from flask_larder.flask.options import Options
@@ -121,11 +121,11 @@ def credentials_among(unkeyed: frozenset[str], names: Iterable[str]) -> frozense
     """*unkeyed*, in which to have read all header fields is to have read the credentials there.
 
     So a view that hands all of them on to an upstream tells nobody apart who shows none. *names*
-    are those of the request's fields.
+    are those of the request's fields, in lower case.
     """
     if "headers" not in unkeyed:
         return unkeyed
-    return (unkeyed - {"headers"}) | telling_who_asks(map(str.lower, names))
+    return (unkeyed - {"headers"}) | telling_who_asks(names)
 
 
 def _unkeyed(names: frozenset[str]) -> frozenset[str]:
@@ -163,7 +163,7 @@ def fields_of_key(options: Options, making_key: Watch, environ: dict[str, Any]) 
     own = frozenset(n for n in making_key.names() - {"host"} if n == ALL_FIELDS or n[:1] != ":")
     if options.vary_by is None:
         return own
-    before = credentials_among(making_key.unkeyed_before(), EnvironHeaders(environ).keys())
+    before = credentials_among(making_key.unkeyed_before(), EnvironFields(environ).keys())
     return own | (before - NEVER_FOR_ALL)
 
 

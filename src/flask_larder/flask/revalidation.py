@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import Flask, current_app, got_request_exception
+from flask import Flask, got_request_exception
 from werkzeug.exceptions import HTTPException
 
 from flask_larder.ask import Ask, Hit, Shared, key_in_store
 from flask_larder.coalesce import Claim
 from flask_larder.credentials import is_credential
 from flask_larder.flask.call import Call
+from flask_larder.flask.current import this_app
 
 REVALIDATION: Final = "flask_larder.revalidation"
 
@@ -86,7 +87,7 @@ def revalidate_later(call: Call, environ: Mapping[str, Any], ask: Ask, hit: Hit)
     owned = (call.wiring.number, key)
     if not background.takes(owned):
         return
-    app, stored_at, replay = _this_app(), hit.response.stored_at, replayed(environ)
+    app, stored_at, replay = this_app(), hit.response.stored_at, replayed(environ)
 
     def work() -> float:
         with call.wiring.engine.claim(key) as claim:
@@ -151,12 +152,6 @@ def _has_ended(app: Flask, environ: dict[str, Any]) -> bool:
     return True
 
 
-def _this_app() -> Flask:
-    """The app itself, and not what stands for it: signals have it as their sender."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    return app
-
-
 def _is_answer(app: Flask, error: Exception) -> bool:
     """Whether the app has a handler that makes an answer of *error*; if not, it is told."""
     try:
@@ -169,6 +164,6 @@ def _is_answer(app: Flask, error: Exception) -> bool:
 
 def tell_error(error: Exception) -> None:
     """Tell the app of an *error* that no client sees, as Flask tells of those that clients see."""
-    app = _this_app()
+    app = this_app()
     got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
     app.log_exception((type(error), error, error.__traceback__))  # type: ignore[arg-type]

@@ -7,11 +7,12 @@ is left are the query and other header fields, and the parts of what the key hol
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from flask import Flask, current_app
 from flask.ctx import RequestContext
 from msgspec import Struct
 
+from flask_larder.environ import environ_name
 from flask_larder.flask.call import Call
+from flask_larder.flask.current import this_app
 from flask_larder.flask.named_reads import (
     ARGS,
     COOKIES,
@@ -81,7 +82,7 @@ def present_fields(
         if read.part == HEADERS
         and read.name is not None
         and read.name not in harmless
-        and "HTTP_" + read.name.upper().replace("-", "_") in environ
+        and environ_name(read.name) in environ
     )
 
 
@@ -92,14 +93,14 @@ def tell_unkeyed(
 
     *fields* are the header fields that select by the response's ``Vary``.
     """
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    app = this_app()
     if not wants_names(app):
         return
     for read, line in dict(_lines(call, known, reads, fields, is_view=is_view)).items():
         for collector in tuple(collectors_of(app)):
             collector.add(read, line)
         if app.debug:
-            call.tell_unkeyed(line)
+            call.wiring.tell_once(line)
 
 
 def _lines(

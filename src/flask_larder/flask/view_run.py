@@ -5,11 +5,11 @@ from time import perf_counter
 from typing import Any
 
 from flask.ctx import RequestContext
-from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import HTTPException
 
 from flask_larder.ask import Ask
 from flask_larder.entry import Reads
+from flask_larder.environ import EnvironFields
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.outcome import Outcome
 from flask_larder.flask.reads import (
@@ -91,7 +91,7 @@ class ViewRun:
             own, before = watch.unkeyed(), watch.unkeyed_before() - harmless
             all_fields = "headers" in own | before
             if self._call.options.by_response and "headers" not in ask.policy.covered:
-                names = EnvironHeaders(self._context.request.environ).keys()
+                names = EnvironFields(self._context.request.environ).keys()
                 own, before = credentials_among(own, names), credentials_among(before, names)
             return Reads(
                 unkeyed=own | before,
@@ -126,7 +126,7 @@ class ViewRun:
 
     def _may_store(self, policy: Policy, status: int) -> bool:
         """Whether what becomes of an ``abort`` may be stored; a decorator gets what was raised."""
-        if policy.timeout is None:
+        if policy.by_response:
             return self._is_outermost
         return status in policy.statuses
 
