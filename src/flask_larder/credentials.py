@@ -7,6 +7,9 @@ from typing import Final
 
 from flask_larder.environ import environ_name
 
+LONGEST_FIELD_NAME: Final = 100
+"""In characters; clients can send longer ones, which nobody remembers."""
+
 _NAMES: Final = frozenset(
     {
         "AUTH_TYPE",
@@ -55,22 +58,23 @@ def is_credential(name: str) -> bool:
 
 def is_credential_field(name: str) -> bool:
     """As :func:`is_credential`, for the name of a header field."""
-    return is_credential(environ_name(name))
+    return is_credential(environ_name.__wrapped__(name))  # clients choose names: none is kept
 
 
 # Words in the names that applications and gateways give to keys, tokens and users.
 _TELLING: Final = re.compile(
-    r"auth|consumer|credential|dpop|identity|jwt|key|passw|principal|secret|session|signature|"
-    r"tenant|token|user"
+    r"auth|consumer|credential|dpop|identity|jwt|key|pass(w|code|phrase)|principal|saml|secret|"
+    r"session|signature|tenant|token|user"
 )
 
 # Words that tell it only as a whole, between hyphens.
 _TELLING_WORDS: Final = frozenset(
     {
-        *("account", "bearer", "cert", "certificate", "claim", "claims", "clientcert", "creds"),
-        *("customer", "dn", "email", "eppn", "group", "groups", "hmac", "login", "mail", "member"),
-        *("msisdn", "org", "organisation", "organization", "otp", "role", "roles", "sid", "sub"),
-        *("subject", "subscriber", "ticket", "uid", "visitor"),
+        *("account", "actor", "bearer", "behalf", "cert", "certificate", "claim", "claims"),
+        *("clientcert", "creds", "customer", "dn", "email", "employee", "eppn", "group", "groups"),
+        *("hmac", "login", "mail", "member", "msisdn", "org", "organisation", "organization"),
+        *("otp", "owner", "permission", "permissions", "role", "roles", "scope", "scopes", "sid"),
+        *("sso", "student", "sub", "subject", "subscriber", "ticket", "uid", "visitor"),
     }
 )
 _TELLING_NAMES: Final = re.compile(
@@ -83,9 +87,14 @@ _TELLING_NOBODY: Final = re.compile(
 )
 
 
-@functools.lru_cache(maxsize=1024)
 def may_tell_who_asks(name: str) -> bool:
     """Whether the header field *name*, in lower case, tells who asks, as far as its name says."""
+    judge = _may_tell if len(name) <= LONGEST_FIELD_NAME else _may_tell.__wrapped__
+    return judge(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _may_tell(name: str) -> bool:
     if is_credential_field(name):
         return True
     if _TELLING_NOBODY.fullmatch(name):

@@ -130,7 +130,8 @@ class Reads(Struct, frozen=True):
     something before the view has looked at. *selecting* are the ``Accept*``
     fields, in lower case. *all_fields* tells that the view went through all of them, of which
     *unkeyed* may have only those that the request has. *after_this_request* tells that the view
-    registered a function for its own response, which a stored copy would never run.
+    registered a function for its own response, which a stored copy would never run, and
+    *changes_session* that a cookie will go with it, which stands in none of its fields as yet.
     """
 
     unkeyed: frozenset[str] = frozenset()
@@ -138,6 +139,7 @@ class Reads(Struct, frozen=True):
     selecting: frozenset[str] = frozenset()
     all_fields: bool = False
     after_this_request: bool = False
+    changes_session: bool = False
 
 
 class Forwarded(Protocol):

@@ -29,6 +29,11 @@ class EnvironFields:
         return [field_name(name) for name in self._environ if name.startswith("HTTP_")]
 
 
+def paths_of(environ: Mapping[str, Any]) -> tuple[str, str]:
+    """The mount and the path, as they came."""
+    return environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+
+
 @functools.lru_cache(maxsize=256)  # asked for several times in a request
 def environ_name(field: str) -> str:
     """Under which name an environ has a header field."""

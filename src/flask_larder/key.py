@@ -33,12 +33,15 @@ _KEPT_OF_LONG_KEY: Final = 120
 # What may stand unencoded: RFC 3986's pchar and "/", less what delimits there.
 _SAFE_IN_PATH: Final = "/!$&'()*+,;=:@"
 _SAFE_IN_QUERY: Final = "/!$'()*,;:@"
-_UNSAFE_IN_QUERY: Final = re.compile(rb"[^0-9A-Za-z_.~/!$'()*,;:@&=+%?-]")
+_UNSAFE_IN_QUERY: Final = re.compile(rb"[^0-9A-Za-z_.~/!$()*,;:@&=+%?-]")
+# What a browser sends percent-encoded only: what a view makes of it may be markup if it is not.
+_NEVER_SENT: Final = re.compile(rb"[^\x21\x23-\x26\x28-\x3b\x3d\x3f-\x7e]")
 # A pair in which nothing is encoded, nor would be.
 _PLAIN_PAIR: Final = rb"[\w.~/!$'()*,;:@-]*=[\w.~/!$'()*,;:@-]*"
 _PLAIN_QUERY: Final = re.compile(rb"%b(?:&%b)*" % (_PLAIN_PAIR, _PLAIN_PAIR))
 _SAFE_IN_PREFIX: Final = "/!$&'()*+,;@"
 _SAFE_IN_HOST: Final = ":[]"
+_LONGEST_HOST: Final = 260  # that of a name, and a port; clients can send longer ones
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _SAFE_IN_NAME: Final = "/!$&'()*+,;=:@?[]{}<>|^\"`\\"
 
@@ -88,6 +91,16 @@ class QueryRule:
         """Whether the developer has said that the parameter *name* does not matter."""
         return any(fnmatchcase(name, pattern) for pattern in self._ignored)
 
+    def of_key(self, query: bytes) -> str:
+        """What stands in a key: as :meth:`canonical`, for what a browser may have sent.
+
+        Anything else is kept as it is, since a view may tell it from what is encoded, and nobody
+        whose browser encodes it is to get what that has made.
+        """
+        if not query or self.is_empty or not _NEVER_SENT.search(query):
+            return self.canonical(query)
+        return self._as_it_is(query)
+
     def canonical(self, query: bytes) -> str:
         """The selected parameters, sorted by name and encoded in one way, unless it is exact.
 
@@ -107,7 +120,7 @@ class QueryRule:
 
     def _as_it_is(self, query: bytes) -> str:
         parts = query.split(b"&")
-        if self._ignored:
+        if not self.is_whole:
             parts = [part for part in parts if self.selects(_text(_pair(part)[0]))]
         return _UNSAFE_IN_QUERY.sub(lambda byte: b"|%02X" % byte[0][0], b"&".join(parts)).decode()
 
@@ -145,7 +158,7 @@ def url_key(request: Request, query: QueryRule, template: str = "view/%s") -> st
     """
     before, after = _around_url(template)
     method = "" if request.method in {"GET", "HEAD"} else f"{quote(request.method, safe='')} "
-    parameters = query.canonical(request.query)
+    parameters = query.of_key(request.query)
     key = f"{before}{method}{origin_of(request)}{request.path}"
     return f"{key}?{parameters}{after}" if parameters else f"{key}{after}"
 
@@ -164,9 +177,14 @@ def origin_of(request: Request) -> str:
     return site_of(request.scheme, request.host) + mount
 
 
-@functools.lru_cache(maxsize=1024)  # asked for several times in a request
 def site_of(scheme: str, host: str) -> str:
     """Scheme and host, with its port unless it is the default one."""
+    make = _site_of if len(host) <= _LONGEST_HOST else _site_of.__wrapped__
+    return make(scheme, host)
+
+
+@functools.lru_cache(maxsize=1024)  # asked for several times in a request
+def _site_of(scheme: str, host: str) -> str:
     return f"{quote(scheme, safe='')}://{quote(host, safe=_SAFE_IN_HOST)}"
 
 

@@ -294,16 +294,16 @@ def is_about_request(reason: Reason) -> bool:
 
 
 _SURE_TO_TELL: Final = frozenset(
-    {"authorization", "body", "cookie", "headers", "remote-user", "session", ""}
+    {"authorization", "body", "cookie", "headers", "outer-request", "remote-user", "session", ""}
 )
 
-NEVER_FOR_ALL: Final = frozenset({"body", "remote-user", "session"})
+NEVER_FOR_ALL: Final = frozenset({"body", "outer-request", "remote-user", "session"})
 """What a view may have read that is no header field, and that no response can vary by."""
 
 
 def may_share(reads: Reads, exchange: Exchange, policy: Policy) -> Reason | None:
     """Why what the view looked at forbids answering others with its response, or ``None``."""
-    return read_what_key_lacks(reads, exchange, policy) or registered_after_this_request(reads)
+    return read_what_key_lacks(reads, exchange, policy) or did_what_copies_do_not(reads)
 
 
 ABOUT_CACHING: Final = frozenset(
@@ -369,8 +369,10 @@ def is_about_field(reason: Reason | None) -> bool:
     return name != reason and name not in _SURE_TO_TELL
 
 
-def registered_after_this_request(reads: Reads) -> Reason | None:
-    """``flask.after_this_request`` would run for the first caller only."""
+def did_what_copies_do_not(reads: Reads) -> Reason | None:
+    """What the view has done beside its answer would be done for the first caller only."""
+    if reads.changes_session:  # a message was shown, or a token made, for this one
+        return "session-changed"
     return "after-this-request" if reads.after_this_request else None
 
 

@@ -13,6 +13,7 @@ from flask_larder.policy import (
     Policy,
     body_is_incomplete,
     covered_by_response,
+    did_what_copies_do_not,
     field_is_malformed,
     has_precondition,
     has_too_long_tag,
@@ -31,7 +32,6 @@ from flask_larder.policy import (
     may_store,
     method_is_not_cached,
     read_what_key_lacks,
-    registered_after_this_request,
     request_is_authorized,
     response_is_to_head,
     safe_request_has_body,
@@ -360,7 +360,7 @@ def test_a_view_with_a_function_for_its_own_response_is_not_shared() -> None:
     """``after_this_request`` runs for the first caller, and would be skipped for all others."""
     reads = Reads(after_this_request=True)
 
-    assert registered_after_this_request(reads) == "after-this-request"
+    assert did_what_copies_do_not(reads) == "after-this-request"
     assert may_share(reads, exchange(), POLICY) == "after-this-request"
 
 

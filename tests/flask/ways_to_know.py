@@ -66,7 +66,7 @@ def _send_session(app: Flask, user: str) -> Sent:
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
     assert serializer is not None
     # As Flask-Login has it, and as one would by hand.
-    value = serializer.dumps({"user": user, "_user_id": user, "_fresh": True})
+    value = serializer.dumps({"user": user, "_user_id": user, "_fresh": False})
     return {"headers": {"Cookie": f"session={value}"}}
 
 

@@ -14,7 +14,7 @@ from werkzeug.sansio.utils import host_is_trusted
 
 from flask_larder.codec import encode_value
 from flask_larder.entry import NO_TARGETS, Request, Targets
-from flask_larder.environ import EnvironFields
+from flask_larder.environ import EnvironFields, paths_of
 from flask_larder.errors import InvalidPolicy
 from flask_larder.flask.named_reads import query_of
 from flask_larder.flask.options import Options
@@ -33,18 +33,28 @@ from flask_larder.key import (
 def core_request(request: FlaskRequest) -> Request:
     """*request* as the engine knows requests."""
     environ = request.environ
+    script_name, path = paths_of_match(request)
     length = environ.get("CONTENT_LENGTH") or "0"
     return Request(
         method=request.method,
         scheme=request.scheme,
         host=request.host.lower(),
         # From the raw bytes: Werkzeug's text has one character for all that is not UTF-8.
-        script_name=encode_path(environ.get("SCRIPT_NAME", "").encode("latin-1")),
-        path=encode_path(_one_slash(environ.get("PATH_INFO", "")).encode("latin-1")),
+        script_name=encode_path(script_name.encode("latin-1")),
+        path=encode_path(_one_slash(path).encode("latin-1")),
         query=query_of(request),
         fields=EnvironFields(environ),
         has_body=length != "0" or "HTTP_TRANSFER_ENCODING" in environ,
     )
+
+
+def paths_of_match(request: FlaskRequest) -> tuple[str, str]:
+    """The mount and the path by which Flask has found the view, whatever hooks have made of them.
+
+    Those of the environ, where the request does not know: its class was replaced.
+    """
+    found = getattr(request, "larder_paths", None)
+    return paths_of(request.environ) if found is None else found
 
 
 def path_of(request: FlaskRequest) -> str:
@@ -58,7 +68,12 @@ def _one_slash(path: str) -> str:
 
 
 def host_is_refused(app: Flask, request: FlaskRequest) -> bool:
-    """Whether *app* has ``TRUSTED_HOSTS`` and the request's host is not one of them."""
+    """Whether *app* has ``TRUSTED_HOSTS`` and the request's host is not one of them.
+
+    Or whether it has a host that Werkzeug takes for none, by which no key could tell it apart.
+    """
+    if not request.host and request.environ.get("HTTP_HOST"):
+        return True
     trusted = app.config.get("TRUSTED_HOSTS")
     try:
         return trusted is not None and not host_is_trusted(request.host, trusted)
@@ -96,7 +111,7 @@ def asked_of(
         url = url_targets(request) if request is not None and owner is None else NO_TARGETS
         targets = replace(url, key=stored_key(key))
         if request is not None and options.make_cache_key is None:
-            parameters = options.query.canonical(request.query)
+            parameters = options.query.of_key(request.query)
             key += f"#query={parameters}" if parameters else ""
     return Asked(_selected(key, options, request, source), targets)
 

@@ -17,14 +17,16 @@ from flask_larder.errors import UnstorableValue
 from flask_larder.flask.asking import Asked, core_request, host_is_refused
 from flask_larder.flask.call import Call, OptionFailed
 from flask_larder.flask.current import request_context
-from flask_larder.flask.endpoints import may_answer_request
+from flask_larder.flask.endpoints import is_method_of_view, may_answer_request
 from flask_larder.flask.purging import defaults_of
 from flask_larder.flask.reads import (
     Watch,
+    accept_fields,
     covered_by,
     is_watched,
     note_selecting,
     position_of,
+    selected_by,
 )
 from flask_larder.flask.tagging import Tagging, Tags, give_tags
 from flask_larder.flask.tracking import track_requests
@@ -71,7 +73,11 @@ def _may_be_kept(call: Call, context: RequestContext) -> bool:
     if not call.options.is_template:
         return True
     if not (_is_the_only_one(call.function) or _is_hidden_view(call, context)):
-        call.warn("it is no view, and there may be several of its name; give key_prefix=")
+        call.warn(
+            "it is decorated anew for each request; put the cache on the method in its class"
+            if is_method_of_view(call.function)
+            else "it is no view, and there may be several of its name; give key_prefix="
+        )
         return False
     return may_reuse(core_request(context.request)) is None
 
@@ -110,6 +116,7 @@ class _Evaluation:
         self._call = call
         self._context = context
         self._covered: frozenset[str] = frozenset()
+        self._selecting: frozenset[str] = frozenset()
         self._known = NOTHING
         self._watch: Watch | None = None
         self._lacks_field = False
@@ -254,6 +261,7 @@ class _Evaluation:
             making_key = Watch(context)
             asked = call.asked(core_request(context.request), is_view=False)
             self._covered = covered_by(call.options, making_key)
+            self._selecting = selected_by(call.options, making_key)
             before, by_key = making_key.named_before(), making_key.named()
             self._known = Known(before if before and self._may_be_view else frozenset(), by_key)
         except OptionFailed:
@@ -267,8 +275,9 @@ class _Evaluation:
         Then the user may be one that was loaded before; else only what it reads itself counts.
         """
         call, context = self._call, self._context
-        is_view = context is not None and may_answer_request(call.decorated, context)
-        return call.options.is_template or is_view
+        if call.options.is_template or is_method_of_view(call.function):
+            return True
+        return context is not None and may_answer_request(call.decorated, context)
 
     def _run(self) -> tuple[Any, str | None]:
         """What the function returns, and why that is not to be kept."""
@@ -283,12 +292,12 @@ class _Evaluation:
             lacking |= watch.unkeyed_before()
         lacking -= self._covered
         self._lacks_field = any(is_about_field(f"read-{name}") for name in lacking)
-        if not call.options.asks_for_key:
-            lacking |= {name for name in watch.names() if name.startswith("accept")}
-            lacking -= set(call.options.vary_fields)
-        if lacking:
+        accepted = watch.selecting() if self._may_be_view else accept_fields(watch.names())
+        if lacking := lacking | (accepted - self._selecting):
             names = ", ".join(sorted(lacking))
             return result, f"{names} was read, which its key does not hold; give vary="
+        if watch.changes_session():
+            return result, "it changes the session, and what is kept does not"
         if _looks_like_response(result):
             return result, (
                 "it returns what looks like a response, but is not the view of the request; "

@@ -356,6 +356,9 @@ class _Visit:
             return "null-cache"
         if host_is_refused(self._context.app, self._context.request):
             return "untrusted-host"
+        rule = self._context.request.url_rule
+        if rule is not None and rule.websocket:  # a page may have the same URL
+            return "websocket"
         return None
 
     def _ask(self) -> Ask | Reason:

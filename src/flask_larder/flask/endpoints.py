@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from flask import Flask
 from flask.ctx import RequestContext
+from flask.views import View
 
 from flask_larder.flask.purging import name_of
 
@@ -65,6 +66,18 @@ def answers_request(function: Callable[..., Any], context: RequestContext) -> bo
 def is_view(function: Callable[..., Any], context: RequestContext) -> bool:
     """Whether Flask itself calls *function* for the request in *context*, undecorated."""
     return context.app.view_functions.get(context.request.endpoint or "") is function
+
+
+def is_method_of_view(function: Any) -> bool:
+    """Whether it is a method of an object that answers requests, or a decorator around one.
+
+    Extensions decorate such methods anew for each request (``method_decorators``).
+    """
+    while function is not None:
+        if isinstance(getattr(function, "__self__", None), View):
+            return True
+        function = getattr(function, "__wrapped__", None)
+    return False
 
 
 def may_answer_request(function: Callable[..., Any], context: RequestContext) -> bool:

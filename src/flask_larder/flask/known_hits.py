@@ -12,7 +12,7 @@ from flask.ctx import RequestContext
 from werkzeug.exceptions import HTTPException
 
 from flask_larder.ask import Ask, Hit
-from flask_larder.flask.asking import host_is_refused
+from flask_larder.flask.asking import host_is_refused, paths_of_match
 from flask_larder.flask.before_flask import lesson_of, needs_functions, needs_signals
 from flask_larder.flask.call import Call
 from flask_larder.flask.named_reads import query_of
@@ -78,10 +78,8 @@ def _always() -> bool:
 
 
 def _url_of(view: Callable[..., Any], request: Request) -> Hashable:
-    """As the engine takes it: the path as the environ has it now, and the rest as Flask has it."""
-    environ = request.environ
-    script_name, path = environ.get("SCRIPT_NAME"), environ.get("PATH_INFO")
-    return view, request.method, request.scheme, request.host, script_name, path
+    """As the engine takes it."""
+    return view, request.method, request.scheme, request.host, *paths_of_match(request)
 
 
 def _is_as_it_came(request: Request) -> bool:

@@ -5,7 +5,7 @@ tells that it does.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final
+from typing import Any
 
 from flask.ctx import RequestContext
 
@@ -17,24 +17,13 @@ from flask_larder.flask.named_reads import Read
 from flask_larder.flask.options import Options
 from flask_larder.flask.tracked_fields import (
     ALL_FIELDS,
-    REMOTE_USER,
     NotedEnviron,
     TrackedHeaders,
     note_all,
 )
-from flask_larder.flask.tracked_session import SESSION, track_session
-from flask_larder.flask.tracking import BODY, TrackedRequest
+from flask_larder.flask.tracked_session import CHANGED, track_session
+from flask_larder.flask.tracking import UNKEYED, TrackedRequest
 from flask_larder.policy import NEVER_FOR_ALL
-
-_UNKEYED: Final = {
-    "cookie": "cookie",
-    "authorization": "authorization",
-    REMOTE_USER: "remote-user",
-    SESSION: "session",
-    ALL_FIELDS: "headers",
-    BODY: "body",
-}
-"""What no key holds by itself, by the name under which its reading is noted."""
 
 
 def note_selecting(names: Collection[str]) -> None:
@@ -112,9 +101,18 @@ class Watch:
         """What was read so before."""
         return _unkeyed(self._log.before(self._start))
 
+    def changes_session(self) -> bool:
+        """Whether the session was changed since, as far as it can tell."""
+        return CHANGED in self.names()
+
     def selecting(self) -> frozenset[str]:
         """The ``Accept*`` fields that were read, since or before."""
-        return frozenset(name for name in self._log.since() if name.startswith("accept"))
+        return accept_fields(self._log.since())
+
+
+def accept_fields(names: frozenset[str]) -> frozenset[str]:
+    """Those of the *names* that tell which language or format somebody wants."""
+    return frozenset(name for name in names if name.startswith("accept"))
 
 
 def credentials_among(unkeyed: frozenset[str], names: Iterable[str]) -> frozenset[str]:
@@ -131,8 +129,8 @@ def credentials_among(unkeyed: frozenset[str], names: Iterable[str]) -> frozense
 def _unkeyed(names: frozenset[str]) -> frozenset[str]:
     if not names:
         return frozenset()
-    own = frozenset(_UNKEYED[name] for name in names & _UNKEYED.keys())
-    return own | {name for name in names - _UNKEYED.keys() if may_tell_who_asks(name)}
+    own = frozenset(UNKEYED[name] for name in names & UNKEYED.keys())
+    return own | {name for name in names - UNKEYED.keys() if may_tell_who_asks(name)}
 
 
 def covered_by(options: Options, making_key: Watch) -> frozenset[str]:
@@ -150,6 +148,17 @@ def covered_by(options: Options, making_key: Watch) -> frozenset[str]:
     if options.vary_by is not None:
         covered |= making_key.unkeyed_before()
     return covered
+
+
+def selected_by(options: Options, making_key: Watch) -> frozenset[str]:
+    """By which ``Accept*`` fields the key of a value tells its calls apart.
+
+    As :func:`covered_by`: a ``vary`` function covers what was read before, too.
+    """
+    own = frozenset(options.vary_fields)
+    if options.vary_by is not None:
+        return own | making_key.selecting()
+    return own | accept_fields(making_key.names()) if options.asks_for_key else own
 
 
 def fields_of_key(options: Options, making_key: Watch, environ: dict[str, Any]) -> frozenset[str]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from werkzeug.datastructures import EnvironHeaders
 
+from flask_larder.credentials import LONGEST_FIELD_NAME
 from flask_larder.environ import environ_name, field_name
 from flask_larder.flask.named_reads import HEADERS, NamedReads, Read, read_of_field
 from flask_larder.flask.read_log import ReadLog
@@ -14,9 +15,6 @@ from flask_larder.headers import is_field_name
 # Stand among the names of header fields for what is none.
 ALL_FIELDS: Final = "*"
 REMOTE_USER: Final = ":remote-user"
-
-_LONGEST_FIELD_NAME: Final = 100
-"""In characters; what is read under a longer one counts as all fields."""
 
 
 class TrackedHeaders(EnvironHeaders):
@@ -37,7 +35,7 @@ class TrackedHeaders(EnvironHeaders):
 
     def getlist(self, key: str, type: Callable[[str], Any] | None = None) -> list[Any]:  # noqa: A002
         """The field's value, in a list. Werkzeug goes through all fields, as if reading all."""
-        if type is not None or len(str(key)) > _LONGEST_FIELD_NAME:
+        if type is not None or len(str(key)) > LONGEST_FIELD_NAME:
             value = self.get(key, type=type)  # type: ignore[arg-type] # as it is by default
         else:  # not by an exception where it is missing: Flask asks for cookies in each request
             self.note(key)
@@ -63,9 +61,9 @@ class TrackedHeaders(EnvironHeaders):
 
 @lru_cache
 def _noted_name(name: str) -> str:
-    """Under which name it is noted that the field *name* was read."""
+    """Under which name it is noted that the field *name* was read: a long one as all fields."""
     name = name.lower().replace("_", "-")
-    is_name = len(name) <= _LONGEST_FIELD_NAME and is_field_name(name)
+    is_name = len(name) <= LONGEST_FIELD_NAME and is_field_name(name)
     return name if is_name else ALL_FIELDS
 
 

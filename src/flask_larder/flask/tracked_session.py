@@ -11,9 +11,12 @@ from flask_larder.flask.read_log import ReadLog
 SESSION: Final = ":session"
 """Stands among the names of header fields for the session."""
 
+CHANGED: Final = ":changed"
+"""Stands there where the session was changed, of which Flask sends a cookie."""
+
 
 class _TrackedSession(SessionMixin):
-    """Mixed into the class of a session: notes each use, of which Flask keeps only whether."""
+    """Mixed into the class of a session: notes each use and change; Flask keeps only whether."""
 
     _reads: ReadLog[str]
 
@@ -35,9 +38,26 @@ def _tracked_kind(kind: type[Any]) -> type[Any]:
     if kind not in _tracked_kinds:
         # An interface may pickle it.
         reduce_ex = reducing(kind, "_reads", lambda _: None)
-        own = {"__module__": kind.__module__, "__reduce_ex__": reduce_ex}
+        own: dict[str, Any] = {"__module__": kind.__module__, "__reduce_ex__": reduce_ex}
+        if not isinstance(getattr(kind, "modified", None), property):
+            own["modified"] = _noting_changes(kind)
         _tracked_kinds[kind] = type(kind.__name__, (_TrackedSession, kind), own)
     return _tracked_kinds[kind]
+
+
+def _noting_changes(kind: type[Any]) -> property:
+    """The attribute ``modified`` of a session of *kind*, where it is a plain one."""
+    default = getattr(kind, "modified", True)
+
+    def get(session: Any) -> Any:
+        return session.__dict__.get("modified", default)
+
+    def note(session: Any, modified: Any) -> None:
+        session.__dict__["modified"] = modified
+        if modified:
+            session._reads.note(CHANGED)  # noqa: SLF001
+
+    return property(get, note)
 
 
 def track_session(context: RequestContext, reads: ReadLog[str]) -> None:

@@ -18,7 +18,9 @@ from werkzeug.datastructures import (
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule, converters
 
+from flask_larder.credentials import may_tell_who_asks
 from flask_larder.entry import Position
+from flask_larder.environ import paths_of
 from flask_larder.flask.current import request_context
 from flask_larder.flask.endpoints import tell_misplaced
 from flask_larder.flask.named_reads import (
@@ -34,7 +36,7 @@ from flask_larder.flask.named_reads import (
 )
 from flask_larder.flask.read_log import ReadLog
 from flask_larder.flask.tracked_fields import ALL_FIELDS, REMOTE_USER, TrackedHeaders
-from flask_larder.flask.tracked_session import session_of, track_session
+from flask_larder.flask.tracked_session import SESSION, session_of, track_session
 from flask_larder.purges import PurgeLog
 
 # Stand among the names of header fields for what is none.
@@ -42,13 +44,41 @@ BODY: Final = ":body"
 _QUERY: Final = ":query"
 
 
-def _reads_around(environ: dict[str, Any]) -> ReadLog[str] | None:
-    """What notes the reads of the request in which *environ* was made of that request's own."""
+OUTER: Final = ":outer"
+"""Stands there for the request inside which this one is made: both have the same ``flask.g``."""
+
+UNKEYED: Final = {
+    "cookie": "cookie",
+    "authorization": "authorization",
+    REMOTE_USER: "remote-user",
+    SESSION: "session",
+    ALL_FIELDS: "headers",
+    BODY: "body",
+    OUTER: "outer-request",
+}
+"""What no key holds by itself, by the name under which its reading is noted."""
+
+
+def _around() -> "tuple[RequestContext, TrackedRequest] | None":
+    """The context and the request inside which another one is made."""
     context = request_context()
-    if context is None or not isinstance(context.request, TrackedRequest):
-        return None
-    of_both = environ.get("wsgi.input"), context.request.environ.get("wsgi.input")
-    return context.request.larder_reads if of_both[0] is of_both[1] is not None else None
+    request = None if context is None else context.request
+    return (context, request) if context and isinstance(request, TrackedRequest) else None
+
+
+def _is_made_of(environ: dict[str, Any], outer: FlaskRequest) -> bool:
+    """Whether it is *outer*'s, or was made of that."""
+    body = environ.get("wsgi.input")
+    return body is not None and body is outer.environ.get("wsgi.input")
+
+
+def _has_told_who_asks(context: RequestContext, outer: "TrackedRequest") -> bool:
+    """Whether the app may have found out by now who asks, or what that one accepts."""
+    track_session(context, outer.larder_reads)
+    return any(
+        name in UNKEYED or name.startswith("accept") or may_tell_who_asks(name)
+        for name in outer.larder_reads.since()
+    )
 
 
 class Wired(Protocol):
@@ -93,6 +123,12 @@ class TrackedRequest(FlaskRequest):
     larder_is_first = True
     """Whether the app has answered none as yet."""
 
+    larder_reads: ReadLog[str]
+    """What was read."""
+
+    larder_paths: tuple[str, str]
+    """The mount and the path by which the URL was matched; the environ may have others by now."""
+
     larder_named_reads: NamedReads | None = None
     """What was read, by name, where that is noted."""
 
@@ -101,13 +137,20 @@ class TrackedRequest(FlaskRequest):
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.__dict__.update(url_rule=None, routing_exception=None)
-        self.larder_reads: ReadLog[str] = ReadLog(_reads_around(environ))
+        around = _around()
+        is_part = around is not None and _is_made_of(environ, around[1])
+        self.larder_reads = ReadLog[str](around[1].larder_reads if around and is_part else None)
         # Before anything is read, by hooks or by the view, that a purge may be about.
         self._larder_positions = {
             cache: has.purges.position() for cache, has in self.larder_caches.items()
         }
+        self.larder_paths = paths_of(environ)
         super().__init__(environ, *args, **kwargs)
         self._larder_read_in_init = self.larder_reads.since()
+        # What was found out is in flask.g, which both have.
+        is_of_same_app = around is not None and around[1].larder_caches is self.larder_caches
+        if around is not None and is_of_same_app and _has_told_who_asks(*around):
+            self._larder_read_in_init |= {OUTER}
 
     def larder_position(self, cache: object) -> Position | None:
         """The latest purge of *cache* that was known when the request came, if any was."""
@@ -186,9 +229,18 @@ class TrackedRequest(FlaskRequest):
     @property
     def stream(self) -> IO[bytes]:
         """The body. Over HTTP/2 only reading tells whether there is one."""
+        self._larder_note_body()
+        return super().stream
+
+    @property
+    def input_stream(self) -> IO[bytes]:  # type: ignore[override]
+        """The same, as the server gives it."""
+        self._larder_note_body()
+        return super().input_stream
+
+    def _larder_note_body(self) -> None:
         if not self.environ.get("SERVER_PROTOCOL", "HTTP/1.1").startswith("HTTP/1."):
             self.larder_reads.note(BODY)
-        return super().stream
 
 
 def has_converters_of_app(rule: Rule | None) -> bool:
@@ -199,7 +251,9 @@ def has_converters_of_app(rule: Rule | None) -> bool:
 
 def _has_own_adapter(app: Flask) -> bool:
     """Whether the app looks at a request in its own way before its URL is matched."""
-    return type(app).create_url_adapter is not Flask.create_url_adapter
+    own = app.create_url_adapter, app.request_context
+    flasks = Flask.create_url_adapter, Flask.request_context
+    return tuple(getattr(method, "__func__", None) for method in own) != flasks
 
 
 def _opens_as_flask(app: Flask) -> bool:

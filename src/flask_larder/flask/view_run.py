@@ -99,6 +99,7 @@ class ViewRun:
                 selecting=watch.selecting(),
                 all_fields=all_fields,
                 after_this_request=registered_functions(self._context) != functions_before,
+                changes_session=watch.changes_session(),
             )
 
         return reads
