@@ -125,13 +125,13 @@ class Reads(Struct, frozen=True):
     """What a view looked at, beyond its arguments, while it made a response.
 
     *unkeyed* names what no key holds by itself: ``cookie``, ``session``, ``authorization``,
-    ``remote-user``, ``headers`` (all of them) and ``body``, and other header fields that tell who
-    asks, in lower case; of these, *before* has what only
-    something before the view has looked at. *selecting* are the ``Accept*``
-    fields, in lower case. *all_fields* tells that the view went through all of them, of which
-    *unkeyed* may have only those that the request has. *after_this_request* tells that the view
-    registered a function for its own response, which a stored copy would never run, and
-    *changes_session* that a cookie will go with it, which stands in none of its fields as yet.
+    ``remote-user``, ``headers`` (all of them), ``body``, ``outer-request``, and other header fields
+    that tell who asks, in lower case; of these, *before* has what only something before the view
+    has looked at. *selecting* are the ``Accept*`` fields and ``Origin``, in lower case.
+    *all_fields* tells that the view went through all of them, of which *unkeyed* may have only
+    those that the request has. *after_this_request* tells that the view registered a function for
+    its own response, which a stored copy would never run, and *changes_session* that a cookie will
+    go with it, which stands in none of its fields as yet.
     """
 
     unkeyed: frozenset[str] = frozenset()

@@ -46,6 +46,14 @@ def is_field_name(name: str) -> bool:
     return _FIELD_NAME.fullmatch(name) is not None
 
 
+def selects_by_itself(name: str) -> bool:
+    """Whether who looks at the request field *name*, in lower case, has an answer for each value.
+
+    Such as a language, or the origin of the page that asks (CORS): they are sent to be chosen by.
+    """
+    return name.startswith("accept") or name == "origin"
+
+
 def are_well_formed(fields: Fields) -> bool:
     """Whether names and values are such that no field can smuggle in another one."""
     for name, value in fields:

@@ -378,3 +378,25 @@ def test_nothing_long_that_clients_send_is_remembered() -> None:
         assert may_tell_who_asks(f"{number}-token".rjust(LONGEST_FIELD_NAME + 1, "x"))
         assert site_of("http", f"{number}".rjust(1000, "a")).endswith(f"{number}")
     assert (_may_tell.cache_info().currsize, _site_of.cache_info().currsize) == (names, hosts)
+
+
+def test_one_origin_does_not_get_what_was_made_for_another(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """A decorator that allows some of them says nothing in ``Vary`` to those that it does not."""
+    allowed = "http://shop.example"
+
+    def view() -> Response:
+        response = Response("prices")
+        if request.headers.get("Origin") == allowed:
+            response.headers["Access-Control-Allow-Origin"] = allowed
+        return response
+
+    app.add_url_rule("/", "prices", cache.cached()(view))
+    for _ in range(3):
+        other = get("/", headers={"Origin": "http://evil.example"})
+        own = get("/", headers={"Origin": allowed})
+        assert "Access-Control-Allow-Origin" not in other.headers
+        assert own.headers["Access-Control-Allow-Origin"] == allowed
+        assert own.headers["Vary"] == "Origin"
+    assert is_hit(own)

@@ -21,12 +21,12 @@ from flask_larder.flask.endpoints import is_method_of_view, may_answer_request
 from flask_larder.flask.purging import defaults_of
 from flask_larder.flask.reads import (
     Watch,
-    accept_fields,
     covered_by,
     is_watched,
     note_selecting,
     position_of,
     selected_by,
+    selecting_among,
 )
 from flask_larder.flask.tagging import Tagging, Tags, give_tags
 from flask_larder.flask.tracking import track_requests
@@ -292,8 +292,8 @@ class _Evaluation:
             lacking |= watch.unkeyed_before()
         lacking -= self._covered
         self._lacks_field = any(is_about_field(f"read-{name}") for name in lacking)
-        accepted = watch.selecting() if self._may_be_view else accept_fields(watch.names())
-        if lacking := lacking | (accepted - self._selecting):
+        read = watch.selecting() if self._may_be_view else selecting_among(watch.names())
+        if lacking := lacking | (read - self._selecting):
             names = ", ".join(sorted(lacking))
             return result, f"{names} was read, which its key does not hold; give vary="
         if watch.changes_session():

@@ -1,4 +1,4 @@
-"""Know what a view looked at: cookies, the session, ``Authorization``, ``Accept*``.
+"""Know what a view looked at: cookies, the session, ``Authorization``, ``Accept*``, ``Origin``.
 
 A response that depends on who asks must not be handed to somebody else, and only the reading
 tells that it does.
@@ -23,6 +23,7 @@ from flask_larder.flask.tracked_fields import (
 )
 from flask_larder.flask.tracked_session import CHANGED, track_session
 from flask_larder.flask.tracking import UNKEYED, TrackedRequest
+from flask_larder.headers import selects_by_itself
 from flask_larder.policy import NEVER_FOR_ALL
 
 
@@ -106,13 +107,13 @@ class Watch:
         return CHANGED in self.names()
 
     def selecting(self) -> frozenset[str]:
-        """The ``Accept*`` fields that were read, since or before."""
-        return accept_fields(self._log.since())
+        """The ``Accept*`` fields and ``Origin``, if they were read, since or before."""
+        return selecting_among(self._log.since())
 
 
-def accept_fields(names: frozenset[str]) -> frozenset[str]:
-    """Those of the *names* that tell which language or format somebody wants."""
-    return frozenset(name for name in names if name.startswith("accept"))
+def selecting_among(names: frozenset[str]) -> frozenset[str]:
+    """Those of the *names* by which answers are selected where they were read."""
+    return frozenset(filter(selects_by_itself, names))
 
 
 def credentials_among(unkeyed: frozenset[str], names: Iterable[str]) -> frozenset[str]:
@@ -151,14 +152,14 @@ def covered_by(options: Options, making_key: Watch) -> frozenset[str]:
 
 
 def selected_by(options: Options, making_key: Watch) -> frozenset[str]:
-    """By which ``Accept*`` fields the key of a value tells its calls apart.
+    """By which of such fields the key of a value tells its calls apart.
 
     As :func:`covered_by`: a ``vary`` function covers what was read before, too.
     """
     own = frozenset(options.vary_fields)
     if options.vary_by is not None:
         return own | making_key.selecting()
-    return own | accept_fields(making_key.names()) if options.asks_for_key else own
+    return own | selecting_among(making_key.names()) if options.asks_for_key else own
 
 
 def fields_of_key(options: Options, making_key: Watch, environ: dict[str, Any]) -> frozenset[str]:

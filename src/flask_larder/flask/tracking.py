@@ -37,6 +37,7 @@ from flask_larder.flask.named_reads import (
 from flask_larder.flask.read_log import ReadLog
 from flask_larder.flask.tracked_fields import ALL_FIELDS, REMOTE_USER, TrackedHeaders
 from flask_larder.flask.tracked_session import SESSION, session_of, track_session
+from flask_larder.headers import selects_by_itself
 from flask_larder.purges import PurgeLog
 
 # Stand among the names of header fields for what is none.
@@ -73,10 +74,10 @@ def _is_made_of(environ: dict[str, Any], outer: FlaskRequest) -> bool:
 
 
 def _has_told_who_asks(context: RequestContext, outer: "TrackedRequest") -> bool:
-    """Whether the app may have found out by now who asks, or what that one accepts."""
+    """Whether the app may have found out by now who asks, or what that one wants."""
     track_session(context, outer.larder_reads)
     return any(
-        name in UNKEYED or name.startswith("accept") or may_tell_who_asks(name)
+        name in UNKEYED or selects_by_itself(name) or may_tell_who_asks(name)
         for name in outer.larder_reads.since()
     )
 

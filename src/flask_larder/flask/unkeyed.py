@@ -24,6 +24,7 @@ from flask_larder.flask.named_reads import (
 )
 from flask_larder.flask.options import Options
 from flask_larder.flask.tracking import TrackedRequest
+from flask_larder.headers import selects_by_itself
 
 _QUERY: Final = (ARGS, *WITH_QUERY)
 
@@ -176,7 +177,7 @@ def _selects(name: str, selecting: frozenset[str], *, is_view: bool) -> bool:
     """Whether responses are told apart by the field *name*, or need not be."""
     if name in _DEALT_WITH or name.startswith(_CONDITIONS) or name in selecting:
         return True
-    return is_view and name.startswith("accept")  # it selects by having been read
+    return is_view and selects_by_itself(name)  # it selects by having been read
 
 
 def _remedy(options: Options, read: Read) -> str:
