@@ -101,14 +101,14 @@ class SimulatedRedis:
             case "MGET", keys:
                 return [self._get(key) for key in keys]
             case "SET", (key, value, "PX", ms):
-                self.contents.values[key] = (self.now + ms, value)
+                self.contents.values[key] = (self.now + int(ms), value)
                 return b"OK"
             case "XRANGE", (key, start, "+", "COUNT", count):
-                return self._range(key, start)[:count]
+                return self._range(key, start)[: int(count)]
             case "XADD", (key, "MAXLEN", "~", most, "*", *fields):
-                return self._add(key, most, b"*", fields)
-            case "EVAL", (_, 1, key, behind, ms, number, most, *fields):
-                return self._forget_all(key, behind, (ms, number), most, fields)
+                return self._add(key, int(most), b"*", fields)
+            case "EVAL", (_, "1", key, behind, ms, number, most, *fields):
+                return self._forget_all(key, behind, (int(ms), int(number)), int(most), fields)
             case "INFO", ("replication",):
                 return b"role:master\r\nmaster_replid:%s" % self.server.encode()
         raise AssertionError(f"no such command: {name} {arguments}")

@@ -106,7 +106,7 @@ def test_each_right_is_needed(node: Node, rule: str) -> None:
     if rule == "+pexpire":
         script = "return redis.call('PEXPIRE', KEYS[1], 1)"
         with pytest.raises(StoreUnavailable, match=r"refuses|away"):
-            links.ask("EVAL", script, 1, f"{PREFIX}{KEY}")
+            links.ask("EVAL", script, "1", f"{PREFIX}{KEY}")
     else:
         assert not done
 

@@ -191,7 +191,7 @@ def test_a_refusal_leaves_the_connection_in_step(server: RedisServer, client: re
     """The reply to the other question has been read, too."""
     links = Links(Address(server.url, timeout=5.0, options={"max_connections": 1}))
     client.set("text", "x")
-    range_of_text = ("XRANGE", "text", "-", "+", "COUNT", 1)
+    range_of_text = ("XRANGE", "text", "-", "+", "COUNT", "1")
     for commands in ([range_of_text, ("GET", "text")], [("GET", "text"), range_of_text]):
         with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
             links.ask_all(*commands)

@@ -11,7 +11,7 @@ from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Place
-from flask_larder.redis.exchange import Command, Deferred
+from flask_larder.redis.exchange import Command, Deferred, Word
 from flask_larder.redis.links import Links
 from flask_larder.redis.pool import NoneFree, OutOfTime
 from flask_larder.redis.slots import UNKNOWN_HOSTS, ClusterAddress, Node, Slots
@@ -33,7 +33,7 @@ class ClusterLinks:
         self._budget = budget
         self._here = PerProcess(lambda: Slots(address, budget))
 
-    def ask(self, *command: Any, counts: Counts = Counts.ALWAYS) -> Any:
+    def ask(self, *command: Word, counts: Counts = Counts.ALWAYS) -> Any:
         """As :meth:`Links.ask`."""
         slots = self._here()
         if not slots.owners:
@@ -73,7 +73,7 @@ class ClusterLinks:
     def take_back(self, key: str, deferred: Deferred) -> None:
         """As :meth:`Links.take_back`."""
 
-    def ask_to_set(self, key: str, *command: Any) -> Any:  # noqa: ARG002
+    def ask_to_set(self, key: str, *command: Word) -> Any:  # noqa: ARG002
         """As :meth:`Links.ask_to_set`, with nothing behind it."""
         return self.ask(*command)
 

@@ -7,7 +7,7 @@ several layers for each command and each reply, and takes as much processor time
 import math
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeAlias
@@ -16,8 +16,17 @@ import hiredis
 import redis
 from redis.exceptions import InvalidResponse, RedisError
 
-Command: TypeAlias = tuple[Any, ...]
+Word: TypeAlias = str | bytes
+"""A word of a command. Numbers are written out.
+
+hiredis ends the process where it is given a number, and the handler of a signal raises meanwhile.
+"""
+
+Command: TypeAlias = tuple[Word, ...]
 """A command for Redis: its name and its arguments."""
+
+_pack: Final[Callable[[Command], bytes]] = hiredis.pack_command  # type: ignore[assignment]
+"""A command as it is sent."""
 
 _MOST_BYTES: Final = 65536
 """What is read at once. Most replies are shorter, and come in one piece."""
@@ -41,22 +50,22 @@ UNHEARD: Final = object()
 """The reply to a command that has not been answered."""
 
 
-class Repeated(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
+class Repeated(tuple[Word, ...]):  # noqa: SLOT001 - a tuple can have none
     """A :data:`Command` that is sent many times, and therefore packed once.
 
     *known_to_fit* is a reply that it has had, whose shape need not be looked at again.
     """
 
-    def __new__(cls, *command: Any) -> "Repeated":
+    def __new__(cls, *command: Word) -> "Repeated":
         """Name and arguments, one by one."""
         return super().__new__(cls, command)
 
-    def __init__(self, *_: Any) -> None:
-        self.packed: Final[bytes] = hiredis.pack_command(self)
+    def __init__(self, *_: Word) -> None:
+        self.packed: Final[bytes] = _pack(self)
         self.known_to_fit: Any = UNHEARD
 
 
-class Deferred(tuple[Any, ...]):  # noqa: SLOT001 - a tuple can have none
+class Deferred(tuple[Word, ...]):  # noqa: SLOT001 - a tuple can have none
     """A :data:`Command` that goes along with another one, and may be refused without harm to that.
 
     *was_asked* once the server may have heard of it. *reply* is what came back, which may be an
@@ -121,7 +130,7 @@ class Connection:
 
         Raises the reply if it is an error.
         """
-        (reply,) = self.exchange(hiredis.pack_command(command), 1, deadline)
+        (reply,) = self.exchange(_pack(command), 1, deadline)
         if isinstance(reply, RedisError):
             raise reply
         return reply
@@ -207,8 +216,7 @@ class Connection:
 def packed(commands: Sequence[Command]) -> bytes:
     """*commands* as they are sent, in one piece."""
     messages: list[bytes] = [
-        command.packed if isinstance(command, Repeated) else hiredis.pack_command(command)
-        for command in commands
+        command.packed if isinstance(command, Repeated) else _pack(command) for command in commands
     ]
     # One alone may be long, and needs no copy.
     return messages[0] if len(messages) == 1 else b"".join(messages)

@@ -125,8 +125,8 @@ class Follower:
     def _await_news(self, connection: Connection) -> bool:
         """Return when there is a purge that is not known yet, or after a while."""
         last = id_of(self._reader.table.last or (0, 0))
-        block = ("BLOCK", int(BLOCK_SECONDS * 1000))
-        command = ("XREAD", "COUNT", 1, *block, "STREAMS", self._reader.key, last)
+        block = ("BLOCK", str(int(BLOCK_SECONDS * 1000)))
+        command = ("XREAD", "COUNT", "1", *block, "STREAMS", self._reader.key, last)
         try:
             return _ask(connection, command, BLOCK_SECONDS + PATIENCE_SECONDS) is not None
         except NoPermissionError as error:

@@ -79,7 +79,7 @@ class RedisLeases:
         if self._links.are_many or self._is_script_refused:
             return UNASKED, look()  # where there are many, the key may be on another node
         wish = self._wish(key)
-        asked = Tried(("EVAL", _LEAD, 2, wish.name, wish.at, wish.token, self._life_ms))
+        asked = Tried(("EVAL", _LEAD, "2", wish.name, wish.at, wish.token, self._life_ms))
         try:
             found = self._links.ahead_of(look, asked)
             if not asked.was_asked or asked.reply == _STORED:
@@ -151,7 +151,7 @@ class RedisLease:
         self.at = at
         self.name = at + SUFFIX
         self.token = os.urandom(16).hex()
-        self.ending = Deferred(("EVAL", _RELEASE, 1, self.name, self.token))
+        self.ending = Deferred(("EVAL", _RELEASE, "1", self.name, self.token))
 
     def keep(self, until: float) -> None:
         """Have it renewed until then, by the monotonic clock, and end where something is stored."""
@@ -272,11 +272,11 @@ class _Keeper:
         """Whether it is still ours, as far as is known."""
         try:
             life = _milliseconds(seconds)
-            renew = ("EVAL", _RENEW, 1, lease.name, lease.token, life)
+            renew = ("EVAL", _RENEW, "1", lease.name, lease.token, life)
             return bool(self._links.ask(*renew, counts=Counts.NEVER))
         except Exception:  # noqa: BLE001 - whatever it is, the thread is for the other leases, too
             return True
 
 
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))

@@ -16,7 +16,7 @@ from flask_larder.budget import BudgetSource, Counts, unbounded
 from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Place
-from flask_larder.redis.exchange import Command, Connection, Deferred, Tried, packed
+from flask_larder.redis.exchange import Command, Connection, Deferred, Tried, Word, packed
 from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
 from flask_larder.redis.replies import all_fitting
 from flask_larder.threads import Single
@@ -54,7 +54,7 @@ class Links:
         self._budget = budget
         self._here = PerProcess(self._link)
 
-    def ask(self, *command: Any, counts: Counts = Counts.ALWAYS) -> Any:
+    def ask(self, *command: Word, counts: Counts = Counts.ALWAYS) -> Any:
         """The reply to *command*. Raises ``StoreUnavailable`` where there is none in time.
 
         *counts* tells whether that draws on the request's budget.
@@ -99,7 +99,7 @@ class Links:
         if waiting.get(key) is deferred:
             waiting.pop(key, None)
 
-    def ask_to_set(self, key: str, *command: Any) -> Any:
+    def ask_to_set(self, key: str, *command: Word) -> Any:
         """As :meth:`ask`, with what was to go behind that for *key*."""
         link = self._here()
         behind = link.behind.pop(key, None)

@@ -16,7 +16,7 @@ from flask_larder.key import FORMAT
 from flask_larder.per_process import PerProcess
 from flask_larder.purges import Purge, PurgeTable
 from flask_larder.redis.cluster import AnyLinks
-from flask_larder.redis.exchange import Command
+from flask_larder.redis.exchange import Command, Word
 from flask_larder.redis.follower import Follower
 from flask_larder.redis.purge_reader import PurgeReader
 from flask_larder.redis.purge_record import position_of
@@ -76,7 +76,7 @@ class RedisPurges:
             with suppress(StoreUnavailable):  # who looks something up asks again
                 self._catch_up(here, Counts.ALWAYS)
 
-    def ask_with(self, *command: Any) -> Any:
+    def ask_with(self, *command: Word) -> Any:
         """The reply to *command*. Raises ``StoreUnavailable``.
 
         All purges are known then that the log had when the command was answered, where one server

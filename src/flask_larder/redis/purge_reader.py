@@ -66,7 +66,7 @@ class PurgeReader:
         since, latest = self.table.last, self._latest
         if latest is None or latest.since != since:
             start = b"-" if since is None else id_of(since)
-            command = Repeated("XRANGE", self.key, start, "+", "COUNT", BATCH)
+            command = Repeated("XRANGE", self.key, start, "+", "COUNT", str(BATCH))
             latest = self._latest = Question(since, command)
         return latest
 
@@ -121,8 +121,9 @@ class PurgeReader:
         behind = b"-" if last is None else b"(" + id_of(last)
         ms, number = last or (0, 0)
         number += 1 + secrets.randbelow(2**32)
+        numbers = (str(ms), str(number), str(self._most))
         fields = fields_of(Purge((ALL,), server=server or self.server))
-        command = ("EVAL", _FORGET_ALL, 1, self.key, behind, ms, number, self._most, *fields)
+        command: Command = ("EVAL", _FORGET_ALL, "1", self.key, behind, *numbers, *fields)
         return bool(ask(command))
 
     def _tell_loss(self) -> None:
@@ -138,7 +139,7 @@ class PurgeReader:
     def addition(self, purge: Purge) -> Command:
         """The command that adds *purge*; its reply is the id."""
         named = Purge(purge.targets, purge.soft, purge.server or self.server)
-        return ("XADD", self.key, "MAXLEN", "~", self._most, "*", *fields_of(named))
+        return ("XADD", self.key, "MAXLEN", "~", str(self._most), "*", *fields_of(named))
 
 
 def _is_told(record: Record) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-from flask_larder.redis.exchange import Command, Deferred, Repeated
+from flask_larder.redis.exchange import Command, Deferred, Repeated, Word
 
 _RECORD_ID: Final = re.compile(rb"\d{1,20}-\d{1,20}")
 
@@ -20,7 +20,7 @@ def fitting(command: Command, reply: Any) -> Any:
     if isinstance(reply, RedisError):
         raise reply
     if not _SHAPES[command[0]](command, reply):
-        raise InvalidResponse(f"the reply to {command[0]} is that to another question")
+        raise InvalidResponse(f"the reply to {command[0]!s} is that to another question")
     return reply
 
 
@@ -82,7 +82,7 @@ def _is_records(command: Command, reply: Any) -> bool:
     return True
 
 
-_SHAPES: Final[Mapping[str, Callable[[Command, Any], bool]]] = {
+_SHAPES: Final[Mapping[Word, Callable[[Command, Any], bool]]] = {
     "ASKING": lambda _, reply: bool(reply == b"OK"),
     "EVAL": lambda _, reply: isinstance(reply, int),
     "GET": lambda _, reply: isinstance(reply, bytes | None),

@@ -70,7 +70,7 @@ class RedisStore:
             cursor = b"0"
             while True:
                 cursor, keys = links.ask(
-                    *("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH), counts=Counts.NEVER
+                    *("SCAN", cursor, "MATCH", pattern, "COUNT", str(_BATCH)), counts=Counts.NEVER
                 )
                 if keys := [key for key in keys if key != log]:
                     for part in self._links.parted(keys):
@@ -83,10 +83,12 @@ class RedisStore:
         self._links.ping(timeout)
 
     def _put(self, key: str, value: bytes, ttl: float, *only: str) -> bool:
-        at, milliseconds = self._prefix + key, max(1, math.ceil(ttl * 1000))
-        command = ("SET", at, value, "PX", milliseconds, *only)
+        at, milliseconds = self._prefix + key, str(max(1, math.ceil(ttl * 1000)))
+        command = ("SET", at, value, "PX", milliseconds)
         try:
-            reply = self._links.ask(*command) if only else self._links.ask_to_set(at, *command)
+            reply = (
+                self._links.ask(*command, *only) if only else self._links.ask_to_set(at, *command)
+            )
         except StoreUnavailable as error:
             if isinstance(error.__cause__, OutOfMemoryError):
                 return False
