@@ -127,17 +127,20 @@ class Updates:
 
         A URL's list of names only grows while it is stored, so that a variant is never found by
         fewer fields than it depends on; and it is stored for as long as any variant may be.
+
+        The list comes last. It may end the lease for the URL, and who waited for that is to find
+        the variant; without the list, nobody finds a variant.
         """
-        response, kept = made.response, True
+        response = made.response
         if self._lookups.verdict(ask, response).is_gone:
             return replace(status, detail="purged")
         ttl = remaining_lifetime(response, self._clock())
         life = max(ttl, 0.0) + max(longest_window(response), response.keep)
         try:
-            if made.names:
+            kept = self._write(ask, made.at, response, life)
+            if kept and made.names:
                 listed = Variants(tuple(sorted(made.names)))
                 kept = self._write(ask, ask.key, listed, max(life, longest_life(ask.policy)))
-            kept = kept and self._write(ask, made.at, response, life)
         except StoreUnavailable:
             return replace(status, detail="store-unavailable")
         if not kept:

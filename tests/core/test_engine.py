@@ -500,6 +500,22 @@ def test_a_response_without_vary_does_not_shrink_the_list(house: House) -> None:
     assert house.runs == 2
 
 
+def test_who_finds_the_list_finds_the_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease may end when something is stored at the URL; then others look."""
+    store = MemoryStore(max_entries=1000, max_bytes=10_000_000, clock=lambda: 0.0)
+    house, others, keep = House(store), House(store), store.set
+    found: list[str] = []
+
+    def set_and_look(key: str, value: bytes, ttl: float) -> bool:
+        is_kept = keep(key, value, ttl)
+        found.append(str(others.engine.lookups.find(ask(accept="a")).status))
+        return is_kept
+
+    monkeypatch.setattr(store, "set", set_and_look)
+    house.get(ask(accept="a"), varying("Accept"))
+    assert found == ["larder; fwd=uri-miss", "larder; hit; ttl=50"]
+
+
 def test_a_plain_response_makes_way_for_variants(house: House) -> None:
     """Once a URL varies, what was stored before it did is no longer used."""
     house.get(ask(), Answer(b"plain"))
@@ -697,7 +713,7 @@ def test_whichever_operation_fails_the_answer_is_right(failing: set[int], story:
 
 
 def test_a_write_that_was_lost_halfway_leaves_no_wrong_variant() -> None:
-    """The list of names was written and the variant was not: the next request misses and stores."""
+    """The variant was written and the list of names was not: nobody finds it without that."""
     house = House(FailingStore(failing=lambda number: number == 2))
 
     assert (
@@ -705,9 +721,10 @@ def test_a_write_that_was_lost_halfway_leaves_no_wrong_variant() -> None:
     )
     assert (
         house.status(ask(accept="b"), varying("Accept", body=b"b"))
-        == "fwd=vary-miss; stored; ttl=50"
+        == "fwd=uri-miss; stored; ttl=50"
     )
     assert house.body(ask(accept="b")) == b"b"
+    assert house.status(ask(accept="a")) == "hit; ttl=50"
 
 
 def test_a_lookup_stores_nothing(house: House) -> None:
