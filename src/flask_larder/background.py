@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import partial
 from multiprocessing.util import Finalize
 from typing import Final, TypeAlias
 
@@ -57,10 +58,10 @@ class _Workers:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Hashable, Work]] = deque()
+        self._waiting: dict[Hashable, Work] = {}
         self._under_way: set[Hashable] = set()
         self._rests: OrderedDict[Hashable, float] = OrderedDict()
-        self._threads = 0
+        self._threads: set[object] = set()  # by what stands for each, also while it starts
         self._is_closed = False
         self._is_registered = False
 
@@ -68,23 +69,21 @@ class _Workers:
         """See :meth:`Background.takes`."""
         has_room = not self._is_closed and len(self._waiting) < MOST_WAITING
         rests = time.monotonic() < self._rests.get(key, 0.0)
-        return has_room and not rests and key not in self._under_way
+        return has_room and not (rests or key in self._under_way or key in self._waiting)
 
     def offer(self, key: Hashable, work: Work) -> bool:
         """See :meth:`Background.offer`."""
         with self._changed:
             if not self.takes(key):
                 return False
-            self._under_way.add(key)
-            self._waiting.append((key, work))
-            if self._threads >= MOST_THREADS:
-                return True
-            self._threads += 1
-            if not self._is_registered:
-                self._is_registered = True
-                # Runs where a process ends in order, also in servers' workers, which skip atexit.
-                Finalize(None, self.drain, args=(DRAIN_SECONDS,), exitpriority=0)
-        return start("background", self._work) or self._has_other_threads()
+            try:
+                self._waiting[key] = work
+                if len(self._threads) < MOST_THREADS:
+                    self._start_one()
+            finally:  # whatever came in between: nothing waits for a thread that there is not
+                if not self._threads:
+                    self._waiting.clear()
+            return key in self._waiting
 
     def drain(self, seconds: float) -> bool:
         """See :meth:`Background.drain`."""
@@ -92,24 +91,34 @@ class _Workers:
             self._is_closed = True
             return self._changed.wait_for(lambda: not self._threads, seconds)
 
-    def _has_other_threads(self) -> bool:
-        """Where no thread can start, leave the work to those that run, or undone."""
-        with self._changed:
-            self._threads -= 1
-            self._changed.notify_all()
-            if not self._threads:
-                self._waiting.clear()
-                self._under_way.clear()
-            return self._threads > 0
+    def _start_one(self) -> None:
+        """Start a thread; where none can start, leave the work to those that run, or undone."""
+        if not self._is_registered:
+            # Runs where a process ends in order, also in servers' workers, which skip atexit.
+            Finalize(None, self.drain, args=(DRAIN_SECONDS,), exitpriority=0)
+            self._is_registered = True
+        starting, is_started = object(), False
+        try:
+            self._threads.add(starting)
+            is_started = start("background", partial(self._work, starting))
+        finally:
+            if not is_started:
+                self._threads.discard(starting)
 
-    def _work(self) -> None:
+    def _work(self, starting: object) -> None:
+        me = object()
+        with self._changed:
+            self._threads.discard(starting)  # it is not there if an exception came just then
+            self._threads.add(me)
         while True:
             with self._changed:
                 if not self._waiting:
-                    self._threads -= 1
+                    self._threads.discard(me)
                     self._changed.notify_all()
                     return
-                key, work = self._waiting.popleft()
+                key = next(iter(self._waiting))
+                self._under_way.add(key)
+                work = self._waiting.pop(key)
             rest_seconds = FAILED_SECONDS
             try:
                 rest_seconds = work()

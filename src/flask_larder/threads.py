@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 
 class Single:
@@ -17,24 +18,25 @@ class Single:
 
     def start(self, target: Callable[[], None]) -> None:
         """Run *target*, unless what was run before goes on, or no thread can start."""
+        if self.is_busy:
+            return
+        is_started = False
+        try:
+            self.is_busy = True
+            is_started = start(self._name, partial(self._run, target))
+        finally:
+            if not is_started:  # or it is, and an exception came just then: the lock tells
+                self.is_busy = False
+
+    def _run(self, target: Callable[[], None]) -> None:
         if not self._under_way.acquire(blocking=False):
             return
         self.is_busy = True
-        if not start(self._name, self._run(target)):
-            self._end()
-
-    def _run(self, target: Callable[[], None]) -> Callable[[], None]:
-        def run() -> None:
-            try:
-                target()
-            finally:
-                self._end()
-
-        return run
-
-    def _end(self) -> None:
-        self.is_busy = False
-        self._under_way.release()
+        try:
+            target()
+        finally:
+            self._under_way.release()
+            self.is_busy = False  # after that: who came too early for the lock has set it, too
 
 
 def start(name: str, target: Callable[[], None]) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from flask_larder import background as background_module
 from flask_larder import threads
 from flask_larder.background import MOST_THREADS, MOST_WAITING, Background
-from tests.core.test_coalesce import SOON, until
+from tests.core.test_coalesce import SOON, Ended, until
 
 
 class Gate:
@@ -151,13 +151,36 @@ def test_the_end_does_not_wait_for_a_thread_that_did_not_start(
 
     def refuse(*_: object) -> bool:
         ending.start()
-        until(lambda: not background.takes("other"))
         return False
 
     monkeypatch.setattr(background_module, "start", refuse)
     assert not background.offer("k", lambda: 0.0)
     ending.join(SOON)
     assert drained == [True]
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_who_is_ended_while_a_thread_starts_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, gate: Gate, starts: bool
+) -> None:
+    """Neither a thread that does not run, nor work that waits for one."""
+    background, done = Background(), threading.Event()
+
+    def end(name: str, target: Callable[[], None]) -> bool:
+        if starts:
+            threads.start(name, target)
+        raise Ended
+
+    with monkeypatch.context() as patch:
+        patch.setattr(background_module, "start", end)
+        for number in range(MOST_THREADS):
+            with pytest.raises(Ended):
+                background.offer(number, gate.work(str(number)))
+    assert all(background.takes(number) for number in range(MOST_THREADS))
+    until(lambda: not background._here()._threads)
+    assert background.offer("k", lambda: float(done.set() is not None))
+    assert done.wait(SOON)
+    assert background.drain(SOON)
 
 
 def test_a_forked_child_has_threads_of_its_own(gate: Gate) -> None:

@@ -20,6 +20,7 @@ from flask_larder.redis import (
 )
 from flask_larder.store import UNASKED
 from tests.conftest import RedisServer
+from tests.core.test_coalesce import Ended
 from tests.redis_nodes import HOST, Cluster, Node, binary, wait_until
 
 LONG = 600.0
@@ -436,4 +437,20 @@ def test_a_node_that_cannot_be_is_an_outage(cluster: Cluster, node: tuple[str, i
     with pytest.raises(StoreUnavailable):
         links.ask("GET", PREFIX + "larder1:k")
     slots.look(5.0)  # the seeds still know better
+    assert links.ask("GET", PREFIX + "larder1:k") in {None, b"v"}
+
+
+def test_who_is_ended_while_it_has_the_nodes_asked_leaves_that_to_others(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would ever ask them again."""
+    links = ClusterLinks(address(*cluster.masters))
+
+    def end(*_: object) -> bool:
+        raise Ended
+
+    with monkeypatch.context() as patched:
+        patched.setattr(slots, "start", end)
+        with pytest.raises(Ended):
+            links.ask("GET", PREFIX + "larder1:k")
     assert links.ask("GET", PREFIX + "larder1:k") in {None, b"v"}

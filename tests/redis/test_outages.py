@@ -24,10 +24,12 @@ from flask_larder.breaker import PATIENCE
 from flask_larder.budget import Budget, Counts
 from flask_larder.errors import StoreUnavailable
 from flask_larder.redis import Address, Links, RedisStore, exchange
+from flask_larder.redis import pool as pool_module
 from flask_larder.redis.connection import MOST_CONNECTIONS
 from flask_larder.redis.exchange import Connection
 from flask_larder.redis.pool import OutOfTime, Pool
 from tests.conftest import RedisServer
+from tests.core.test_coalesce import Ended
 from tests.outages import (
     LONG,
     OPERATIONS,
@@ -482,6 +484,31 @@ def test_a_machine_that_lets_no_thread_start_is_an_outage(
                 store.get("k")
     assert await_answer(lambda: store.set("k", b"v", LONG)) is True
     assert store.get("k") == b"v"
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_who_is_ended_while_a_connection_is_begun_leaves_nothing(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, starts: bool
+) -> None:
+    """Else others would wait for a connection that nobody makes."""
+    pool = Pool(Address(server.url, options={"max_connections": 1}), lambda *_: None)
+    begun = list[threading.Thread]()
+
+    def end(_: str, target: Callable[[], None]) -> bool:
+        if starts:
+            begun.append(threading.Thread(target=target))
+            begun[-1].start()
+        raise Ended
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pool_module, "start", end)
+        with pytest.raises(Ended):
+            pool.take(time.monotonic() + 5)
+    for thread in begun:
+        thread.join()
+    for _ in range(2):
+        pool.give(pool.take(time.monotonic() + 5))
+    assert (pool._count, len(pool._idle), pool._connecting) == (1, 1, [])
 
 
 @pytest.mark.usefixtures("_rests_briefly")

@@ -4,6 +4,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -44,7 +45,7 @@ class Pool:
         self._most = place.most_connections
         self._changed = threading.Condition()
         self._idle: list[Connection] = []
-        self._count = 0  # idle, taken, or being made
+        self._count = 0  # idle, or taken
         self._waiting = 0
         self._connecting: list[float] = []  # since when each is being made
         self._failures = 0
@@ -92,7 +93,7 @@ class Pool:
                 failures = self._failures
                 while (connection := self._idle_one()) is None:
                     self._connect_if_needed()
-                    if self._count == 0:
+                    if not (self._count or self._connecting):
                         raise OutOfTime("no thread can be started to make a connection")
                     if not self._changed.wait(self._worth_waiting(deadline)) and not self._idle:
                         if self._count < self._most or self._connecting:
@@ -113,20 +114,26 @@ class Pool:
             return None
 
     def _worth_waiting(self, deadline: float) -> float:
-        if len(self._connecting) == self._count:  # there is no other that could become free
+        if not self._count:  # there is no other that could become free
             deadline = min(deadline, self._connecting[0] + self._patience)
         return max(0.0, deadline - time.monotonic())
 
     def _connect_if_needed(self) -> None:
         """Have a connection made for each who waits, as far as there may be more."""
         lacking = min(self._waiting, MOST_CONNECTORS) - len(self._connecting)
-        if lacking > 0 and self._count < self._most:
-            self._count += 1
-            self._connecting.append(time.monotonic())
-            began = self._connecting[-1]
-            if not start("connect", partial(self._connect, began)):
-                self._connecting.remove(began)
-                self._count -= 1
+        if lacking <= 0 or self._count + len(self._connecting) >= self._most:
+            return
+        began, is_started = time.monotonic(), False
+        try:
+            self._connecting.append(began)
+            is_started = start("connect", partial(self._connect, began))
+        finally:
+            if not is_started:  # it may be made all the same, where an exception came just then
+                self._no_longer_connecting(began)
+
+    def _no_longer_connecting(self, began: float) -> None:
+        with suppress(ValueError):
+            self._connecting.remove(began)
 
     def _connect(self, began: float) -> None:
         try:
@@ -136,8 +143,7 @@ class Pool:
                 self._failed(error, began)
             finally:  # whatever becomes of that, which may write to a log
                 with self._changed:
-                    self._connecting.remove(began)
-                    self._count -= 1
+                    self._no_longer_connecting(began)
                     self._failures += 1
                     self._last_failure = str(error)
                     self._changed.notify_all()
@@ -145,7 +151,8 @@ class Pool:
                 raise
             return
         with self._changed:
-            self._connecting.remove(began)
+            self._no_longer_connecting(began)
+            self._count += 1
             self._idle.append(connection)
             self._changed.notify()
 

@@ -146,10 +146,13 @@ class Slots:
         with self._changed:
             if self._looking_since is not None or now < self._next_look:
                 return
-            self._looking_since = now
-        if not start("cluster", self._look):
-            with self._changed:
-                self._looking_since = None
+            is_started = False
+            try:
+                self._looking_since = now
+                is_started = start("cluster", self._look)
+            finally:
+                if not is_started:
+                    self._looking_since = None
 
     def _look(self) -> None:
         try:
