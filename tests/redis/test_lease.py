@@ -179,6 +179,24 @@ def test_a_lease_that_was_given_unheard_is_given_back(
         wait_until(lambda: not client.exists("p_k#lease"))
 
 
+def test_who_is_ended_while_it_asks_gives_the_lease_back(
+    links: Links, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As gevent ends a greenlet, or a signal a job: nobody else knows of it."""
+    leases, ask = leases_along(links), links.ask
+
+    def ask_and_end(*command: str) -> None:
+        ask(*command)
+        assert redis_client.exists("p_k#lease")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(links, "ask", ask_and_end)
+        with pytest.raises(KeyboardInterrupt):
+            leases.acquire("k")
+    wait_until(lambda: not redis_client.exists("p_k#lease"))
+
+
 def test_after_it_was_given_back_nothing_renews_it(
     leases: RedisLeases, redis_client: redis.Redis
 ) -> None:

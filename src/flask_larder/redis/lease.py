@@ -102,11 +102,12 @@ class RedisLeases:
     def _asked_for(self, wish: "RedisLease") -> "RedisLease | None":
         try:
             reply = self._links.ask(*self._to_acquire(wish))
-        except StoreUnavailable as error:
-            if error.__cause__ is not None:  # it was asked, and may have given the lease unheard
+            return None if reply is None else self._kept(wish)
+        except BaseException as error:
+            was_asked = not isinstance(error, StoreUnavailable) or error.__cause__ is not None
+            if was_asked:  # and the lease may have been given unheard
                 wish.leave()
             raise
-        return None if reply is None else self._kept(wish)
 
     def _granted(self, wish: "RedisLease", asked: Deferred) -> Lease | None:
         """What has come of having *asked*, after the look."""
