@@ -103,7 +103,7 @@ class Process:
     @property
     def is_reading(self) -> bool:
         """Whether it is in the midst of reading the log."""
-        return self.purges._here().reader.turn.locked()
+        return self.purges._here().reader.turn._is_owned()  # in one thread, whoever has it
 
     def position(self) -> Position | None:
         """Where a request is that comes now."""

@@ -22,6 +22,7 @@ from flask_larder.errors import StoreUnavailable
 from flask_larder.purges import ALL, GONE, VALID, Purge
 from flask_larder.redis import Address, Links, follower
 from tests.conftest import RedisServer
+from tests.core.test_coalesce import Ended
 from tests.purge_processes import (
     CATS,
     DOGS,
@@ -172,10 +173,10 @@ def test_who_cannot_ask_on_in_time_does_not_answer(
             pipeline.xadd(LOG, {"tag": f"t{number}"})
         pipeline.execute()
 
-    with ours.purges._here().reader.turn:
+    with ours.purges._here().reader.turn, ThreadPoolExecutor(1) as threads:
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match=r"still being read|time"):
-            ours.store.get("k")
+            threads.submit(ours.store.get, "k").result()
     assert time.monotonic() - began < 5.0
     assert budget.left <= 0
     assert ours.purges.known() is None
@@ -183,6 +184,33 @@ def test_who_cannot_ask_on_in_time_does_not_answer(
     budget.left = 60.0
     ours.store.get("k")
     assert ours.purges.known() is not None
+
+
+class EndingTurn:
+    """A lock whose owner is ended before it knows that it is."""
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self.release = lock.release
+
+    def acquire(self, timeout: float) -> bool:
+        assert self._lock.acquire(timeout=timeout)
+        raise Ended
+
+
+def test_who_is_ended_as_it_gets_its_turn_gives_it_to_others(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the process would hear of no purge any more."""
+    ours = process_at(server).without_follower()
+    ours.store.get("k")
+    reader = ours.purges._here().reader
+    with monkeypatch.context() as patched:
+        patched.setattr(reader, "turn", EndingTurn(reader.turn))
+        with pytest.raises(Ended):
+            ours.purges.add(CATS)
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(reader.turn.acquire, blocking=False).result()
 
 
 def test_clear_leaves_the_log(server: RedisServer, client: redis.Redis) -> None:

@@ -2,8 +2,7 @@
 
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -122,26 +121,28 @@ class RedisPurges:
             raise StoreUnavailable("it is no longer in the log, which another server may have now")
 
     def _catch_up(self, here: "_Here", counts: Counts) -> None:
-        with self._turn(here.reader, counts):
-            here.reader.catch_up(partial(self._ask, counts))
+        reader = here.reader
+        try:
+            self._await_turn(reader, counts)
+            reader.catch_up(partial(self._ask, counts))
+        finally:
+            # An exception of a signal may have come before it was known that it was acquired.
+            try:  # noqa: SIM105 - or may come before that suppresses
+                reader.turn.release()
+            except RuntimeError:  # it is another's
+                pass
 
-    @contextmanager
-    def _turn(self, reader: PurgeReader, counts: Counts) -> Iterator[None]:
-        """The reader's turn, for which no request waits longer than its budget allows."""
+    def _await_turn(self, reader: PurgeReader, counts: Counts) -> None:
+        """Acquire the reader's turn; no request waits longer for it than its budget allows."""
         budget = None if counts is Counts.NEVER else self._budget()
         began = time.monotonic()
         has_turn = reader.turn.acquire(
             timeout=_LONGEST_TURN if budget is None else max(0.0, budget.left)
         )
-        try:
-            if budget is not None:
-                budget.left -= time.monotonic() - began
-            if not has_turn:
-                raise StoreUnavailable("the log of purges is still being read")
-            yield
-        finally:
-            if has_turn:
-                reader.turn.release()
+        if budget is not None:
+            budget.left -= time.monotonic() - began
+        if not has_turn:
+            raise StoreUnavailable("the log of purges is still being read")
 
     def _ask(self, counts: Counts, command: Command) -> Any:
         return self._links.ask(*command, counts=counts)

@@ -52,7 +52,7 @@ class PurgeReader:
     def __init__(self, key: str, most: int, watch: Watch) -> None:
         self.key = key
         self.table = PurgeTable(most)
-        self.turn = threading.Lock()
+        self.turn = threading.RLock()  # which only its owner can release
         self.server = ""
         self._most = most
         self._watch = watch
