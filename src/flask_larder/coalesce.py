@@ -112,12 +112,28 @@ class LocalLeases:
         """See :class:`~flask_larder.store.Leases`."""
         return UNSHARED, look()
 
+    def leave(self, key: str) -> None:
+        """See :class:`~flask_larder.store.Leases`."""
+
     def holder(self, key: str) -> None:
         """See :class:`~flask_larder.store.Leases`."""
 
     def is_own(self, holder: object) -> bool:  # noqa: ARG002
         """See :class:`~flask_larder.store.Leases`."""
         return False
+
+
+class _OwnFlight(Flight[T]):
+    """A flight with the *lease* of who leads it.
+
+    That is ``None`` where another process has it, and not known until it was asked for.
+    """
+
+    __slots__ = ("lease",)
+
+    def __init__(self, before: int, work: Work | None, *, is_look: bool = False) -> None:
+        super().__init__(before, work, is_look=is_look)
+        self.lease: Lease | Unasked | None = UNASKED
 
 
 @dataclass(slots=True)
@@ -160,31 +176,42 @@ class Coalescer(Generic[T]):
         as it looks, so that it can work at once. Where it finds nothing, the others of its process
         look only when something was made; they do look, since a purge that they came after counts.
         """
-        here, key, deadline = self._flights(), task.key, self._deadline()
-        flight: Flight[T] | None = None
+        here, key = self._flights(), task.key
         if not (task.is_for_one or here.is_likely_stored(key) or here.rests(key, self._clock())):
-            joined, leads = here.join(key, task, is_look=True, is_too_old=task.is_too_old)
-            flight = joined if leads else None
-            if self._clock() < joined.nothing_until:
-                return self.run(task, has_looked=False)
-        lease: Lease | Unasked | None = UNASKED
+            return self._look_first(here, key, task)
+        answer = task.find()
+        here.guess(key, is_stored=answer is not None)
+        return self._forwarded(task) if answer is None else answer
+
+    def _look_first(self, here: Flights[T], key: str, task: Task[T, R]) -> R:
+        """As :meth:`find_or_run`, where nothing is stored, so far as that can be guessed."""
+        own: _OwnFlight[T] = _OwnFlight(0, task, is_look=True)
+        deadline = self._deadline()
         try:
-            if flight is None:
-                answer = task.find()
+            flight = here.join(key, own, is_too_old=task.is_too_old)
+            if self._clock() < flight.nothing_until:
+                return self.run(task, has_looked=False)
+            if flight is own:
+                own.lease, answer = self._leases.look_and_acquire(key, task.find)
             else:
-                lease, answer = self._leases.look_and_acquire(key, task.find)
+                answer = task.find()
+            if answer is not None or flight is not own:  # else who leads tells
+                here.guess(key, is_stored=answer is not None)
             if answer is not None:
-                here.guess(key, is_stored=True)
                 return answer
-            if flight is None:  # else it was likely not, and who leads tells
-                here.guess(key, is_stored=False)
-            may_lead = flight is not None and task.key == key and not task.is_for_one
-            if flight is not None and may_lead and here.begins(key, flight):
-                led, flight = flight, None
-                return self._lead(here, key, led, task, deadline, lease)
+            leads = flight is own and task.key == key and not task.is_for_one
+            leads = leads and here.begins(key, own)
+            if leads and (answer := self._lead(here, key, own, task, deadline)) is not None:
+                return answer
         finally:
-            if flight is not None:
-                self._end(here, key, flight, None if lease is UNASKED else lease, None)
+            try:
+                self._end(here, key, own)
+            finally:
+                self._end(here, key, own)
+        return self._alone(task) if leads else self._forwarded(task)
+
+    def _forwarded(self, task: Task[T, R]) -> R:
+        """The answer of who has looked, and found nothing."""
         return task.lead()[0] if task.is_for_one else self.run(task)
 
     def run(self, task: Task[T, R], *, has_looked: bool = True) -> R:
@@ -199,11 +226,10 @@ class Coalescer(Generic[T]):
         leaders, has_let_look = 0, False
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
             key = task.key
-            flight, leads = here.join(
-                key, task, leaders, passes_looks=has_let_look, is_too_old=task.is_too_old
-            )
-            if leads:
-                return self._lead(here, key, flight, task, deadline)
+            own: _OwnFlight[T] = _OwnFlight(leaders, task)
+            flight, answer = self._join(here, key, own, task, deadline, passes_looks=has_let_look)
+            if flight is own:
+                return self._alone(task) if answer is None else answer
             if flight.leader == threading.get_ident():  # the work wants its own result
                 return task.lead()[0]
             if flight.is_look:  # it does not work as yet, and perhaps never will
@@ -221,6 +247,26 @@ class Coalescer(Generic[T]):
         if not has_looked and (answer := self._found(task)) is not None:
             return answer
         return self._alone(task)
+
+    def _join(
+        self,
+        here: Flights[T],
+        key: str,
+        own: _OwnFlight[T],
+        task: Task[T, R],
+        deadline: float,
+        *,
+        passes_looks: bool,
+    ) -> tuple[Flight[T], R | None]:
+        """The flight for *key*; where it is the caller's *own*, it has landed, with an answer."""
+        try:
+            flight = here.join(key, own, passes_looks=passes_looks, is_too_old=task.is_too_old)
+            return flight, self._lead(here, key, own, task, deadline) if flight is own else None
+        finally:
+            try:
+                self._end(here, key, own)
+            finally:
+                self._end(here, key, own)
 
     def _deadline(self) -> float:
         return self._clock() + self._wait_seconds
@@ -242,24 +288,26 @@ class Coalescer(Generic[T]):
 
     @contextmanager
     def _free_lead(self, key: str) -> Iterator[Claim[T] | None]:
-        here = self._flights()
-        flight, leads = here.join(key, passes_looks=True)
-        if not leads:
-            yield None
-            return
-        lease: Lease | None = None
-        claim: Claim[T] = Claim(key)
+        here, claim = self._flights(), Claim[T](key)
+        own: _OwnFlight[T] = _OwnFlight(0, None)
         try:
-            lease = self._acquire(key)
-            if lease is None:
+            if here.join(key, own, passes_looks=True) is own:
+                own.lease = self._acquire(key)
+            if own.lease is UNASKED or own.lease is None:
                 yield None
             else:
-                flight.leaders += 1
+                own.leaders += 1
                 yield claim
         finally:
-            if claim.has_worked or claim.result is not None:
-                here.note(key, self._clock(), failed=claim.result is None)
-            self._end(here, key, flight, lease, claim.result)
+            try:
+                own.result = claim.result
+                if claim.has_worked or claim.result is not None:
+                    here.note(key, self._clock(), failed=claim.result is None)
+            finally:
+                try:
+                    self._end(here, key, own)
+                finally:
+                    self._end(here, key, own)
 
     def _alone(self, task: Task[T, R]) -> R:
         """Work that nobody waits for; or what will do, if there is that and another works."""
@@ -289,67 +337,75 @@ class Coalescer(Generic[T]):
         return None if found is None else task.adopt(found)
 
     def _lead(
-        self,
-        here: Flights[T],
-        key: str,
-        flight: Flight[T],
-        task: Task[T, R],
-        deadline: float,
-        asked: Lease | Unasked | None = UNASKED,
-    ) -> R:
-        """Work for this process, when it is its turn; whatever happens, the flight lands.
+        self, here: Flights[T], key: str, own: _OwnFlight[T], task: Task[T, R], deadline: float
+    ) -> R | None:
+        """Work for this process, when it is its turn.
 
-        *asked* is the lease, or ``None``, where it was asked for already, with a look.
+        ``None`` where it has waited for enough leaders: nobody waits behind a third one. The lease
+        may have been asked for already, with a look.
         """
-        lease: Lease | None = None
         shared: T | None = None
         has_led = False
         try:
             while True:
-                may_lead = flight.leaders < MOST_LEADERS
+                may_lead = own.leaders < MOST_LEADERS
+                if own.lease is UNASKED:
+                    own.lease, shared = self._lease_and_look(key, task, may_lead=may_lead)
                 # Who has just gone, here or elsewhere, may have left a result.
-                if asked is not UNASKED:
-                    lease, shared, asked = asked, None, UNASKED
-                elif task.is_overtaken:  # it is for those who wait here, and no others
-                    lease, shared = UNSHARED, task.look()
-                elif may_lead:
-                    lease, shared = self._leases.acquire_and_look(key, task.look)
-                else:
-                    lease, shared = None, task.look()
                 if shared is not None and (answer := task.adopt(shared)) is not None:
                     return answer
                 is_nothing = task.finds_nothing and task.key == key
-                flight.nothing_until = self._clock() + LOOK_SECONDS if is_nothing else 0.0
-                if flight.leaders > flight.before:
+                own.nothing_until = self._clock() + LOOK_SECONDS if is_nothing else 0.0
+                if own.leaders > own.before:
                     here.note(key, self._clock(), failed=True)
-                if lease is not None:
-                    flight.leaders += 1
+                if own.lease is not None:
+                    own.leaders += 1
                     has_led, shared = True, None
                     answer, shared = task.lead()
                     return answer
-                if not may_lead or not self._foreign_leader_ends(here, key, flight, task, deadline):
-                    break
-                flight.leaders += not task.is_overtaken
+                if not may_lead or not self._foreign_leader_ends(here, key, own, task, deadline):
+                    return None
+                own.leaders += not task.is_overtaken
+                own.lease = UNASKED
         finally:
+            own.result = shared
             if has_led or shared is not None:
                 here.note(key, self._clock(), failed=shared is None)
                 here.guess(key, is_stored=shared is not None)
-            self._end(here, key, flight, lease, shared)
-        return self._alone(task)  # nobody waits behind a third leader
 
-    @staticmethod
-    def _end(
-        here: Flights[T], key: str, flight: Flight[T], lease: Lease | None, shared: T | None
-    ) -> None:
-        """Land, also where what ends a greenlet comes in between; else nobody ever leads again."""
+    def _lease_and_look(
+        self, key: str, task: Task[T, R], *, may_lead: bool
+    ) -> tuple[Lease | None, T | None]:
+        if task.is_overtaken:  # what it makes is for those who wait here, and no others
+            return UNSHARED, task.look()
+        if may_lead:
+            return self._leases.acquire_and_look(key, task.look)
+        return None, task.look()
+
+    def _end(self, here: Flights[T], key: str, own: _OwnFlight[T]) -> None:
+        """Land, and give the lease back, whatever comes in between; else nobody ever leads again.
+
+        *own* need not have begun, nor the lease have been heard of. It is called twice, since an
+        exception of a signal may come as it begins.
+        """
+        if not here.is_led(key, own):
+            return
         try:
             # Where nothing came of it, those who are freed must find the lease free, too.
-            if lease is not None and shared is None:
-                lease.release()
+            if own.result is None:
+                self._give_back(key, own)
         finally:
-            here.land(key, flight, shared)
-        if lease is not None and shared is not None:
-            lease.release()
+            try:
+                here.land(key, own)
+            finally:
+                self._give_back(key, own)
+
+    def _give_back(self, key: str, own: _OwnFlight[T]) -> None:
+        if own.lease is UNASKED:
+            self._leases.leave(key)
+        elif own.lease is not None:
+            own.lease.release()
+        own.lease = None
 
     def _acquire(self, key: str) -> Lease | None:
         """The lease for *key*, or ``None`` while another process has it."""

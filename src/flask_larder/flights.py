@@ -49,7 +49,7 @@ class Flight(Generic[T]):
         *("result", "work"),
     )
 
-    def __init__(self, before: int, work: Work | None, *, is_look: bool) -> None:
+    def __init__(self, before: int, work: Work | None, *, is_look: bool = False) -> None:
         self.work = work
         self.before = self.leaders = before
         self.is_look = is_look
@@ -89,33 +89,33 @@ class Flights(Generic[T]):
     def join(
         self,
         key: str,
-        work: Work | None = None,
-        leaders: int = 0,
+        own: Flight[T],
         *,
-        is_look: bool = False,
         passes_looks: bool = False,
         is_too_old: Callable[[Work], bool] = lambda _: False,
-    ) -> tuple[Flight[T], bool]:
-        """The flight for *key*, and whether this caller, who has waited for *leaders*, leads it.
+    ) -> Flight[T]:
+        """The flight for *key*, which is the caller's *own* where there is none.
 
-        So it does where the work of another *is too old*, and, with *passes_looks*, where another
-        one only looks. Who leads one already gets its own.
+        So it is where the work of another *is too old*, and, with *passes_looks*, where another
+        one only looks. Who leads one already gets that.
         """
-        me = threading.get_ident()
-        own = self._led.get((me, key))
-        if own is not None:
-            return own, False
+        led = self._led.get((own.leader, key))
+        if led is not None and not led.has_landed:
+            return led
         flight, passed = self._under_way.get(key), None
         if flight is not None and flight.work is not None and is_too_old(flight.work):
             passed = flight
         with self._lock:
             flight = self._under_way.get(key)
             goes_past = flight is passed or (passes_looks and flight is not None and flight.is_look)
-            if flight is not None and not goes_past:
-                return flight, False
-            flight = Flight(leaders, work, is_look=is_look)
-            self._under_way[key] = self._led[me, key] = flight
-            return flight, True
+            if flight is not None and not (goes_past or flight.has_landed):
+                return flight
+            self._under_way[key] = self._led[own.leader, key] = own
+            return own
+
+    def is_led(self, key: str, flight: Flight[T]) -> bool:
+        """Whether *flight* is still to land."""
+        return self._led.get((flight.leader, key)) is flight
 
     def lands(self, flight: Flight[T], seconds: float) -> bool:
         """Wait for *flight*, and tell whether it has landed after so many *seconds*."""
@@ -133,14 +133,13 @@ class Flights(Generic[T]):
             flight.is_look = False
             return True
 
-    def land(self, key: str, flight: Flight[T], result: T | None) -> None:
+    def land(self, key: str, flight: Flight[T]) -> None:
         """End the flight: those who wait go on, those who come begin another."""
-        flight.result = result
         with self._lock:
+            flight.has_landed, landing = True, flight.landing
             if self._under_way.get(key) is flight:  # else another one has gone past it
                 del self._under_way[key]
-            self._led.pop((flight.leader, key), None)
-            flight.has_landed, landing = True, flight.landing
+            del self._led[flight.leader, key]
         if landing is not None:
             landing.set()
 

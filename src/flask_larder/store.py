@@ -117,6 +117,10 @@ class Leases(Protocol):
         """
         ...
 
+    def leave(self, key: str) -> None:
+        """Give back what this thread may have been given for *key* unheard. Raises nothing."""
+        ...
+
     def holder(self, key: str) -> object | None:
         """Who has the lease for *key*: something that differs for each lease; or ``None``."""
         ...

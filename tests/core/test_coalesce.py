@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 import pytest
@@ -18,7 +19,7 @@ from flask_larder.coalesce import (
 )
 from flask_larder.entry import NO_TARGETS, Position, Targets
 from flask_larder.errors import StoreUnavailable
-from flask_larder.flights import MOST_FAILURES, REST_SECONDS
+from flask_larder.flights import MOST_FAILURES, REST_SECONDS, Flight, Flights
 from flask_larder.store import UNASKED, Lease, Leases, Unasked
 
 T = TypeVar("T")
@@ -54,6 +55,9 @@ class Looking:
             lease.release()
         return UNASKED, found
 
+    def leave(self, key: str) -> None:
+        """Nothing is given unheard."""
+
 
 class SharedLeases(Looking):
     """The leases of several processes, which are coalescers here."""
@@ -85,9 +89,15 @@ class SharedLeases(Looking):
     def is_own(self, holder: object) -> bool:
         return holder in self.own
 
+    def leave(self, key: str) -> None:
+        held = self.held.get(key)
+        if isinstance(held, _Held) and held.thread == threading.get_ident():
+            held.release()
+
 
 class _Held:
     def __init__(self, leases: SharedLeases, key: str) -> None:
+        self.thread = threading.get_ident()
         self._leases = leases
         self._key = key
 
@@ -834,6 +844,72 @@ def test_a_leader_that_is_ended_while_it_gives_its_lease_back_still_lands() -> N
     assert len(work.runs) == 2
 
 
+@pytest.mark.parametrize("comes", ["before", "after"])
+@pytest.mark.parametrize("likely_stored", [False, True])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Coalescer, "_lead"),
+        (Coalescer, "_foreign_leader_ends"),
+        (Flights, "begins"),
+        (Flights, "guess"),
+        (Flights, "join"),
+        (Flights, "note"),
+        (SharedLeases, "acquire_and_look"),
+        (SharedLeases, "look_and_acquire"),
+    ],
+)
+def test_whoever_is_ended_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, comes: str, likely_stored: bool
+) -> None:
+    """Wherever it is just then, as by a signal: nobody waits for what it has begun."""
+    leases, work = SharedLeases(), Work()
+    by = coalescer(leases, wait_seconds=0.01)
+    by._flights().guess("k", is_stored=likely_stored)
+    if name == "_foreign_leader_ends":
+        leases.held["k"] = object()
+    function, ended = getattr(owner, name), list[bool]()
+
+    def end(*arguments: object, **options: object) -> None:
+        if comes == "after":
+            function(*arguments, **options)
+        ended.append(True)
+        raise Ended
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, end)
+        with suppress(Ended):
+            by.find_or_run(work.task())
+    assert ended or (likely_stored and name in {"begins", "look_and_acquire"})
+    assert not by._flights()._under_way
+    assert not by._flights()._led
+    assert not any(isinstance(held, _Held) for held in leases.held.values())
+
+
+@pytest.mark.parametrize("name", ["acquire", "note"])
+def test_a_claim_that_is_ended_leaves_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Neither as it begins nor as it ends."""
+    leases = SharedLeases()
+    by = coalescer(leases)
+    owner = SharedLeases if name == "acquire" else Flights
+    function = getattr(owner, name)
+
+    def end(*arguments: object, **options: object) -> None:
+        function(*arguments, **options)
+        raise Ended
+
+    def claim_and_work() -> None:
+        with by.claim("k") as claim:
+            assert claim
+            claim.has_worked = True
+
+    monkeypatch.setattr(owner, name, end)
+    with pytest.raises(Ended):
+        claim_and_work()
+    assert not by._flights()._under_way
+    assert not leases.held
+
+
 def test_what_is_stored_is_found() -> None:
     """Then nobody works, and no lease is kept; the next time, none is asked for."""
     leases, work = SharedLeases(), Work()
@@ -1021,17 +1097,21 @@ def test_who_was_gone_past_waits_for_who_leads(crowd: Crowd) -> None:
     by = coalescer(leases)
     flights = by._flights()
 
+    def goes_past() -> bool:
+        own = Flight[str](0, None)
+        return flights.join("k", own, passes_looks=True) is own
+
     class Passed(Wish):
         def find(self) -> None:
             with ThreadPoolExecutor(1) as pool:
-                _, leads = pool.submit(flights.join, "k", passes_looks=True).result(SOON)
-            assert leads
+                assert pool.submit(goes_past).result(SOON)
 
     crowd.come(by, Passed(work, "k", None))
     until(lambda: waiting(by) == 1)
     assert leases.asked == ["k"]
     assert not leases.held
-    flights.land("k", flights._under_way["k"], "landed")
+    flights._under_way["k"].result = "landed"
+    flights.land("k", flights._under_way["k"])
     assert crowd.results() == ["adopted landed"]
     assert not work.runs
 
@@ -1303,7 +1383,9 @@ def test_without_leases_each_process_claims_for_itself() -> None:
 def test_what_has_landed_is_not_waited_for() -> None:
     """Also where nobody had waited for it before."""
     flights = Coalescer[str](LocalLeases(), time.monotonic, wait_seconds=1)._flights()
-    flight, leads = flights.join("k")
-    assert leads
-    flights.land("k", flight, "made")
+    flight = Flight[str](0, None)
+    assert flights.join("k", flight) is flight
+    flights.land("k", flight)
     assert flights.lands(flight, 0)
+    other = Flight[str](0, None)
+    assert flights.join("k", other) is other

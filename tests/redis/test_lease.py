@@ -197,6 +197,22 @@ def test_who_is_ended_while_it_asks_gives_the_lease_back(
     wait_until(lambda: not redis_client.exists("p_k#lease"))
 
 
+def test_a_thread_gives_back_what_it_has_not_heard_of(
+    links: Links, redis_client: redis.Redis
+) -> None:
+    """And nothing else, nor what another thread has."""
+    leases = leases_along(links)
+    assert leases.acquire("k")
+    assert leases.acquire("l")
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(leases.leave, "k").result()
+    assert len(leases._keeper().kept()) == 2
+    leases.leave("k")
+    assert [lease.at for lease in leases._keeper().kept()] == ["p_l"]
+    wait_until(lambda: not redis_client.exists("p_k#lease"))
+    assert redis_client.exists("p_l#lease")
+
+
 def test_after_it_was_given_back_nothing_renews_it(
     leases: RedisLeases, redis_client: redis.Redis
 ) -> None:

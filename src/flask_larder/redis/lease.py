@@ -126,6 +126,12 @@ class RedisLeases:
         lease.keep(time.monotonic() + self._most_seconds)
         return lease
 
+    def leave(self, key: str) -> None:
+        """See :class:`~flask_larder.store.Leases`."""
+        for lease in self._keeper().kept():
+            if lease.at == self._prefix + key and self.is_own(lease.token.encode()):
+                lease.leave()
+
     def holder(self, key: str) -> object | None:
         """See :class:`~flask_larder.store.Leases`. It is the token."""
         name = self._prefix + key + SUFFIX
@@ -219,6 +225,11 @@ class _Keeper:
         """Renew it no more."""
         with self._lock:
             self._ends.pop(lease, None)
+
+    def kept(self) -> list[RedisLease]:
+        """Those that are renewed."""
+        with self._lock:
+            return list(self._ends)
 
     def give_back(self, lease: RedisLease) -> None:
         """Give *lease* back, soon."""
