@@ -486,6 +486,27 @@ def test_a_machine_that_lets_no_thread_start_is_an_outage(
     assert store.get("k") == b"v"
 
 
+def test_the_end_of_a_job_is_no_fault_of_redis(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time limit is an exception that a handler of a signal raises, wherever that comes."""
+    links = Links(Address(server.url, timeout=TIMEOUT, options={"max_connections": 1}))
+    await_answer(lambda: links.ask("GET", "k"))
+
+    class TimeIsOver(Exception):
+        pass
+
+    def receive(*_: object, **__: object) -> None:
+        raise TimeIsOver
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "_receive", receive)
+        with pytest.raises(TimeIsOver):
+            links.ask("GET", "k")
+    assert links._here().breaker.away_since is None
+    assert await_answer(lambda: links.ask("MGET", "k")) == [None]
+
+
 @pytest.mark.parametrize("starts", [False, True])
 def test_who_is_ended_while_a_connection_is_begun_leaves_nothing(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch, starts: bool

@@ -17,11 +17,20 @@ from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.connection import Place
 from flask_larder.redis.exchange import Command, Connection, Deferred, Tried, Word, packed
-from flask_larder.redis.pool import NoneFree, OutOfTime, Pool
+from flask_larder.redis.pool import NoneFree, NotConnected, OutOfTime, Pool
 from flask_larder.redis.replies import all_fitting
 from flask_larder.threads import Single
 
 T = TypeVar("T")
+
+_FAULTS: Final = (
+    *(redis.RedisError, OSError, NoneFree, NotConnected, OutOfTime),
+    *(ValueError, MemoryError),  # of what is sent or received
+)
+"""What asking raises by itself: then the view answers. All else is the application's own.
+
+Such as what a handler of a signal raises when the time of a job is over.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ class Links:
             replies, was_late = _ask(link.pool, commands, asked_at, limit, usual / 2)
             # Who waits for another request, or for its own process, is not held up by the store.
             is_charged = not (was_late or counts is Counts.UNLESS_ANSWERED)
-        except Exception as error:  # whatever it is, the view answers
+        except _FAULTS as error:
             raise self._told(link.breaker, error, asked_at) from error
         finally:
             if budget is not None and is_charged:
