@@ -486,6 +486,27 @@ def test_a_machine_that_lets_no_thread_start_is_an_outage(
     assert store.get("k") == b"v"
 
 
+def test_who_is_ended_as_it_gets_a_connection_leaves_room_for_another(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not know of it; else all would be gone some day."""
+    options = {"max_connections": 1}
+    links = Links(Address(server.url, timeout=5.0, connect_timeout=5.0, options=options))
+    links.ask("GET", "k")
+    pool, take = links._here().pool, Pool.take
+
+    def take_and_end(self: Pool, deadline: float) -> None:
+        assert take(self, deadline)
+        raise Ended
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pool, "take", take_and_end)
+        with suppress(Ended):
+            links.ask("GET", "k")
+    assert not pool._idle
+    assert links.ask("MGET", "k") == [None]
+
+
 def test_the_end_of_a_job_is_no_fault_of_redis(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -529,7 +550,7 @@ def test_who_is_ended_while_a_connection_is_begun_leaves_nothing(
         thread.join()
     for _ in range(2):
         pool.give(pool.take(time.monotonic() + 5))
-    assert (pool._count, len(pool._idle), pool._connecting) == (1, 1, [])
+    assert (len(pool._made), len(pool._idle), pool._connecting) == (1, 1, [])
 
 
 @pytest.mark.usefixtures("_rests_briefly")

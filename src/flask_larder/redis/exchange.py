@@ -89,7 +89,16 @@ class Connection:
     """
 
     __slots__ = (
-        *("_made", "_pending", "_poll", "_reader", "_rounds_without", "_sock", "_timeout"),
+        *(
+            "__weakref__",
+            "_made",
+            "_pending",
+            "_poll",
+            "_reader",
+            "_rounds_without",
+            "_sock",
+            "_timeout",
+        ),
         *("host", "port", "was_late"),
     )
 

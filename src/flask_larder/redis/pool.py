@@ -45,7 +45,8 @@ class Pool:
         self._most = place.most_connections
         self._changed = threading.Condition()
         self._idle: list[Connection] = []
-        self._count = 0  # idle, or taken
+        # Idle, or taken. Who is ended just as it takes one cannot give it back: then it goes.
+        self._made: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._waiting = 0
         self._connecting: list[float] = []  # since when each is being made
         self._failures = 0
@@ -83,7 +84,7 @@ class Pool:
         """Close a connection of which it is not known what it will read next."""
         connection.close()
         with self._changed:
-            self._count -= 1
+            self._made.discard(connection)
             self._changed.notify()
 
     def _awaited(self, deadline: float) -> Connection:
@@ -93,10 +94,10 @@ class Pool:
                 failures = self._failures
                 while (connection := self._idle_one()) is None:
                     self._connect_if_needed()
-                    if not (self._count or self._connecting):
+                    if not (self._made or self._connecting):
                         raise OutOfTime("no thread can be started to make a connection")
                     if not self._changed.wait(self._worth_waiting(deadline)) and not self._idle:
-                        if self._count < self._most or self._connecting:
+                        if len(self._made) < self._most or self._connecting:
                             raise OutOfTime("a connection is still being made")
                         raise NoneFree("all connections are taken")
                     if self._failures != failures and not self._idle:
@@ -114,14 +115,14 @@ class Pool:
             return None
 
     def _worth_waiting(self, deadline: float) -> float:
-        if not self._count:  # there is no other that could become free
+        if not self._made:  # there is no other that could become free
             deadline = min(deadline, self._connecting[0] + self._patience)
         return max(0.0, deadline - time.monotonic())
 
     def _connect_if_needed(self) -> None:
         """Have a connection made for each who waits, as far as there may be more."""
         lacking = min(self._waiting, MOST_CONNECTORS) - len(self._connecting)
-        if lacking <= 0 or self._count + len(self._connecting) >= self._most:
+        if lacking <= 0 or len(self._made) + len(self._connecting) >= self._most:
             return
         began, is_started = time.monotonic(), False
         try:
@@ -152,7 +153,7 @@ class Pool:
             return
         with self._changed:
             self._no_longer_connecting(began)
-            self._count += 1
+            self._made.add(connection)
             self._idle.append(connection)
             self._changed.notify()
 
