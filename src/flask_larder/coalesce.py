@@ -204,10 +204,7 @@ class Coalescer(Generic[T]):
             if leads and (answer := self._lead(here, key, own, task, deadline)) is not None:
                 return answer
         finally:
-            try:
-                self._end(here, key, own)
-            finally:
-                self._end(here, key, own)
+            self._surely_end(here, key, own)
         return self._alone(task) if leads else self._forwarded(task)
 
     def _forwarded(self, task: Task[T, R]) -> R:
@@ -263,10 +260,7 @@ class Coalescer(Generic[T]):
             flight = here.join(key, own, passes_looks=passes_looks, is_too_old=task.is_too_old)
             return flight, self._lead(here, key, own, task, deadline) if flight is own else None
         finally:
-            try:
-                self._end(here, key, own)
-            finally:
-                self._end(here, key, own)
+            self._surely_end(here, key, own)
 
     def _deadline(self) -> float:
         return self._clock() + self._wait_seconds
@@ -304,10 +298,7 @@ class Coalescer(Generic[T]):
                 if claim.has_worked or claim.result is not None:
                     here.note(key, self._clock(), failed=claim.result is None)
             finally:
-                try:
-                    self._end(here, key, own)
-                finally:
-                    self._end(here, key, own)
+                self._surely_end(here, key, own)
 
     def _alone(self, task: Task[T, R]) -> R:
         """Work that nobody waits for; or what will do, if there is that and another works."""
@@ -382,12 +373,18 @@ class Coalescer(Generic[T]):
             return self._leases.acquire_and_look(key, task.look)
         return None, task.look()
 
-    def _end(self, here: Flights[T], key: str, own: _OwnFlight[T]) -> None:
+    def _surely_end(self, here: Flights[T], key: str, own: _OwnFlight[T]) -> None:
         """Land, and give the lease back, whatever comes in between; else nobody ever leads again.
 
-        *own* need not have begun, nor the lease have been heard of. It is called twice, since an
-        exception of a signal may come as it begins.
+        *own* need not have begun, nor the lease have been heard of. Twice, since an exception of a
+        signal may come as the first one begins.
         """
+        try:
+            self._end(here, key, own)
+        finally:
+            self._end(here, key, own)
+
+    def _end(self, here: Flights[T], key: str, own: _OwnFlight[T]) -> None:
         if not here.is_led(key, own):
             return
         try:

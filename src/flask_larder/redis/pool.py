@@ -93,15 +93,16 @@ class Pool:
             try:
                 failures = self._failures
                 while (connection := self._idle_one()) is None:
-                    self._connect_if_needed()
+                    if self._failures != failures:
+                        raise NotConnected(self._last_failure)
+                    if self._connect_if_needed():
+                        continue  # others ran meanwhile
                     if not (self._made or self._connecting):
                         raise OutOfTime("no thread can be started to make a connection")
                     if not self._changed.wait(self._worth_waiting(deadline)) and not self._idle:
                         if len(self._made) < self._most or self._connecting:
                             raise OutOfTime("a connection is still being made")
                         raise NoneFree("all connections are taken")
-                    if self._failures != failures and not self._idle:
-                        raise NotConnected(self._last_failure)
                 return connection
             finally:
                 self._waiting -= 1
@@ -119,18 +120,28 @@ class Pool:
             deadline = min(deadline, self._connecting[0] + self._patience)
         return max(0.0, deadline - time.monotonic())
 
-    def _connect_if_needed(self) -> None:
-        """Have a connection made for each who waits, as far as there may be more."""
+    def _connect_if_needed(self) -> bool:
+        """Have a connection made for each who waits, as far as there may be more.
+
+        Returns whether one is made from now on. Where greenlets are threads, to start one lets
+        others run, and these must not find the lock taken: who waits for it again, and is ended
+        there, leaves without it.
+        """
         lacking = min(self._waiting, MOST_CONNECTORS) - len(self._connecting)
         if lacking <= 0 or len(self._made) + len(self._connecting) >= self._most:
-            return
+            return False
         began, is_started = time.monotonic(), False
         try:
             self._connecting.append(began)
-            is_started = start("connect", partial(self._connect, began))
+            self._changed.release()
+            try:
+                is_started = start("connect", partial(self._connect, began))
+            finally:
+                self._changed.acquire()
         finally:
             if not is_started:  # it may be made all the same, where an exception came just then
                 self._no_longer_connecting(began)
+        return is_started
 
     def _no_longer_connecting(self, began: float) -> None:
         with suppress(ValueError):

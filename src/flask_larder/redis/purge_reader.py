@@ -21,8 +21,8 @@ _log = logging.getLogger("flask_larder")
 
 _FORGET_ALL: Final = script("forget_all")
 
-BATCH: Final = 1000
-"""How many records one reply has at most."""
+BATCH: Final = 100
+"""How many records one reply has at most. They may be long, and a reply has to come in time."""
 
 LOSS_SECONDS: Final = 60.0
 """For how long, after a loss was told, others are only counted: a server may lose many logs."""
