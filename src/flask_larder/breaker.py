@@ -16,7 +16,7 @@ PATIENCE: Final = 3
 
 _SILENCE_SECONDS: Final = 60.0
 
-_SLOW: Final = "%s had no time to answer, views answer without it: %d since the last such line"
+_SLOW: Final = "%s did not answer in time, views answer without it: %d since the last such line"
 
 
 class Breaker:
@@ -58,8 +58,8 @@ class Breaker:
     def failed(self, error: BaseException, asked_at: float, *, is_late: bool = False) -> None:
         """The store did not answer who asked then.
 
-        Or, where it *is late*, not in time, which may be by chance. What was asked before the end
-        of an outage is no sign of another.
+        Or, where it *is late*, not in time, or not to the end, which may be by chance. What was
+        asked before the end of an outage is no sign of another.
         """
         with self._lock:
             now = self._clock()

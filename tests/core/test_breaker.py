@@ -114,7 +114,7 @@ def test_late_replies_are_an_outage_only_in_a_row(
             assert allows(breaker)
         breaker.succeeded(clock())
     (line,) = caplog.messages
-    assert line.startswith("Redis had no time to answer, views answer without it: 2 since")
+    assert line.startswith("Redis did not answer in time, views answer without it: 2 since")
 
     for _ in range(PATIENCE):
         breaker.failed(AWAY, clock(), is_late=True)
@@ -269,7 +269,7 @@ def test_what_was_too_late_is_told_once_the_store_answers(
 
     breaker.succeeded(clock())
     assert caplog.messages == [
-        "Redis had no time to answer, views answer without it: 2 since the last such line"
+        "Redis did not answer in time, views answer without it: 2 since the last such line"
     ]
 
     for _ in range(3):
@@ -280,7 +280,7 @@ def test_what_was_too_late_is_told_once_the_store_answers(
     clock.now += 15
     breaker.succeeded(clock())
     assert caplog.messages[1:] == [
-        "Redis had no time to answer, views answer without it: 3 since the last such line"
+        "Redis did not answer in time, views answer without it: 3 since the last such line"
     ]
     clock.now += 120
     breaker.succeeded(clock())

@@ -179,6 +179,31 @@ def test_a_lease_that_was_given_unheard_is_given_back(
         wait_until(lambda: not client.exists("p_k#lease"))
 
 
+def test_a_lease_that_redis_gives_when_it_goes_on_is_given_back(
+    start_redis: Callable[[], RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for while Redis hung, which has that in its buffer; nobody waits for nobody."""
+    tried, give_back = list[RedisLease](), RedisLease.give_back
+
+    def give_back_and_tell(lease: RedisLease, counts: Counts) -> None:
+        tried.append(lease)
+        give_back(lease, counts)
+
+    monkeypatch.setattr(RedisLease, "give_back", give_back_and_tell)
+    server = start_redis()
+    leases = leases_at(server.url, life_seconds=30.0, most_seconds=60.0, timeout=0.1)
+    assert leases.holder("other") is None
+    server.suspend()
+    for _ in range(5):  # until it counts as away
+        with pytest.raises(StoreUnavailable):
+            leases.acquire("k")
+    wait_until(lambda: len(tried) > 5)  # all in vain
+    server.resume()
+    with server.client() as client:
+        wait_until(lambda: client.info("commandstats").get("cmdstat_eval"))
+        wait_until(lambda: not client.exists("p_k#lease"))
+
+
 def test_who_is_ended_while_it_asks_gives_the_lease_back(
     links: Links, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -652,6 +677,41 @@ def test_what_is_stored_is_kept_where_scripts_are_refused(
         assert store.get("k") == b"v"
         assert client.pttl("p_k#lease") > 0
         lease.release()
+
+
+@pytest.mark.parametrize("refused", ["eval", "del"])
+@pytest.mark.parametrize("how", ["acquire", "acquire_and_look", "look_and_acquire"])
+def test_where_leases_cannot_be_ended_nobody_waits_for_one(
+    start_redis: Callable[[], RedisServer],
+    monkeypatch: pytest.MonkeyPatch,
+    refused: str,
+    how: str,
+) -> None:
+    """Each process leads for itself, until that may be tried again."""
+    server = start_redis()
+    links = Links(Address(server.url, timeout=5.0))
+    leases, store = leases_along(links), RedisStore(links, "p_")
+    with server.client() as client:
+        lease = leases.acquire("k")
+        assert lease
+        rules = ["+@all", f"-{refused}"]
+        client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=rules)
+        if how == "acquire":
+            lease.release()
+        else:
+            assert store.set("k", b"v", 60.0)  # which takes the end along
+            lease.release()
+        assert leases.acquire_and_look("l", lambda: store.get("l")) == (UNSHARED, None)
+        assert leases.look_and_acquire("l", lambda: store.get("l")) == (UNASKED, None)
+        with pytest.raises(StoreUnavailable, match="refuses to end leases"):
+            leases.acquire("l")
+        assert not client.exists("p_l#lease")
+
+        client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all"])
+        later = time.monotonic() + lease_module.REFUSED_SECONDS
+        monkeypatch.setattr(lease_module.time, "monotonic", lambda: later)
+        assert not leases._keeper().is_refused()
+        monkeypatch.undo()
 
 
 def test_a_child_does_not_end_its_parents_lease(links: Links) -> None:

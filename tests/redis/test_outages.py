@@ -93,6 +93,22 @@ def test_a_server_that_is_always_late_is_away_once(caplog: pytest.LogCaptureFixt
     assert len(caplog.messages) == 1
 
 
+def test_a_connection_that_is_cut_is_no_outage(
+    server: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server is there, and the next request has another one."""
+    await_answer(lambda: store.get("k"))
+    for _ in range(3 * PATIENCE):
+        links = store._links
+        (connection,) = links._here().pool._idle  # type: ignore[union-attr]
+        connection._sock.shutdown(socket.SHUT_WR)  # so that it is ended as it is asked
+        connection._poll = type("Deaf", (), {"poll": lambda *_: []})()
+        with pytest.raises(StoreUnavailable):
+            store.get("k")
+        assert store.get("k") is None
+    assert not any("is away" in line for line in caplog.messages)
+
+
 def test_waiting_for_another_request_is_not_taken_from_the_budget(server: RedisServer) -> None:
     """But where it asked in vain how far that one is, then that is."""
     budget = Budget(60.0)
@@ -144,7 +160,7 @@ def test_a_request_without_time_is_not_the_servers_fault(
 
     (line,) = caplog.messages
     assert line.endswith(
-        f" had no time to answer, views answer without it: {3 * PATIENCE} since the last such line"
+        f" did not answer in time, views answer without it: {3 * PATIENCE} since the last such line"
     )
 
 

@@ -1,6 +1,6 @@
 """The :class:`~flask_larder.store.Leases` on Redis: a key with a random token and a short life."""
 
-import contextlib
+import math
 import os
 import threading
 import time
@@ -37,6 +37,15 @@ _leading: Final[dict[object, int]] = {}
 _MOST_LEFT: Final = 1000
 """How many leases wait at most to be given back; what is left out ends by itself."""
 
+REFUSED_SECONDS: Final = 60.0
+"""For how long no lease is asked for where Redis has refused to end one."""
+
+REST_SECONDS: Final = 0.05
+"""How long the thread rests where Redis did not answer.
+
+It may have what was asked of it, and do it when it goes on: a lease that nobody knows of.
+"""
+
 IDLE_SECONDS: Final = 10.0
 """How long the thread waits for something to do. It keeps the connections of its app alive."""
 
@@ -61,10 +70,14 @@ class RedisLeases:
 
     def acquire(self, key: str) -> "RedisLease | None":
         """See :class:`~flask_larder.store.Leases`."""
+        if self._keeper().is_refused():
+            raise StoreUnavailable("Redis refuses to end leases")
         return self._asked_for(self._wish(key))
 
     def acquire_and_look(self, key: str, look: Callable[[], T]) -> tuple[Lease | None, T]:
         """See :class:`~flask_larder.store.Leases`."""
+        if self._keeper().is_refused():
+            return UNSHARED, look()
         wish = self._wish(key)
         asked = Deferred(self._to_acquire(wish))
         try:
@@ -76,7 +89,7 @@ class RedisLeases:
 
     def look_and_acquire(self, key: str, look: Callable[[], T]) -> tuple[Lease | Unasked | None, T]:
         """See :class:`~flask_larder.store.Leases`."""
-        if self._links.are_many or self._is_script_refused:
+        if self._links.are_many or self._is_script_refused or self._keeper().is_refused():
             return UNASKED, look()  # where there are many, the key may be on another node
         wish = self._wish(key)
         asked = Tried(("EVAL", _LEAD, "2", wish.name, wish.at, wish.token, self._life_ms))
@@ -179,10 +192,16 @@ class RedisLease:
         if isinstance(self.ending.reply, int):
             return
         self._links.take_back(self.at, self.ending)
+        if isinstance(self.ending.reply, ResponseError):
+            self._keeper.refused()
+            return
         try:
             self.give_back(Counts.ALWAYS)
-        except StoreUnavailable:
-            self.leave()
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, ResponseError):
+                self._keeper.refused()
+            else:
+                self.leave()
 
     def give_back(self, counts: Counts) -> None:
         """End it, if it is still ours. Raises ``StoreUnavailable``."""
@@ -213,6 +232,7 @@ class _Keeper:
         self._left: deque[tuple[RedisLease, float]] = deque(maxlen=_MOST_LEFT)
         self._is_running = False
         self._is_idle = False  # it waits for something to do
+        self._refused_until = -math.inf
 
     def add(self, lease: RedisLease, ends: float) -> None:
         """Renew *lease* until the monotonic clock shows *ends*, or until it is dropped."""
@@ -225,6 +245,14 @@ class _Keeper:
         """Renew it no more."""
         with self._lock:
             self._ends.pop(lease, None)
+
+    def is_refused(self) -> bool:
+        """Whether Redis refuses to end leases: then others would wait for nobody."""
+        return time.monotonic() < self._refused_until
+
+    def refused(self) -> None:
+        """Redis has done so. It is tried again later, since a user may be given the rights."""
+        self._refused_until = time.monotonic() + REFUSED_SECONDS
 
     def kept(self) -> list[RedisLease]:
         """Those that are renewed."""
@@ -259,12 +287,22 @@ class _Keeper:
                 self._changed.wait_for(lambda: self._left, next_renewal - time.monotonic())
                 left = self._left.popleft() if self._left else None
             # One at a time: where Redis is slow, those that are at work must not wait for these.
-            if left is not None and time.monotonic() < left[1]:
-                with contextlib.suppress(Exception):  # it ends by itself
-                    left[0].give_back(Counts.NEVER)
+            if left is not None and time.monotonic() < left[1] and not self._is_given_back(left[0]):
+                time.sleep(REST_SECONDS)
+                self._left.append(left)
             if time.monotonic() >= next_renewal:
                 next_renewal = time.monotonic() + self._life_seconds / 3
                 self._renew()
+
+    def _is_given_back(self, lease: RedisLease) -> bool:
+        """Whether it is, or cannot be; false where Redis did not answer, and soon may."""
+        try:
+            lease.give_back(Counts.NEVER)
+        except StoreUnavailable as error:
+            return isinstance(error.__cause__, ResponseError)
+        except Exception:  # noqa: BLE001 - whatever it is, the thread is for the other leases, too
+            return True
+        return True
 
     def _has_work(self) -> bool:
         return bool(self._ends or self._left)

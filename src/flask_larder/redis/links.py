@@ -236,7 +236,9 @@ class Links:
         if is_connected and isinstance(error, ResponseError):
             self._refused(breaker, error, asked_at)
             return StoreUnavailable(f"{name} refuses: {error}")
-        breaker.failed(error, asked_at, is_late=isinstance(error, redis.TimeoutError))
+        # Or it was cut, which happens to one connection while the server is there.
+        is_late = isinstance(error, redis.TimeoutError | redis.ConnectionError | OSError)
+        breaker.failed(error, asked_at, is_late=is_late and is_connected)
         return StoreUnavailable(f"{name} is away: {error}")
 
 

@@ -1,5 +1,6 @@
 """The :class:`~flask_larder.purges.PurgeLog` on Redis: a stream that all processes follow."""
 
+import math
 import time
 import weakref
 from contextlib import suppress
@@ -8,7 +9,7 @@ from typing import Any, Final
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from flask_larder.budget import BudgetSource, Counts, unbounded
+from flask_larder.budget import Budget, BudgetSource, Counts, unbounded
 from flask_larder.entry import Position
 from flask_larder.errors import StoreUnavailable
 from flask_larder.key import FORMAT
@@ -23,6 +24,8 @@ from flask_larder.redis.watch import Watch
 
 NAME: Final = f"{FORMAT}purges"
 """The key of the log, behind the prefix."""
+
+_STILL_READ: Final = "the log of purges is still being read"
 
 _LONGEST_TURN: Final = 10.0
 """How long who is in no hurry waits for those that read the log just now, in seconds."""
@@ -121,20 +124,22 @@ class RedisPurges:
             raise StoreUnavailable("it is no longer in the log, which another server may have now")
 
     def _catch_up(self, here: "_Here", counts: Counts) -> None:
-        reader = here.reader
+        reader, budget = here.reader, None if counts is Counts.NEVER else self._budget()
+        until = math.inf if budget is None else time.monotonic() + budget.left
         try:
-            self._await_turn(reader, counts)
-            reader.catch_up(partial(self._ask, counts))
+            self._await_turn(reader, budget)
+            reader.catch_up(partial(self._ask_in_time, counts, until))
         finally:
             # An exception of a signal may have come before it was known that it was acquired.
             try:  # noqa: SIM105 - or may come before that suppresses
                 reader.turn.release()
             except RuntimeError:  # it is another's
                 pass
+            if budget is not None:  # to take in what was read takes time, too
+                budget.left = min(budget.left, until - time.monotonic())
 
-    def _await_turn(self, reader: PurgeReader, counts: Counts) -> None:
-        """Acquire the reader's turn; no request waits longer for it than its budget allows."""
-        budget = None if counts is Counts.NEVER else self._budget()
+    def _await_turn(self, reader: PurgeReader, budget: Budget | None) -> None:
+        """Acquire the reader's turn; no request waits longer for it than its *budget* allows."""
         began = time.monotonic()
         has_turn = reader.turn.acquire(
             timeout=_LONGEST_TURN if budget is None else max(0.0, budget.left)
@@ -142,7 +147,12 @@ class RedisPurges:
         if budget is not None:
             budget.left -= time.monotonic() - began
         if not has_turn:
-            raise StoreUnavailable("the log of purges is still being read")
+            raise StoreUnavailable(_STILL_READ)
+
+    def _ask_in_time(self, counts: Counts, until: float, command: Command) -> Any:
+        if time.monotonic() >= until:
+            raise StoreUnavailable(_STILL_READ)
+        return self._ask(counts, command)
 
     def _ask(self, counts: Counts, command: Command) -> Any:
         return self._links.ask(*command, counts=counts)
