@@ -57,7 +57,8 @@ class _Workers:
     """The threads of one process. They end when there is nothing to do."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # with a Condition, a signal may come before it is entered
+        self._changed = threading.Condition(self._lock)
         self._waiting: dict[Hashable, Work] = {}
         self._under_way: set[Hashable] = set()
         self._rests: OrderedDict[Hashable, float] = OrderedDict()
@@ -73,7 +74,7 @@ class _Workers:
 
     def offer(self, key: Hashable, work: Work) -> bool:
         """See :meth:`Background.offer`."""
-        with self._changed:
+        with self._lock:
             if not self.takes(key):
                 return False
             try:
@@ -87,7 +88,7 @@ class _Workers:
 
     def drain(self, seconds: float) -> bool:
         """See :meth:`Background.drain`."""
-        with self._changed:
+        with self._lock:
             self._is_closed = True
             return self._changed.wait_for(lambda: not self._threads, seconds)
 
@@ -107,11 +108,11 @@ class _Workers:
 
     def _work(self, starting: object) -> None:
         me = object()
-        with self._changed:
+        with self._lock:
             self._threads.discard(starting)  # it is not there if an exception came just then
             self._threads.add(me)
         while True:
-            with self._changed:
+            with self._lock:
                 if not self._waiting:
                     self._threads.discard(me)
                     self._changed.notify_all()
@@ -127,7 +128,7 @@ class _Workers:
             self._done(key, rest_seconds)
 
     def _done(self, key: Hashable, rest_seconds: float) -> None:
-        with self._changed:
+        with self._lock:
             self._under_way.discard(key)
             self._rests.pop(key, None)
             if rest_seconds:

@@ -164,11 +164,11 @@ def test_who_shows_somebody_gets_nothing_from_who_leads(
     is_running, may_end, waits = threading.Event(), threading.Event(), threading.Event()
     join = Flights.join
 
-    def joining(self: Any, *args: Any, **kwargs: Any) -> Any:
-        flight, leads = join(self, *args, **kwargs)
-        if not leads:
+    def joining(self: Any, key: str, own: Any, **options: Any) -> Any:
+        flight = join(self, key, own, **options)
+        if flight is not own:
             waits.set()
-        return flight, leads
+        return flight
 
     monkeypatch.setattr(Flights, "join", joining)
 

@@ -523,6 +523,42 @@ def test_who_is_ended_as_it_gets_a_connection_leaves_room_for_another(
     assert links.ask("MGET", "k") == [None]
 
 
+def test_a_pool_is_not_locked_by_way_of_its_condition(server: RedisServer) -> None:
+    """That is Python's own code: a signal that comes within it would leave the pool locked."""
+
+    class Condition(threading.Condition):
+        def __enter__(self) -> bool:
+            raise Ended
+
+    pool = Pool(Address(server.url), lambda *_: None)
+    pool._changed = Condition(pool._lock)
+    pool.discard(pool.take(time.monotonic() + 5))
+    pool.give(pool.take(time.monotonic() + 5))
+
+
+def test_who_waits_does_not_find_the_pool_locked_while_a_thread_starts(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under gevent that lets others run, and one who is ended as it waits for the lock has none."""
+    pool, is_free = Pool(Address(server.url), lambda *_: None), list[bool]()
+    start = pool_module.start
+
+    def try_lock() -> None:
+        is_free.append(pool._lock.acquire(timeout=0.1))
+        if is_free[-1]:
+            pool._lock.release()
+
+    def start_and_try(name: str, target: Callable[[], None]) -> bool:
+        other = threading.Thread(target=try_lock)
+        other.start()
+        other.join()
+        return start(name, target)
+
+    monkeypatch.setattr(pool_module, "start", start_and_try)
+    pool.give(pool.take(time.monotonic() + 5))
+    assert is_free == [True]
+
+
 def test_the_end_of_a_job_is_no_fault_of_redis(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

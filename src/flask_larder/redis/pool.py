@@ -43,7 +43,8 @@ class Pool:
         self._failed = failed
         self._patience = place.timeout
         self._most = place.most_connections
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # with a Condition, a signal may come before it is entered
+        self._changed = threading.Condition(self._lock)
         self._idle: list[Connection] = []
         # Idle, or taken. Who is ended just as it takes one cannot give it back: then it goes.
         self._made: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -77,18 +78,18 @@ class Pool:
         """Take back a connection that has nothing more to read."""
         self._idle.append(connection)
         if self._waiting:  # who begins to wait after this finds it by itself
-            with self._changed:
+            with self._lock:
                 self._changed.notify()
 
     def discard(self, connection: Connection) -> None:
         """Close a connection of which it is not known what it will read next."""
         connection.close()
-        with self._changed:
+        with self._lock:
             self._made.discard(connection)
             self._changed.notify()
 
     def _awaited(self, deadline: float) -> Connection:
-        with self._changed:
+        with self._lock:
             self._waiting += 1
             try:
                 failures = self._failures
@@ -133,11 +134,11 @@ class Pool:
         began, is_started = time.monotonic(), False
         try:
             self._connecting.append(began)
-            self._changed.release()
+            self._lock.release()
             try:
                 is_started = start("connect", partial(self._connect, began))
             finally:
-                self._changed.acquire()
+                self._lock.acquire()
         finally:
             if not is_started:  # it may be made all the same, where an exception came just then
                 self._no_longer_connecting(began)
@@ -154,7 +155,7 @@ class Pool:
             try:
                 self._failed(error, began)
             finally:  # whatever becomes of that, which may write to a log
-                with self._changed:
+                with self._lock:
                     self._no_longer_connecting(began)
                     self._failures += 1
                     self._last_failure = str(error)
@@ -162,7 +163,7 @@ class Pool:
             if not isinstance(error, Exception):
                 raise
             return
-        with self._changed:
+        with self._lock:
             self._no_longer_connecting(began)
             self._made.add(connection)
             self._idle.append(connection)

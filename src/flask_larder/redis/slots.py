@@ -107,7 +107,8 @@ class Slots:
         self._budget = budget
         self._links: dict[Node, NodeLinks] = {}
         self._breaker = Breaker(time.monotonic, "Redis Cluster")
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # with a Condition, a signal may come before it is entered
+        self._changed = threading.Condition(self._lock)
         self._looking_since: float | None = None
         self._next_look = 0.0
 
@@ -133,7 +134,7 @@ class Slots:
         """Return when the owners are known. Raises ``StoreUnavailable`` if that takes long."""
         was_away = self._breaker.away_since is not None
         self.look_again()
-        with self._changed:
+        with self._lock:
             if not was_away and self._looking_since is not None:
                 passed = time.monotonic() - self._looking_since
                 self._changed.wait_for(lambda: self._looking_since is None, seconds - passed)
@@ -143,7 +144,7 @@ class Slots:
     def look_again(self) -> None:
         """Have the nodes asked, unless they have just been."""
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             if self._looking_since is not None or now < self._next_look:
                 return
             is_started = False
@@ -159,7 +160,7 @@ class Slots:
             with contextlib.suppress(StoreUnavailable):
                 self.look(self._address.seeds[0].connect_timeout)
         finally:
-            with self._changed:
+            with self._lock:
                 self._looking_since = None
                 self._next_look = time.monotonic() + LOOK_SECONDS
                 self._changed.notify_all()
@@ -194,7 +195,7 @@ class Slots:
         raise StoreUnavailable(f"the Redis Cluster at {self._address} is away: {away}") from away
 
     def _adopt(self, owners: Owners) -> None:
-        with self._changed:
+        with self._lock:
             self.owners = owners
             retired = [self._links.pop(node) for node in self._links.keys() - set(owners)]
         for links in retired:
