@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
@@ -20,7 +21,7 @@ from flask_larder import Cache
 from flask_larder.budget import Budget
 from flask_larder.errors import StoreUnavailable
 from flask_larder.purges import ALL, GONE, VALID, Purge
-from flask_larder.redis import Address, Links, follower
+from flask_larder.redis import Address, Links, follower, purge_reader
 from tests.conftest import RedisServer
 from tests.core.test_coalesce import Ended
 from tests.purge_processes import (
@@ -184,6 +185,38 @@ def test_who_cannot_ask_on_in_time_does_not_answer(
     budget.left = 60.0
     ours.store.get("k")
     assert ours.purges.known() is not None
+
+
+def test_to_take_in_what_was_read_is_within_the_budget_of_a_request(
+    server: RedisServer, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads no further when its time is over, and the next one goes on from there."""
+    budget = Budget(60.0)
+    bounded = Links(Address(server.url, timeout=5.0), lambda: budget)
+    ours = Process(bounded, budget=lambda: budget).without_follower()
+    with client.pipeline() as pipeline:
+        pipeline.xadd(LOG, {"all": ""})
+        for number in range(5 * purge_reader.BATCH):
+            pipeline.xadd(LOG, {"tag": f"t{number}"})
+        pipeline.execute()
+    reader = ours.purges._here().reader
+    read = reader._read
+
+    def read_slowly(since: Any, reply: Any) -> bool:
+        is_read = read(since, reply)
+        time.sleep(0.15)
+        return is_read
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reader, "_read", read_slowly)
+        budget.left = 0.2
+        with pytest.raises(StoreUnavailable, match="still being read"):
+            ours.store.get("k")
+        assert budget.left <= 0
+        assert 0 < len(reader.table) < 5 * purge_reader.BATCH
+    budget.left = 60.0
+    ours.store.get("k")
+    assert len(reader.table) == 5 * purge_reader.BATCH
 
 
 class EndingTurn:
