@@ -82,9 +82,8 @@ class Running:
 
     def prime(self, path: str) -> Answer:
         """Have it store what is at *path*, and return a hit; raise WrongAnswerError if not."""
-        for _ in range(
-            4
-        ):  # the second may be a hit; more, where what was learned is looked at again
+        # A miss, and hits, of which the first teaches where the next are found.
+        for _ in range(4):
             answer = self.client.get(path)
         self.check(answer, path)
         return answer

@@ -28,6 +28,9 @@ FORMAT: Final = "larder1:"
 LONGEST_KEY: Final = 250
 """In bytes, without the configured prefix."""
 
+LONGEST_HOST: Final = 260
+"""In characters: a name, and a port. Clients can send longer ones, for which there is no key."""
+
 _KEPT_OF_LONG_KEY: Final = 120
 
 # What may stand unencoded: RFC 3986's pchar and "/", less what delimits there.
@@ -41,7 +44,6 @@ _PLAIN_PAIR: Final = rb"[\w.~/!$'()*,;:@-]*=[\w.~/!$'()*,;:@-]*"
 _PLAIN_QUERY: Final = re.compile(rb"%b(?:&%b)*" % (_PLAIN_PAIR, _PLAIN_PAIR))
 _SAFE_IN_PREFIX: Final = "/!$&'()*+,;@"
 _SAFE_IN_HOST: Final = ":[]"
-_LONGEST_HOST: Final = 260  # that of a name, and a port; clients can send longer ones
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _SAFE_IN_NAME: Final = "/!$&'()*+,;=:@?[]{}<>|^\"`\\"
 
@@ -177,14 +179,9 @@ def origin_of(request: Request) -> str:
     return site_of(request.scheme, request.host) + mount
 
 
+@functools.lru_cache(maxsize=1024)  # asked for several times in a request
 def site_of(scheme: str, host: str) -> str:
     """Scheme and host, with its port unless it is the default one."""
-    make = _site_of if len(host) <= _LONGEST_HOST else _site_of.__wrapped__
-    return make(scheme, host)
-
-
-@functools.lru_cache(maxsize=1024)  # asked for several times in a request
-def _site_of(scheme: str, host: str) -> str:
     return f"{quote(scheme, safe='')}://{quote(host, safe=_SAFE_IN_HOST)}"
 
 

@@ -5,16 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask, Response, flash, g, get_flashed_messages, request, session
+from flask import Flask, Request, Response, flash, g, get_flashed_messages, request, session
 from flask.ctx import RequestContext
-from flask.sessions import SecureCookieSession
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask.views import MethodView
 from werkzeug.routing import MapAdapter, Rule
 
 from flask_larder import Cache
 from flask_larder.credentials import LONGEST_FIELD_NAME, _may_tell, may_tell_who_asks
-from flask_larder.key import _site_of, site_of
+from flask_larder.key import LONGEST_HOST, site_of
 from tests.flask.answers import Counter, Get, is_hit, status_of
 
 ANN, BOB = {"Cookie": "user=ann"}, {"Cookie": "user=bob"}
@@ -64,6 +64,62 @@ def test_a_request_inside_another_is_cached_where_nobody_has_asked_for_users(
     app.add_url_rule("/greeting", "greeting", cache.cached()(lambda: f"hello {count()}"))
     app.add_url_rule("/page", "page", lambda: by_test_client(app))
     assert [get("/page").text for _ in range(3)] == ["hello 1"] * 3
+
+
+@pytest.mark.parametrize("around", ["request", "command"])
+def test_requests_that_share_their_globals_one_after_the_other(
+    app: Flask, cache: Cache, get: Get, around: str
+) -> None:
+    """The first has told who asks, and what is around them has not."""
+    app.add_url_rule("/me", "me", lambda: user())
+    app.add_url_rule("/greeting", "greeting", cache.cached()(lambda: f"hello {user()}"))
+
+    def batch() -> str:
+        parts = app.test_client(use_cookies=False)
+        return parts.get("/me", headers=ANN).text + parts.get("/greeting").text
+
+    app.add_url_rule("/batch", "batch", batch)
+    if around == "command":
+        with app.app_context():
+            assert batch() == "annhello ann"
+    else:
+        assert get("/batch").text == "annhello ann"
+    assert get("/greeting").text == "hello nobody"
+
+
+def test_a_value_that_is_made_in_a_request_inside_another(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """The function would have read who asks for itself, had it not been there."""
+    greeting = cache.cached(key_prefix="greeting", vary="Cookie")(lambda: f"hello {user()}")
+    app.add_url_rule("/greeting", "greeting", lambda: greeting())
+    app.add_url_rule("/batch", "batch", lambda: f"{user()} {by_test_client(app)}")
+    assert get("/batch", headers=ANN).text == "ann hello ann"
+    assert get("/greeting").text == "hello nobody"
+
+
+def test_a_request_inside_another_with_globals_of_its_own_is_cached(
+    app: Flask, cache: Cache, get: Get, count: Counter
+) -> None:
+    """As where an application context is pushed for it."""
+
+    def page() -> str:
+        with app.app_context():
+            return f"{user()} {by_test_client(app)}"
+
+    app.add_url_rule("/greeting", "greeting", cache.cached()(lambda: f"hello {count()}"))
+    app.add_url_rule("/page", "page", page)
+    assert [get("/page", headers=ANN).text for _ in range(2)] == ["ann hello 1"] * 2
+
+
+def test_contexts_that_are_done_with_are_not_kept(app: Flask, cache: Cache) -> None:
+    """By one of the app that many requests share, as in a command that fills the cache."""
+    app.add_url_rule("/<int:number>", "page", cache.cached()(lambda number: str(number)))
+    with app.app_context() as shared:
+        for number in range(20):
+            app.test_client().get(f"/{number}")
+        (sharing,) = [each for each in vars(shared).values() if type(each).__name__ == "_Sharing"]
+        assert len(sharing.contexts) == 1
 
 
 def test_a_request_inside_one_that_knows_the_language(app: Flask, cache: Cache, get: Get) -> None:
@@ -141,46 +197,104 @@ def test_a_session_that_a_hook_changes_is_no_matter_of_the_view(
     assert all("Set-Cookie" in answer.headers for answer in answers)
 
 
-def test_sessions_of_other_kinds_tell_of_changes_as_they_do(app: Flask, cache: Cache) -> None:
-    """One whose class computes it goes on doing so."""
+class Computed(SecureCookieSession):
+    """Its class computes whether it was changed."""
 
-    class Computed(SecureCookieSession):
-        @property  # type: ignore[override]
-        def modified(self) -> bool:
-            return bool(self.get("visits"))
+    @property  # type: ignore[override]
+    def modified(self) -> bool:
+        return bool(self.get("visits"))
 
-        @modified.setter
-        def modified(self, modified: bool) -> None:
-            """It is computed."""
+    @modified.setter
+    def modified(self, modified: bool) -> None:
+        """It is computed."""
 
-    class Sessions(type(app.session_interface)):  # type: ignore[misc]
-        session_class = Computed
+
+class Slotted(SecureCookieSession):
+    """It has a place of its own for that."""
+
+    __slots__ = ("modified",)
+
+    def __init__(self, initial: Any = None) -> None:
+        self.modified = False
+        super().__init__(initial)
+
+
+class Setting(SecureCookieSession):
+    """It sets attributes itself, and so cannot be told to note anything."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+
+@pytest.mark.parametrize("kind", [SecureCookieSession, Computed, Slotted, Setting])
+def test_sessions_of_other_kinds_tell_of_changes_as_they_do(
+    app: Flask, cache: Cache, kind: type[SecureCookieSession]
+) -> None:
+    """Also those of which nothing can be noted, and what they tell of it stays as it is."""
+
+    class Sessions(SecureCookieSessionInterface):
+        session_class = kind
 
     def visits() -> str:
-        session["visits"] = session.get("visits", 0) + 1
-        return str(session["visits"])
+        assert not session.modified
+        session["visits"] = session.pop("visits", 0) + 1
+        return str(session.modified)
 
     app.session_interface = Sessions()
-    app.add_url_rule("/", "view", cache.cached()(visits))
+    user_of_session = {"vary": lambda: session.get("user")}
+    app.add_url_rule("/", "view", cache.cached(**user_of_session)(visits))
+    app.add_url_rule("/quiet", "quiet", cache.cached(**user_of_session)(lambda: "quiet"))
+    for _ in range(2):
+        answer = app.test_client().get("/")
+        assert answer.text == "True"
+        assert "session-changed" in status_of(answer)
+    quiet = [app.test_client().get("/quiet") for _ in range(2)]
+    assert is_hit(quiet[1])
+    assert not any("Set-Cookie" in each.headers for each in quiet)
+
+
+def test_messages_that_a_hook_takes_for_the_view(app: Flask, cache: Cache, get: Get) -> None:
+    """The view changes nothing, and shows them; Flask has them until the request ends."""
+
+    @app.before_request
+    def take() -> None:
+        g.messages = get_flashed_messages()
+
+    @app.get("/order")
+    def order() -> str:
+        flash("thank you, ann")
+        return "done"
+
+    page = cache.cached(vary=lambda: session.get("user"))(lambda: str(g.messages))
+    app.add_url_rule("/", "shop", page)
     ann = app.test_client()
-    assert [ann.get("/").text for _ in range(3)] == ["1", "2", "3"]
+    ann.get("/order")
+    assert ann.get("/").text == "['thank you, ann']"
+    assert get("/").text == ann.get("/").text == "[]"
 
 
+@pytest.mark.parametrize("is_hidden", [True, False])
 @pytest.mark.parametrize("options", [{}, {"key_prefix": "me"}])
 def test_a_method_that_is_decorated_anew_for_each_request_is_a_view(
-    app: Flask, cache: Cache, get: Get, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+    app: Flask,
+    cache: Cache,
+    get: Get,
+    options: dict[str, Any],
+    is_hidden: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As by the ``method_decorators`` of extensions: who was loaded before it counts."""
 
     def checked(method: Callable[..., Any]) -> Callable[..., Any]:
-        def check() -> Any:
-            return method() if user() != "nobody" else ("who?", 401)
+        def check(*args: Any) -> Any:
+            return method(*args) if user() != "nobody" else ("who?", 401)
 
         return check
 
     class Me(MethodView):
         def dispatch_request(self, **_: Any) -> ResponseReturnValue:
-            method: Any = checked(cache.cached(**options)(self.get))
+            inner = checked(self.get) if is_hidden else self.get
+            method: Any = checked(cache.cached(**options)(inner))
             answer: ResponseReturnValue = method()
             return answer
 
@@ -322,6 +436,59 @@ def test_what_an_app_reads_before_it_matches_the_url(kind: type[Flask]) -> None:
         assert client.get("/", headers=BOB).text == "hello bob"
 
 
+class Prefixing(Request):
+    """Makes the path of what a header says, before anything looks at it."""
+
+    def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        environ["PATH_INFO"] = f"/{environ.get('HTTP_X_SHOP', 'none')}{environ['PATH_INFO']}"
+        super().__init__(environ, *args, **kwargs)
+
+
+class PrefixingToMatch(Flask):
+    def create_url_adapter(self, request: Any) -> MapAdapter | None:
+        if request is not None:
+            shop = request.environ.get("HTTP_X_SHOP", "none")
+            request.environ["PATH_INFO"] = f"/{shop}{request.environ['PATH_INFO']}"
+        return super().create_url_adapter(request)
+
+
+@pytest.mark.parametrize("by", ["request class", "adapter", "hook that matches again"])
+def test_an_app_that_makes_the_path_before_it_matches_that(by: str) -> None:
+    """Then that one counts."""
+    app = (PrefixingToMatch if by == "adapter" else Flask)(__name__)
+    if by == "request class":
+        app.request_class = Prefixing
+    cache = Cache(app, config={"CACHE_TYPE": "SimpleCache"})
+    if by == "hook that matches again":
+
+        @app.before_request
+        def match() -> None:
+            path = f"/{request.environ.get('HTTP_X_SHOP', 'none')}/orders"
+            request.environ["PATH_INFO"] = path
+            adapter = app.url_map.bind_to_environ(request.environ)
+            request.url_rule, request.view_args = adapter.match(return_rule=True)  # type: ignore[assignment]
+
+    orders = cache.cached()(lambda shop: f"orders of {shop}")
+    app.add_url_rule("/<shop>/orders", "orders", orders)
+    app.add_url_rule("/orders", "none", orders, defaults={"shop": "none"}, redirect_to=None)
+    client = app.test_client()
+    for _ in range(3):
+        for shop in ("ann", "bob"):
+            answer = client.get("/orders", headers={"X-Shop": shop})
+            assert answer.text == f"orders of {shop}"
+
+
+def test_a_page_for_a_host_that_is_not_trusted_may_be_made_of_values(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """Which are not cached for it."""
+    app.config["TRUSTED_HOSTS"] = ["good.example"]
+    menu = cache.cached(key_prefix="menu")(lambda: "menu")
+    app.register_error_handler(400, lambda _: (menu(), 400))
+    answer = get("/", headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.text) == (400, "menu")
+
+
 @pytest.mark.parametrize("before_flask", [True, False])
 def test_the_path_is_that_by_which_the_view_was_found(
     app: Flask, cache: Cache, get: Get, before_flask: bool
@@ -371,13 +538,22 @@ def test_the_body_of_a_get_over_http2(app: Flask, cache: Cache, get: Get, attrib
         assert (answer.data, status_of(answer)) == (sent, "larder; fwd=uri-miss; detail=read-body")
 
 
-def test_nothing_long_that_clients_send_is_remembered() -> None:
+@pytest.mark.parametrize("has_hook", [True, False])
+def test_nothing_long_that_clients_send_is_remembered(
+    app: Flask, cache: Cache, get: Get, has_hook: bool
+) -> None:
     """Caches of what is asked for often count entries, and these may be as long as they like."""
-    names, hosts = _may_tell.cache_info().currsize, _site_of.cache_info().currsize
+    if has_hook:
+        app.before_request(lambda: None)
+    app.add_url_rule("/", "page", cache.cached()(lambda: "page"))
+    names, hosts = _may_tell.cache_info().currsize, site_of.cache_info().currsize
     for number in range(10):
         assert may_tell_who_asks(f"{number}-token".rjust(LONGEST_FIELD_NAME + 1, "x"))
-        assert site_of("http", f"{number}".rjust(1000, "a")).endswith(f"{number}")
-    assert (_may_tell.cache_info().currsize, _site_of.cache_info().currsize) == (names, hosts)
+        for _ in range(3):
+            host = f"{number}." + "label." * (LONGEST_HOST // len("label."))
+            answer = get("/", headers={"Host": f"{host}example"})
+            assert status_of(answer) == "larder; fwd=bypass; detail=untrusted-host"
+    assert (_may_tell.cache_info().currsize, site_of.cache_info().currsize) == (names, hosts)
 
 
 def test_one_origin_does_not_get_what_was_made_for_another(

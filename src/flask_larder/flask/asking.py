@@ -19,6 +19,7 @@ from flask_larder.errors import InvalidPolicy
 from flask_larder.flask.named_reads import query_of
 from flask_larder.flask.options import Options
 from flask_larder.key import (
+    LONGEST_HOST,
     encode_path,
     named_key,
     named_view_key,
@@ -70,15 +71,17 @@ def _one_slash(path: str) -> str:
 def host_is_refused(app: Flask, request: FlaskRequest) -> bool:
     """Whether *app* has ``TRUSTED_HOSTS`` and the request's host is not one of them.
 
-    Or whether it has a host that Werkzeug takes for none, by which no key could tell it apart.
+    Or whether it has a host that Werkzeug takes for none, by which no key could tell it apart, or
+    one that is no name, however long.
     """
-    if not request.host and request.environ.get("HTTP_HOST"):
-        return True
     trusted = app.config.get("TRUSTED_HOSTS")
     try:
-        return trusted is not None and not host_is_trusted(request.host, trusted)
+        if trusted is not None and not host_is_trusted(request.host, trusted):
+            return True
     except SecurityError:
         return True
+    host = request.host
+    return len(host) > LONGEST_HOST or (not host and "HTTP_HOST" in request.environ)
 
 
 class Asked(Struct, frozen=True):

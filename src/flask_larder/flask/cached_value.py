@@ -29,7 +29,7 @@ from flask_larder.flask.reads import (
     selecting_among,
 )
 from flask_larder.flask.tagging import Tagging, Tags, give_tags
-from flask_larder.flask.tracking import track_requests
+from flask_larder.flask.tracking import OUTER, UNKEYED, track_requests
 from flask_larder.flask.unkeyed import NOTHING, Known, recall, remember, tell_unkeyed
 from flask_larder.flask.values import NO_VALUE, decoded
 from flask_larder.flights import Work
@@ -288,8 +288,9 @@ class _Evaluation:
         result = _joined(call.run())
         remember(call, watch.named())
         lacking = watch.unkeyed()
-        if self._may_be_view:
-            lacking |= watch.unkeyed_before()
+        before = watch.unkeyed_before()
+        # What another request has put into flask.g, the function would have read for itself.
+        lacking |= before if self._may_be_view else before & {UNKEYED[OUTER]}
         lacking -= self._covered
         self._lacks_field = any(is_about_field(f"read-{name}") for name in lacking)
         read = watch.selecting() if self._may_be_view else selecting_among(watch.names())

@@ -73,11 +73,7 @@ def is_method_of_view(function: Any) -> bool:
 
     Extensions decorate such methods anew for each request (``method_decorators``).
     """
-    while function is not None:
-        if isinstance(getattr(function, "__self__", None), View):
-            return True
-        function = getattr(function, "__wrapped__", None)
-    return False
+    return _is_held([function], lambda held: isinstance(getattr(held, "__self__", None), View))
 
 
 def may_answer_request(function: Callable[..., Any], context: RequestContext) -> bool:
@@ -86,10 +82,15 @@ def may_answer_request(function: Callable[..., Any], context: RequestContext) ->
     Such a decorator, without ``functools.wraps``, takes any arguments, and holds the function, in
     whatever way; but it may hold others, too, which it calls.
     """
-    candidates, seen = _views_of(context), set[int]()
+    return _is_held(_views_of(context), lambda held: held is function)
+
+
+def _is_held(candidates: list[Any], is_it: Callable[[Any], bool]) -> bool:
+    """Whether one of them *is it*, or may be a decorator around it."""
+    seen = set[int]()
     while candidates and len(seen) < _MOST_HELD:
         outer = candidates.pop()
-        if outer is function:
+        if is_it(outer):
             return True
         if id(outer) not in seen:
             seen.add(id(outer))

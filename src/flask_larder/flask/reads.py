@@ -21,7 +21,7 @@ from flask_larder.flask.tracked_fields import (
     TrackedHeaders,
     note_all,
 )
-from flask_larder.flask.tracked_session import CHANGED, track_session
+from flask_larder.flask.tracked_session import CHANGED, is_modified, track_session
 from flask_larder.flask.tracking import UNKEYED, TrackedRequest
 from flask_larder.headers import selects_by_itself
 from flask_larder.policy import NEVER_FOR_ALL
@@ -62,7 +62,9 @@ class Watch:
     def __init__(self, context: RequestContext) -> None:
         assert isinstance(context.request, TrackedRequest)  # noqa: S101 - others are not watched
         self._log = context.request.larder_reads
+        self._context = context
         track_session(context, self._log)
+        self._was_modified = is_modified(context)
         self._start = self._log.now()
         self._named_log = context.request.larder_named_reads
         self._named_start = 0 if self._named_log is None else self._named_log.now()
@@ -103,8 +105,14 @@ class Watch:
         return _unkeyed(self._log.before(self._start))
 
     def changes_session(self) -> bool:
-        """Whether the session was changed since, as far as it can tell."""
-        return CHANGED in self.names()
+        """Whether the session was changed since, as far as it can tell, or shown in part.
+
+        Flask takes messages out of it when they are shown, and has them until the request ends.
+        """
+        context = self._context
+        if CHANGED in self.names() or context.flashes:
+            return True
+        return is_modified(context) and not self._was_modified
 
     def selecting(self) -> frozenset[str]:
         """The ``Accept*`` fields and ``Origin``, if they were read, since or before."""

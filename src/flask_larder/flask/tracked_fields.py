@@ -53,7 +53,8 @@ class TrackedHeaders(EnvironHeaders):
 
         What no field is called is told nowhere, since a client may have made it up.
         """
-        name = _noted_name(str(name))
+        name = str(name)
+        name = _noted_name(name) if len(name) <= LONGEST_FIELD_NAME else ALL_FIELDS
         self.reads.note(name)
         if self.named_reads is not None:
             self.named_reads.note(Read(HEADERS) if name == ALL_FIELDS else read_of_field(name))
@@ -61,10 +62,9 @@ class TrackedHeaders(EnvironHeaders):
 
 @lru_cache
 def _noted_name(name: str) -> str:
-    """Under which name it is noted that the field *name* was read: a long one as all fields."""
+    """Under which name it is noted that the field *name* was read."""
     name = name.lower().replace("_", "-")
-    is_name = len(name) <= LONGEST_FIELD_NAME and is_field_name(name)
-    return name if is_name else ALL_FIELDS
+    return name if is_field_name(name) else ALL_FIELDS
 
 
 _OF_ALL: Final = frozenset(

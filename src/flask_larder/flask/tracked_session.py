@@ -1,5 +1,6 @@
 """Sessions that note when they are used."""
 
+from inspect import getattr_static
 from typing import Any, Final
 
 from flask.ctx import RequestContext
@@ -39,7 +40,7 @@ def _tracked_kind(kind: type[Any]) -> type[Any]:
         # An interface may pickle it.
         reduce_ex = reducing(kind, "_reads", lambda _: None)
         own: dict[str, Any] = {"__module__": kind.__module__, "__reduce_ex__": reduce_ex}
-        if not isinstance(getattr(kind, "modified", None), property):
+        if not hasattr(getattr_static(kind, "modified", None), "__set__"):
             own["modified"] = _noting_changes(kind)
         _tracked_kinds[kind] = type(kind.__name__, (_TrackedSession, kind), own)
     return _tracked_kinds[kind]
@@ -80,6 +81,11 @@ def track_session(context: RequestContext, reads: ReadLog[str]) -> None:
             was_used = True
     if was_used:
         reads.note(SESSION)
+
+
+def is_modified(context: RequestContext) -> bool:
+    """Whether the session says that it was changed. One that cannot tell always says so."""
+    return bool(getattr(session_of(context), "modified", False))
 
 
 def session_of(context: RequestContext) -> Any:

@@ -35,6 +35,7 @@ from flask_larder.flask.named_reads import (
     wants_names,
 )
 from flask_larder.flask.read_log import ReadLog
+from flask_larder.flask.shared_globals import shares_with_who_told
 from flask_larder.flask.tracked_fields import ALL_FIELDS, REMOTE_USER, TrackedHeaders
 from flask_larder.flask.tracked_session import SESSION, session_of, track_session
 from flask_larder.headers import selects_by_itself
@@ -43,10 +44,7 @@ from flask_larder.purges import PurgeLog
 # Stand among the names of header fields for what is none.
 BODY: Final = ":body"
 _QUERY: Final = ":query"
-
-
-OUTER: Final = ":outer"
-"""Stands there for the request inside which this one is made: both have the same ``flask.g``."""
+OUTER: Final = ":outer"  # another request that has the same flask.g
 
 UNKEYED: Final = {
     "cookie": "cookie",
@@ -60,25 +58,24 @@ UNKEYED: Final = {
 """What no key holds by itself, by the name under which its reading is noted."""
 
 
-def _around() -> "tuple[RequestContext, TrackedRequest] | None":
-    """The context and the request inside which another one is made."""
+def _reads_around(environ: dict[str, Any]) -> ReadLog[str] | None:
+    """What notes the reads of the request in which *environ* was made of that request's own."""
     context = request_context()
-    request = None if context is None else context.request
-    return (context, request) if context and isinstance(request, TrackedRequest) else None
+    if context is None or not isinstance(context.request, TrackedRequest):
+        return None
+    of_both = environ.get("wsgi.input"), context.request.environ.get("wsgi.input")
+    return context.request.larder_reads if of_both[0] is of_both[1] is not None else None
 
 
-def _is_made_of(environ: dict[str, Any], outer: FlaskRequest) -> bool:
-    """Whether it is *outer*'s, or was made of that."""
-    body = environ.get("wsgi.input")
-    return body is not None and body is outer.environ.get("wsgi.input")
-
-
-def _has_told_who_asks(context: RequestContext, outer: "TrackedRequest") -> bool:
+def _has_told(context: RequestContext) -> bool:
     """Whether the app may have found out by now who asks, or what that one wants."""
-    track_session(context, outer.larder_reads)
+    request = context.request
+    if not isinstance(request, TrackedRequest):
+        return True
+    track_session(context, request.larder_reads)
     return any(
         name in UNKEYED or selects_by_itself(name) or may_tell_who_asks(name)
-        for name in outer.larder_reads.since()
+        for name in request.larder_reads.since()
     )
 
 
@@ -104,6 +101,8 @@ class _Matched:
 
     def __set__(self, request: "TrackedRequest", found: Rule | HTTPException | None) -> None:
         own = request.__dict__
+        if found is not None:
+            request.larder_paths = paths_of(request.environ)
         # It is set again whenever the context is pushed again, as for a streamed body.
         if own["url_rule"] is None and own["routing_exception"] is None:
             request.larder_begin(found if isinstance(found, Rule) else None)
@@ -127,7 +126,7 @@ class TrackedRequest(FlaskRequest):
     larder_reads: ReadLog[str]
     """What was read."""
 
-    larder_paths: tuple[str, str]
+    larder_paths: tuple[str, str] | None = None
     """The mount and the path by which the URL was matched; the environ may have others by now."""
 
     larder_named_reads: NamedReads | None = None
@@ -138,20 +137,13 @@ class TrackedRequest(FlaskRequest):
 
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.__dict__.update(url_rule=None, routing_exception=None)
-        around = _around()
-        is_part = around is not None and _is_made_of(environ, around[1])
-        self.larder_reads = ReadLog[str](around[1].larder_reads if around and is_part else None)
+        self.larder_reads = ReadLog(_reads_around(environ))
         # Before anything is read, by hooks or by the view, that a purge may be about.
         self._larder_positions = {
             cache: has.purges.position() for cache, has in self.larder_caches.items()
         }
-        self.larder_paths = paths_of(environ)
         super().__init__(environ, *args, **kwargs)
         self._larder_read_in_init = self.larder_reads.since()
-        # What was found out is in flask.g, which both have.
-        is_of_same_app = around is not None and around[1].larder_caches is self.larder_caches
-        if around is not None and is_of_same_app and _has_told_who_asks(*around):
-            self._larder_read_in_init |= {OUTER}
 
     def larder_position(self, cache: object) -> Position | None:
         """The latest purge of *cache* that was known when the request came, if any was."""
@@ -171,8 +163,10 @@ class TrackedRequest(FlaskRequest):
     def larder_begin(self, rule: Rule | None) -> None:
         """Note what the app reads, now that *rule* matches the URL: next to nothing as yet."""
         context = request_context()
-        read_in_matching = self._larder_read_in_matching(rule, context)
-        self.larder_reads.forget_all_but(self._larder_read_in_init | read_in_matching)
+        read = self._larder_read_in_init | self._larder_read_in_matching(rule, context)
+        if context is not None and shares_with_who_told(context, _has_told):
+            read |= {OUTER}
+        self.larder_reads.forget_all_but(read)
         if self.larder_reads.outer is not None and context is not None:
             track_session(context, self.larder_reads)
         if self.larder_is_first:
@@ -252,9 +246,11 @@ def has_converters_of_app(rule: Rule | None) -> bool:
 
 def _has_own_adapter(app: Flask) -> bool:
     """Whether the app looks at a request in its own way before its URL is matched."""
-    own = app.create_url_adapter, app.request_context
-    flasks = Flask.create_url_adapter, Flask.request_context
-    return tuple(getattr(method, "__func__", None) for method in own) != flasks
+    adapter, context = app.create_url_adapter, app.request_context
+    return (
+        getattr(adapter, "__func__", None) is not Flask.create_url_adapter
+        or getattr(context, "__func__", None) is not Flask.request_context
+    )
 
 
 def _opens_as_flask(app: Flask) -> bool:
