@@ -199,12 +199,16 @@ class Coalescer(Generic[T]):
                 here.guess(key, is_stored=answer is not None)
             if answer is not None:
                 return answer
-            leads = flight is own and task.key == key and not task.is_for_one
-            leads = leads and here.begins(key, own)
-            if leads and (answer := self._lead(here, key, own, task, deadline)) is not None:
+            may_lead = flight is own and task.key == key and not task.is_for_one
+            leads = may_lead and here.begins(key, own)
+            answer = self._lead(here, key, own, task, deadline) if leads else None
+            if answer is not None:
                 return answer
         finally:
-            self._surely_end(here, key, own)
+            try:  # twice: the exception of a signal may come as the first one is entered
+                self._end(here, key, own)
+            finally:
+                self._end(here, key, own)
         return self._alone(task) if leads else self._forwarded(task)
 
     def _forwarded(self, task: Task[T, R]) -> R:
@@ -224,7 +228,9 @@ class Coalescer(Generic[T]):
         while leaders < MOST_LEADERS and not here.rests(task.key, self._clock()):
             key = task.key
             own: _OwnFlight[T] = _OwnFlight(leaders, task)
-            flight, answer = self._join(here, key, own, task, deadline, passes_looks=has_let_look)
+            flight, answer = self._join_or_lead(
+                here, key, own, task, deadline, passes_looks=has_let_look
+            )
             if flight is own:
                 return self._alone(task) if answer is None else answer
             if flight.leader == threading.get_ident():  # the work wants its own result
@@ -245,7 +251,7 @@ class Coalescer(Generic[T]):
             return answer
         return self._alone(task)
 
-    def _join(
+    def _join_or_lead(
         self,
         here: Flights[T],
         key: str,
@@ -260,7 +266,10 @@ class Coalescer(Generic[T]):
             flight = here.join(key, own, passes_looks=passes_looks, is_too_old=task.is_too_old)
             return flight, self._lead(here, key, own, task, deadline) if flight is own else None
         finally:
-            self._surely_end(here, key, own)
+            try:  # as above
+                self._end(here, key, own)
+            finally:
+                self._end(here, key, own)
 
     def _deadline(self) -> float:
         return self._clock() + self._wait_seconds
@@ -298,7 +307,10 @@ class Coalescer(Generic[T]):
                 if claim.has_worked or claim.result is not None:
                     here.note(key, self._clock(), failed=claim.result is None)
             finally:
-                self._surely_end(here, key, own)
+                try:  # as above
+                    self._end(here, key, own)
+                finally:
+                    self._end(here, key, own)
 
     def _alone(self, task: Task[T, R]) -> R:
         """Work that nobody waits for; or what will do, if there is that and another works."""
@@ -373,19 +385,13 @@ class Coalescer(Generic[T]):
             return self._leases.acquire_and_look(key, task.look)
         return None, task.look()
 
-    def _surely_end(self, here: Flights[T], key: str, own: _OwnFlight[T]) -> None:
-        """Land, and give the lease back, whatever comes in between; else nobody ever leads again.
-
-        *own* need not have begun, nor the lease have been heard of. Twice, since an exception of a
-        signal may come as the first one begins.
-        """
-        try:
-            self._end(here, key, own)
-        finally:
-            self._end(here, key, own)
-
     def _end(self, here: Flights[T], key: str, own: _OwnFlight[T]) -> None:
-        if not here.is_led(key, own):
+        """Land, and give the lease back, whatever comes in between: else nobody leads again.
+
+        *own* need not have begun, nor the lease have been heard of. Nothing is done twice.
+        """
+        has_lease_left = own.has_landed and own.lease is not None
+        if not (here.is_led(key, own) or has_lease_left):
             return
         try:
             # Where nothing came of it, those who are freed must find the lease free, too.

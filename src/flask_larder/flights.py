@@ -139,9 +139,9 @@ class Flights(Generic[T]):
             flight.has_landed, landing = True, flight.landing
             if self._under_way.get(key) is flight:  # else another one has gone past it
                 del self._under_way[key]
-            del self._led[flight.leader, key]
         if landing is not None:
             landing.set()
+        self._led.pop((flight.leader, key), None)  # last: until then it is still to land
 
     def rests(self, key: str, now: float) -> bool:
         """Whether nobody is to wait for *key* now."""

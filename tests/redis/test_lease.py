@@ -680,14 +680,15 @@ def test_what_is_stored_is_kept_where_scripts_are_refused(
 
 
 @pytest.mark.parametrize("refused", ["eval", "del"])
-@pytest.mark.parametrize("how", ["acquire", "acquire_and_look", "look_and_acquire"])
+@pytest.mark.parametrize("stores", [True, False])
 def test_where_leases_cannot_be_ended_nobody_waits_for_one(
     start_redis: Callable[[], RedisServer],
     monkeypatch: pytest.MonkeyPatch,
     refused: str,
-    how: str,
+    stores: bool,
 ) -> None:
     """Each process leads for itself, until that may be tried again."""
+    monkeypatch.setattr(lease_module, "REFUSED_SECONDS", 1.0)
     server = start_redis()
     links = Links(Address(server.url, timeout=5.0))
     leases, store = leases_along(links), RedisStore(links, "p_")
@@ -696,22 +697,48 @@ def test_where_leases_cannot_be_ended_nobody_waits_for_one(
         assert lease
         rules = ["+@all", f"-{refused}"]
         client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=rules)
-        if how == "acquire":
-            lease.release()
-        else:
+        if stores:
             assert store.set("k", b"v", 60.0)  # which takes the end along
-            lease.release()
+        lease.release()
         assert leases.acquire_and_look("l", lambda: store.get("l")) == (UNSHARED, None)
-        assert leases.look_and_acquire("l", lambda: store.get("l")) == (UNASKED, None)
+        assert leases.look_and_acquire("l", lambda: store.get("l")) == (UNSHARED, None)
         with pytest.raises(StoreUnavailable, match="refuses to end leases"):
             leases.acquire("l")
         assert not client.exists("p_l#lease")
 
         client.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all"])
-        later = time.monotonic() + lease_module.REFUSED_SECONDS
-        monkeypatch.setattr(lease_module.time, "monotonic", lambda: later)
+        wait_until(lambda: not leases._keeper().is_refused())
+        again = leases.acquire("l")
+        assert again
+        again.release()
+        assert not client.exists("p_l#lease")
+
+
+def test_a_server_that_cannot_end_a_lease_just_now_is_asked_again(
+    start_redis: Callable[[], RedisServer],
+) -> None:
+    """As one that is a replica for a moment: that is no lack of rights."""
+    server = start_redis()
+    leases = leases_at(server.url, life_seconds=30.0)
+    with server.client() as client:
+        lease = leases.acquire("k")
+        assert lease
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        lease.release()
         assert not leases._keeper().is_refused()
-        monkeypatch.undo()
+        client.execute_command("REPLICAOF", "NO", "ONE")
+        wait_until(lambda: not client.exists("p_k#lease"))
+
+
+def test_a_request_without_time_leaves_no_lease_to_give_back(
+    start_redis: Callable[[], RedisServer],
+) -> None:
+    """None was asked for."""
+    links = Links(Address(start_redis().url), lambda: Budget(0.0))
+    leases = RedisLeases(links, "p_", life_seconds=30.0, most_seconds=60.0)
+    with pytest.raises(StoreUnavailable, match="used up"):
+        leases.acquire("k")
+    assert not leases._keeper()._left
 
 
 def test_a_child_does_not_end_its_parents_lease(links: Links) -> None:

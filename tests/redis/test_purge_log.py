@@ -210,7 +210,7 @@ def test_to_take_in_what_was_read_is_within_the_budget_of_a_request(
     with monkeypatch.context() as patched:
         patched.setattr(reader, "_read", read_slowly)
         budget.left = 0.2
-        with pytest.raises(StoreUnavailable, match="still being read"):
+        with pytest.raises(StoreUnavailable, match="used up"):
             ours.store.get("k")
         assert budget.left <= 0
         assert 0 < len(reader.table) < 5 * purge_reader.BATCH

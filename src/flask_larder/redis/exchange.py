@@ -89,17 +89,8 @@ class Connection:
     """
 
     __slots__ = (
-        *(
-            "__weakref__",
-            "_made",
-            "_pending",
-            "_poll",
-            "_reader",
-            "_rounds_without",
-            "_sock",
-            "_timeout",
-        ),
-        *("host", "port", "was_late"),
+        *("__weakref__", "_made", "_pending", "_poll", "_reader", "_rounds_without", "_sock"),
+        *("_timeout", "host", "port", "was_late"),
     )
 
     def __init__(self, made: redis.Connection) -> None:
@@ -166,6 +157,8 @@ class Connection:
                         return replies
                 self._receive(deadline)
         except TimeoutError as error:
+            if monotonic() < deadline - _TOLERANCE_SECONDS and error.errno is None:
+                raise  # what a handler of a signal has raised is the application's own
             raise redis.TimeoutError("the reply did not come in time") from error
 
     def interrupt(self) -> None:

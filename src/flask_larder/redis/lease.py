@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from flask_larder.errors import StoreUnavailable
 from flask_larder.per_process import PerProcess
 from flask_larder.redis.cluster import AnyLinks
 from flask_larder.redis.exchange import UNHEARD, Command, Deferred, Tried
+from flask_larder.redis.pool import NoneFree, NotConnected, OutOfTime
 from flask_larder.redis.scripts import script
 from flask_larder.store import UNASKED, Lease, Unasked
 from flask_larder.threads import start
@@ -27,6 +29,10 @@ _RELEASE: Final = script("release")
 _RENEW: Final = script("renew")
 
 SUFFIX: Final = "#lease"
+
+_NO_RIGHT: Final = re.compile(
+    r"can't run this command|ACL failure|NOPERM|unknown command", re.IGNORECASE
+)
 
 _STORED: Final = -1
 """The reply to the script that gives a lease, where something is stored."""
@@ -89,7 +95,9 @@ class RedisLeases:
 
     def look_and_acquire(self, key: str, look: Callable[[], T]) -> tuple[Lease | Unasked | None, T]:
         """See :class:`~flask_larder.store.Leases`."""
-        if self._links.are_many or self._is_script_refused or self._keeper().is_refused():
+        if self._keeper().is_refused():
+            return UNSHARED, look()
+        if self._links.are_many or self._is_script_refused:
             return UNASKED, look()  # where there are many, the key may be on another node
         wish = self._wish(key)
         asked = Tried(("EVAL", _LEAD, "2", wish.name, wish.at, wish.token, self._life_ms))
@@ -117,8 +125,7 @@ class RedisLeases:
             reply = self._links.ask(*self._to_acquire(wish))
             return None if reply is None else self._kept(wish)
         except BaseException as error:
-            was_asked = not isinstance(error, StoreUnavailable) or error.__cause__ is not None
-            if was_asked:  # and the lease may have been given unheard
+            if not _is_unasked(error):  # then the lease may have been given unheard
                 wish.leave()
             raise
 
@@ -192,16 +199,15 @@ class RedisLease:
         if isinstance(self.ending.reply, int):
             return
         self._links.take_back(self.at, self.ending)
-        if isinstance(self.ending.reply, ResponseError):
-            self._keeper.refused()
-            return
         try:
-            self.give_back(Counts.ALWAYS)
+            if not _lacks_rights(self.ending.reply):
+                self.give_back(Counts.ALWAYS)
+                return
         except StoreUnavailable as error:
-            if isinstance(error.__cause__, ResponseError):
-                self._keeper.refused()
-            else:
+            if not _lacks_rights(error.__cause__):
                 self.leave()
+                return
+        self._keeper.refused()
 
     def give_back(self, counts: Counts) -> None:
         """End it, if it is still ours. Raises ``StoreUnavailable``."""
@@ -226,8 +232,9 @@ class _Keeper:
     def __init__(self, links: AnyLinks, life_seconds: float) -> None:
         self._links = links
         self._life_seconds = life_seconds
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # with a Condition, a signal may come before it is entered
         self._changed = threading.Condition(self._lock)
+        self._turn = threading.Lock()
         self._ends: dict[RedisLease, float] = {}
         self._left: deque[tuple[RedisLease, float]] = deque(maxlen=_MOST_LEFT)
         self._is_running = False
@@ -245,6 +252,7 @@ class _Keeper:
         """Renew it no more."""
         with self._lock:
             self._ends.pop(lease, None)
+        _leading.pop(lease.token.encode(), None)
 
     def is_refused(self) -> bool:
         """Whether Redis refuses to end leases: then others would wait for nobody."""
@@ -261,7 +269,7 @@ class _Keeper:
 
     def give_back(self, lease: RedisLease) -> None:
         """Give *lease* back, soon."""
-        with self._changed:
+        with self._lock:
             self._left.append((lease, time.monotonic() + self._life_seconds))
             self._run()
 
@@ -273,9 +281,13 @@ class _Keeper:
             self._is_running = start("leases", self._keep)
 
     def _keep(self) -> None:
+        with self._turn:  # another one runs if an exception came just as that was started
+            self._work()
+
+    def _work(self) -> None:
         next_renewal = time.monotonic() + self._life_seconds / 3
         while True:
-            with self._changed:
+            with self._lock:
                 if not self._has_work():
                     self._is_idle = True
                     has_work = self._changed.wait_for(self._has_work, IDLE_SECONDS)
@@ -299,7 +311,7 @@ class _Keeper:
         try:
             lease.give_back(Counts.NEVER)
         except StoreUnavailable as error:
-            return isinstance(error.__cause__, ResponseError)
+            return _lacks_rights(error.__cause__)
         except Exception:  # noqa: BLE001 - whatever it is, the thread is for the other leases, too
             return True
         return True
@@ -309,13 +321,13 @@ class _Keeper:
 
     def _renew(self) -> None:
         now = time.monotonic()
-        with self._changed:
-            for lease in [lease for lease, ends in self._ends.items() if ends <= now]:
-                del self._ends[lease]
+        with self._lock:
             leases = list(self._ends.items())
+        for lease in [lease for lease, ends in leases if ends <= now]:
+            self.drop(lease)
         # One by one, since on a Cluster their keys may live on different nodes.
         for lease, ends in leases:
-            if not self._is_renewed(lease, min(self._life_seconds, ends - now)):
+            if ends > now and not self._is_renewed(lease, min(self._life_seconds, ends - now)):
                 self.drop(lease)
 
     def _is_renewed(self, lease: RedisLease, seconds: float) -> bool:
@@ -326,6 +338,20 @@ class _Keeper:
             return bool(self._links.ask(*renew, counts=Counts.NEVER))
         except Exception:  # noqa: BLE001 - whatever it is, the thread is for the other leases, too
             return True
+
+
+def _lacks_rights(error: object) -> bool:
+    """Whether Redis refuses what the user has no right to, also where a script would do it."""
+    if isinstance(error, NoPermissionError):
+        return True
+    return isinstance(error, ResponseError) and _NO_RIGHT.search(str(error)) is not None
+
+
+def _is_unasked(error: BaseException) -> bool:
+    """Whether the server has certainly not heard of a command that ended so."""
+    cause = error.__cause__
+    is_before = isinstance(cause, NoneFree | NotConnected | OutOfTime) and cause.__cause__ is None
+    return isinstance(error, StoreUnavailable) and (cause is None or is_before)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -148,6 +148,8 @@ class Links:
             # Who waits for another request, or for its own process, is not held up by the store.
             is_charged = not (was_late or counts is Counts.UNLESS_ANSWERED)
         except _FAULTS as error:
+            if isinstance(error, TimeoutError) and error.errno is None:
+                raise  # as above: those of ours are redis.TimeoutError
             raise self._told(link.breaker, error, asked_at) from error
         finally:
             if budget is not None and is_charged:

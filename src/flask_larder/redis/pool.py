@@ -48,7 +48,7 @@ class Pool:
         self._idle: list[Connection] = []
         # Idle, or taken. Who is ended just as it takes one cannot give it back: then it goes.
         self._made: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._waiting = 0
+        self._waiting = set[object]()  # by what stands for each
         self._connecting: list[float] = []  # since when each is being made
         self._failures = 0
         self._last_failure = ""
@@ -78,37 +78,45 @@ class Pool:
         """Take back a connection that has nothing more to read."""
         self._idle.append(connection)
         if self._waiting:  # who begins to wait after this finds it by itself
-            with self._lock:
-                self._changed.notify()
+            with self._lock:  # all of them: one may have been ended just as it began to wait
+                self._changed.notify_all()
 
     def discard(self, connection: Connection) -> None:
         """Close a connection of which it is not known what it will read next."""
         connection.close()
         with self._lock:
             self._made.discard(connection)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _awaited(self, deadline: float) -> Connection:
-        with self._lock:
-            self._waiting += 1
-            try:
-                failures = self._failures
-                while (connection := self._idle_one()) is None:
+        me, failures, may_start = object(), self._failures, True
+        try:
+            with self._lock:
+                self._waiting.add(me)
+            while True:
+                with self._lock:
+                    if (connection := self._idle_one()) is not None:
+                        return connection
                     if self._failures != failures:
                         raise NotConnected(self._last_failure)
-                    if self._connect_if_needed():
-                        continue  # others ran meanwhile
-                    if not (self._made or self._connecting):
-                        raise OutOfTime("no thread can be started to make a connection")
-                    if not self._changed.wait(self._worth_waiting(deadline)) and not self._idle:
-                        if len(self._made) < self._most or self._connecting:
-                            raise OutOfTime("a connection is still being made")
-                        raise NoneFree("all connections are taken")
-                return connection
-            finally:
-                self._waiting -= 1
+                    if not (may_start and self._is_lacking()):
+                        self._wait(deadline)
+                        continue
+                may_start = self._starts_to_connect()
+        finally:
+            with self._lock:
+                self._waiting.discard(me)
                 if self._idle:  # who was woken for it, and is ended by gevent, did not take it
-                    self._changed.notify()
+                    self._changed.notify_all()
+
+    def _wait(self, deadline: float) -> None:
+        """Wait until something has changed. Raises why there is no connection where nothing has."""
+        if not (self._made or self._connecting):
+            raise OutOfTime("no thread can be started to make a connection")
+        if not self._changed.wait(self._worth_waiting(deadline)) and not self._idle:
+            if len(self._made) < self._most or self._connecting:
+                raise OutOfTime("a connection is still being made")
+            raise NoneFree("all connections are taken")
 
     def _idle_one(self) -> Connection | None:
         try:
@@ -117,31 +125,32 @@ class Pool:
             return None
 
     def _worth_waiting(self, deadline: float) -> float:
-        if not self._made:  # there is no other that could become free
+        if self._connecting and not self._made:  # there is no other that could become free
             deadline = min(deadline, self._connecting[0] + self._patience)
         return max(0.0, deadline - time.monotonic())
 
-    def _connect_if_needed(self) -> bool:
-        """Have a connection made for each who waits, as far as there may be more.
+    def _is_lacking(self) -> bool:
+        """Whether one is to be made for somebody who waits, as far as there may be more."""
+        lacking = min(len(self._waiting), MOST_CONNECTORS) - len(self._connecting)
+        return lacking > 0 and len(self._made) + len(self._connecting) < self._most
 
-        Returns whether one is made from now on. Where greenlets are threads, to start one lets
-        others run, and these must not find the lock taken: who waits for it again, and is ended
-        there, leaves without it.
+    def _starts_to_connect(self) -> bool:
+        """Have one made that is lacking, if a thread can be started, and not under the lock.
+
+        Where greenlets are threads, to start one lets others run: who would wait for the lock then,
+        and is ended there, would leave without it.
         """
-        lacking = min(self._waiting, MOST_CONNECTORS) - len(self._connecting)
-        if lacking <= 0 or len(self._made) + len(self._connecting) >= self._most:
-            return False
         began, is_started = time.monotonic(), False
         try:
-            self._connecting.append(began)
-            self._lock.release()
-            try:
-                is_started = start("connect", partial(self._connect, began))
-            finally:
-                self._lock.acquire()
+            with self._lock:
+                if not self._is_lacking():  # somebody was faster
+                    return True
+                self._connecting.append(began)
+            is_started = start("connect", partial(self._connect, began))
         finally:
             if not is_started:  # it may be made all the same, where an exception came just then
-                self._no_longer_connecting(began)
+                with self._lock:
+                    self._no_longer_connecting(began)
         return is_started
 
     def _no_longer_connecting(self, began: float) -> None:
@@ -167,7 +176,7 @@ class Pool:
             self._no_longer_connecting(began)
             self._made.add(connection)
             self._idle.append(connection)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def discard_idle(self) -> None:
         """Close what nobody uses."""

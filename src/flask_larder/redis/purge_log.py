@@ -25,8 +25,6 @@ from flask_larder.redis.watch import Watch
 NAME: Final = f"{FORMAT}purges"
 """The key of the log, behind the prefix."""
 
-_STILL_READ: Final = "the log of purges is still being read"
-
 _LONGEST_TURN: Final = 10.0
 """How long who is in no hurry waits for those that read the log just now, in seconds."""
 
@@ -128,15 +126,14 @@ class RedisPurges:
         until = math.inf if budget is None else time.monotonic() + budget.left
         try:
             self._await_turn(reader, budget)
-            reader.catch_up(partial(self._ask_in_time, counts, until))
+            reader.catch_up(partial(self._ask_in_time, counts, budget, until))
         finally:
             # An exception of a signal may have come before it was known that it was acquired.
             try:  # noqa: SIM105 - or may come before that suppresses
                 reader.turn.release()
             except RuntimeError:  # it is another's
                 pass
-            if budget is not None:  # to take in what was read takes time, too
-                budget.left = min(budget.left, until - time.monotonic())
+            _charge(budget, until)
 
     def _await_turn(self, reader: PurgeReader, budget: Budget | None) -> None:
         """Acquire the reader's turn; no request waits longer for it than its *budget* allows."""
@@ -147,11 +144,12 @@ class RedisPurges:
         if budget is not None:
             budget.left -= time.monotonic() - began
         if not has_turn:
-            raise StoreUnavailable(_STILL_READ)
+            raise StoreUnavailable("the log of purges is still being read")
 
-    def _ask_in_time(self, counts: Counts, until: float, command: Command) -> Any:
-        if time.monotonic() >= until:
-            raise StoreUnavailable(_STILL_READ)
+    def _ask_in_time(
+        self, counts: Counts, budget: Budget | None, until: float, command: Command
+    ) -> Any:
+        _charge(budget, until)
         return self._ask(counts, command)
 
     def _ask(self, counts: Counts, command: Command) -> Any:
@@ -169,6 +167,12 @@ class _Here:
         self.follower = Follower(links, self.reader, self.watch, clears=clears)
         # The thread does not keep alive what nobody uses any more.
         weakref.finalize(self, self.follower.stop).atexit = False
+
+
+def _charge(budget: Budget | None, until: float) -> None:
+    """Leave a request no more than until then: to take in what was read takes time, too."""
+    if budget is not None:
+        budget.left = min(budget.left, until - time.monotonic())
 
 
 def _explained(error: StoreUnavailable) -> str:
