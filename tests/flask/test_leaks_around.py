@@ -76,14 +76,16 @@ def test_requests_that_share_their_globals_one_after_the_other(
 
     def batch() -> str:
         parts = app.test_client(use_cookies=False)
-        return parts.get("/me", headers=ANN).text + parts.get("/greeting").text
+        asked = parts.get("/me", headers=ANN), parts.get("/quiet"), parts.get("/greeting")
+        return " ".join(part.text for part in asked)
 
+    app.add_url_rule("/quiet", "quiet", lambda: "quiet")
     app.add_url_rule("/batch", "batch", batch)
     if around == "command":
         with app.app_context():
-            assert batch() == "annhello ann"
+            assert batch() == "ann quiet hello ann"
     else:
-        assert get("/batch").text == "annhello ann"
+        assert get("/batch").text == "ann quiet hello ann"
     assert get("/greeting").text == "hello nobody"
 
 
@@ -253,6 +255,22 @@ def test_sessions_of_other_kinds_tell_of_changes_as_they_do(
     assert not any("Set-Cookie" in each.headers for each in quiet)
 
 
+def test_what_changes_a_session_that_a_hook_has_changed_before(app: Flask, cache: Cache) -> None:
+    """That it was changed tells nothing then; each change is noted."""
+
+    @app.before_request
+    def see() -> None:
+        session["seen"] = session.get("seen", 0) + 1
+
+    def visits() -> str:
+        session["visits"] = session.get("visits", 0) + 1
+        return str(session["visits"])
+
+    app.add_url_rule("/", "view", cache.cached(vary=lambda: session.get("user"))(visits))
+    ann = app.test_client()
+    assert [ann.get("/").text for _ in range(3)] == ["1", "2", "3"]
+
+
 def test_messages_that_a_hook_takes_for_the_view(app: Flask, cache: Cache, get: Get) -> None:
     """The view changes nothing, and shows them; Flask has them until the request ends."""
 
@@ -382,6 +400,15 @@ def test_a_query_that_no_browser_sends_so_is_for_who_has_sent_it(
         assert get(f"/?q={encoded}").text == f"q={encoded}"
     assert is_hit(get(f"/?q={encoded}"))
     assert is_hit(get("/", **sent))
+
+
+def test_what_is_no_part_of_the_key_selects_nothing_beside_such_a_query(
+    app: Flask, cache: Cache, get: Get
+) -> None:
+    """The parameters that are part of it stand there as they came, and no others."""
+    app.add_url_rule("/", "page", cache.cached(query_string=["q"])(lambda: "page"))
+    get("/", environ_overrides={"QUERY_STRING": "q=<b>&at=1"})
+    assert is_hit(get("/", environ_overrides={"QUERY_STRING": "at=2&q=<b>"}))
 
 
 def test_what_browsers_leave_as_it_is_has_one_key(app: Flask, cache: Cache, get: Get) -> None:
