@@ -417,6 +417,20 @@ def test_delete_cached_names_the_key_as_a_call_does(app: Flask, cache: Cache, ge
         cache.delete_cached(page, number=4)
 
 
+@pytest.mark.parametrize(
+    ("given", "named"), [(((1, 3), {}), {"path", "query_args"}), (((), {"x": 1}), {"x"})]
+)
+def test_delete_cached_with_arguments_that_the_key_is_not_made_of(
+    cache: Cache, given: Any, named: set[str]
+) -> None:
+    """It says so, and how to give them."""
+    add = cache.cached(make_cache_key=lambda a, b=2: f"{a} {b}")(lambda a, b=2: a + b)
+    args, arguments = given
+    with pytest.raises(InvalidPurge, match=r"delete_cached\(view, number=7\)") as raised:
+        cache.delete_cached(add, *args, **arguments)
+    assert str(sorted(named)) in str(raised.value)
+
+
 def test_delete_cached_of_a_method_with_a_key_of_its_own(cache: Cache) -> None:
     """The function that makes the key is given the object, too, as when it is called."""
     runs: list[str] = []

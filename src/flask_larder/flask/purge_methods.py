@@ -1,5 +1,6 @@
 """What a :class:`~flask_larder.Cache` can do about what is stored and no longer true."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -136,6 +137,7 @@ class PurgeMethods:
         arguments |= {name: value for name, value in given.items() if value is not None}
         owner = getattr(function, "__self__", None)  # that of a method
         args = () if owner is None else (owner,)
+        _check_call(options.make_cache_key, args, arguments)
         return self._delete_name(name_of_key(options, args, arguments))
 
     def _decorated(self, function: Any) -> Any:
@@ -156,6 +158,22 @@ class PurgeMethods:
         purges = purges_of(targets, soft=checked_soft(soft))
         if purges:
             self._wiring().purges.add(*purges)
+
+
+def _check_call(
+    make: Callable[..., str] | None, args: tuple[Any, ...], arguments: dict[str, Any]
+) -> None:
+    """Raise ``InvalidPurge`` where *make* cannot make a key of these arguments."""
+    try:
+        if make is not None:
+            inspect.signature(make).bind(*args, **arguments)
+    except ValueError:  # it does not tell what it takes
+        return
+    except TypeError as error:
+        raise InvalidPurge(
+            f"make_cache_key cannot be given {sorted(arguments)}: {error}; name the arguments as "
+            f"in delete_cached(view, number=7)"
+        ) from error
 
 
 def _targets_of_answer(

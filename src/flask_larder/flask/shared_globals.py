@@ -11,17 +11,7 @@ from flask.ctx import RequestContext
 
 from flask_larder.flask.current import app_context
 
-_NAME: Final = "_flask_larder_sharing"
-
-
-class _Sharing:
-    """The requests of one application context that are under way, and whether one *has told*."""
-
-    __slots__ = ("contexts", "has_told")
-
-    def __init__(self, context: RequestContext) -> None:
-        self.contexts = [context]
-        self.has_told = False
+_NAME: Final = "_flask_larder_requests"
 
 
 def shares_with_who_told(
@@ -29,16 +19,16 @@ def shares_with_who_told(
 ) -> bool:
     """Whether one *has told* who asks of all requests that had the ``flask.g`` of *context* before.
 
-    It is asked for each of them when the next one begins, and what it then has told stays so.
+    It is asked for those that are under way, and for the latest, which has heard of those before.
     """
     application = app_context()
     if application is None:
         return False
-    sharing: _Sharing | None = vars(application).get(_NAME)
-    if sharing is None:  # as for nearly all
-        vars(application)[_NAME] = _Sharing(context)
+    before: list[RequestContext] | None = vars(application).get(_NAME)
+    if before is None:  # as for nearly all
+        vars(application)[_NAME] = [context]
         return False
-    sharing.has_told = sharing.has_told or any(map(has_told, sharing.contexts))
-    under_way = [each for each in sharing.contexts if each._cv_tokens]  # noqa: SLF001 - pushed
-    sharing.contexts = [*under_way, context]
-    return sharing.has_told
+    is_told = any(map(has_told, before))
+    before[:] = [each for each in before if each._cv_tokens]  # noqa: SLF001 - it is pushed
+    before.append(context)
+    return is_told
