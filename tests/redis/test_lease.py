@@ -730,6 +730,25 @@ def test_a_server_that_cannot_end_a_lease_just_now_is_asked_again(
         wait_until(lambda: not client.exists("p_k#lease"))
 
 
+def test_a_request_with_little_time_gives_back_what_it_asked_for(
+    start_redis: Callable[[], RedisServer],
+) -> None:
+    """It has gone on without the reply, though that was no fault of the server's."""
+    server, budget = start_redis(), Budget(60.0)
+    links = Links(Address(server.url, timeout=5.0), lambda: budget)
+    leases = RedisLeases(links, "p_", life_seconds=30.0, most_seconds=60.0)
+    assert leases.holder("other") is None
+    server.suspend()
+    budget.left = 0.1
+    with pytest.raises(StoreUnavailable, match="little was left"):
+        leases.acquire("k")
+    assert leases._keeper()._left
+    server.resume()
+    with server.client() as client:
+        wait_until(lambda: client.info("commandstats").get("cmdstat_eval"))
+        wait_until(lambda: not client.exists("p_k#lease"))
+
+
 def test_a_request_without_time_leaves_no_lease_to_give_back(
     start_redis: Callable[[], RedisServer],
 ) -> None:

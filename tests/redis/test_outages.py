@@ -523,6 +523,37 @@ def test_who_is_ended_as_it_gets_a_connection_leaves_room_for_another(
     assert links.ask("MGET", "k") == [None]
 
 
+def test_a_timeout_of_the_apps_own_is_not_one_of_redis(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler of a signal raises it while the reply has time; one of the socket has a number."""
+    links = Links(Address(server.url, timeout=5.0))
+    await_answer(lambda: links.ask("GET", "k"))
+
+    def keep_to(*_: object) -> None:
+        raise TimeoutError("the job's time is over")
+
+    for _ in range(PATIENCE + 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(exchange.Connection, "_keep_to", keep_to)
+            with pytest.raises(TimeoutError, match="the job's time is over"):
+                links.ask("GET", "k")
+        await_answer(lambda: links.ask("GET", "k"))
+    assert caplog.messages == []
+
+
+def test_who_asks_a_server_that_is_not_there_tells_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It refuses the connection, which is no reply that was cut."""
+    with listening(saying(b"")) as port:
+        pass
+    with pytest.raises(StoreUnavailable, match="is away"):
+        store_at(port, timeout=TIMEOUT).ping(5.0)
+    (line,) = caplog.messages
+    assert "is away, views answer without it" in line
+
+
 def test_a_pool_is_not_locked_by_way_of_its_condition(server: RedisServer) -> None:
     """That is Python's own code: a signal that comes within it would leave the pool locked."""
 
