@@ -378,9 +378,9 @@ def test_a_200_to_head_forgets_what_it_contradicts(
 def test_a_200_to_head_forgets_what_has_another_status(
     origin: Origin, get: Get, status: int
 ) -> None:
-    """So GET would no longer get that; whether there are validators or not."""
-    origin.will_send("gone", status, Cache_Control="max-age=60")
-    origin.will_send("", 200, Cache_Control="max-age=60")
+    """So GET would no longer get that, though its validator and its length be the same."""
+    origin.will_send("gone", status, Cache_Control="max-age=60", ETag=TAG)
+    origin.will_send("", 200, Cache_Control="max-age=60", ETag=TAG, Content_Length="4")
     origin.will_send("new", Cache_Control="max-age=60")
     get("/a")
     assert get("/a").text == "gone"
